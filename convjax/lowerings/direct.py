@@ -1,0 +1,91 @@
+"""The `direct` lowering: one ``lax.conv_general_dilated``. It accepts every geometry."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from convjax.geometry import Geometry
+from convjax.layout import Layout, Merging, product
+
+partitionable = True
+
+
+def accepts(problem: Any) -> str | None:
+    """Why not, or None: lax accepts every geometry."""
+    return None
+
+
+def run(
+    x: jax.Array,
+    kernel: jax.Array,
+    *,
+    geometry: Geometry,
+    layout: Layout,
+    precision: Any,
+    preferred_element_type: Any,
+    kernel_gradient: bool = False,
+    out_sharding: Any = None,
+) -> jax.Array:
+    """The convolution as one call of lax, with group axes merged into channels or batch.
+
+    lax wants groups major in the channels of x (feature groups) or, as it does itself for the
+    gradient of a grouped kernel, major in its batch (batch groups); the latter keeps the channels
+    of x together there, so that nothing moves.
+    """
+    axes_x, axes_k, axes_y = layout
+    groups = product(axes_x.sizes(x.shape, "group"))
+    in_batch = kernel_gradient and bool(axes_x.group)
+
+    batch, contract = axes_x.batch, axes_x.contract
+    if in_batch:
+        batch = axes_x.group + batch
+    else:
+        contract = axes_x.group + contract
+    merge_x = Merging.of([batch, contract, *((a,) for a in axes_x.space)])
+    merge_k = Merging.of(
+        [axes_k.group + axes_k.out, axes_k.contract, *((a,) for a in axes_k.space)]
+    )
+    merge_y = Merging.of([axes_y.batch, axes_y.group + axes_y.out, *((a,) for a in axes_y.space)])
+
+    kernel_shape = kernel.shape
+    kernel = merge_k.apply(kernel)
+    if geometry.reversal:
+        kernel = lax.rev(kernel, merge_k.positions[2:])
+    y = lax.conv_general_dilated(
+        merge_x.apply(x),
+        kernel,
+        window_strides=geometry.strides,
+        padding=geometry.padding,
+        lhs_dilation=geometry.input_dilation,
+        rhs_dilation=geometry.kernel_dilation,
+        dimension_numbers=lax.ConvDimensionNumbers(
+            merge_x.positions, merge_k.positions, merge_y.positions
+        ),
+        feature_group_count=1 if in_batch else groups,
+        batch_group_count=groups if in_batch else 1,
+        precision=precision,
+        preferred_element_type=preferred_element_type,
+        out_sharding=out_sharding,
+    )
+    space = tuple(y.shape[a] for a in merge_y.positions[2:])
+    return merge_y.undo(y, layout.out_shape(x.shape, kernel_shape, space))
+
+
+@functools.lru_cache(maxsize=256)
+def _precision(precision: Any, default: Any) -> Any:
+    del default  # part of the cache's key: what None means depends on it
+    array = jax.ShapeDtypeStruct((1, 1), jnp.float32)
+    jaxpr = jax.make_jaxpr(
+        lambda x, k: lax.conv_general_dilated(x, k, (), (), precision=precision)
+    )(array, array)
+    return jaxpr.jaxpr.eqns[0].params["precision"]
+
+
+def resolve_precision(precision: Any) -> Any:
+    """What lax makes of `precision` now: None means ``jax.default_matmul_precision``."""
+    if isinstance(precision, list):
+        precision = tuple(precision)
+    return _precision(precision, jax.config.jax_default_matmul_precision)

@@ -1,0 +1,454 @@
+"""The one primitive: a bilinear convolution with batch, group, contracted and out axes.
+
+``out[n, o, g, c] = sum over taps t and i of x[n, o*s + t*d, g, i] * kernel[t, g, i, c]``
+
+It is closed. With the roles of `Layout` and the exchange of stride and dilation in `Geometry`, both
+gradients are this operation again, and so is `vmap` over one operand or both. This file is the only
+home of derivative rules.
+"""
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.experimental import jet
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from convjax.geometry import Geometry
+from convjax.layout import Axes, Layout, product
+from convjax.lowerings import LOWERINGS, direct, select
+
+conv_p = Primitive("convjax_conv")
+
+
+class Problem(NamedTuple):
+    """Canonical sizes of one convolution, x (N, *space, G, I), kernel (*window, G, I, O)."""
+
+    n: Any
+    groups: Any
+    i: Any
+    o: Any
+    space: tuple[Any, ...]
+    window: tuple[Any, ...]
+    out_space: tuple[Any, ...]
+    geometry: Geometry
+    dtype: Any
+    role: str
+
+
+def problem_of(avals: Sequence[Any], params: dict[str, Any]) -> Problem:
+    """The `Problem` that an equation of `conv_p` poses, from its operands' types."""
+    x, kernel = avals
+    layout, geometry = params["layout"], params["geometry"]
+    space = layout.x.sizes(x.shape, "space")
+    window = layout.kernel.sizes(kernel.shape, "space")
+    return Problem(
+        n=product(layout.x.sizes(x.shape, "batch")),
+        groups=product(layout.x.sizes(x.shape, "group")),
+        i=product(layout.x.sizes(x.shape, "contract")),
+        o=product(layout.kernel.sizes(kernel.shape, "out")),
+        space=space,
+        window=window,
+        out_space=geometry.output_space(space, window),
+        geometry=geometry,
+        dtype=np.dtype(x.dtype),
+        role=params["role"],
+    )
+
+
+def bind(
+    x: jax.Array,
+    kernel: jax.Array,
+    *,
+    geometry: Geometry,
+    layout: Layout,
+    precision: Any,
+    preferred_element_type: Any,
+    out_sharding: Any = None,
+    algorithm: Any = None,
+    role: str = "forward",
+) -> jax.Array:
+    """Bind `conv_p`, both operands varying over the same manual mesh axes.
+
+    Without the cast the gradient of a kernel that is replicated inside ``shard_map`` would miss
+    its sum over devices.
+    """
+    x, kernel = _same_varying(x, kernel)
+    return conv_p.bind(
+        x,
+        kernel,
+        geometry=geometry,
+        layout=layout,
+        precision=precision,
+        preferred_element_type=preferred_element_type,
+        out_sharding=out_sharding,
+        algorithm=algorithm,
+        role=role,
+    )
+
+
+def _varying(x: Any) -> frozenset[Any]:
+    return frozenset(jax.typeof(x).manual_axis_type.varying)
+
+
+def _same_varying(*operands: jax.Array) -> list[jax.Array]:
+    union = frozenset().union(*map(_varying, operands))
+    return [
+        lax.pcast(x, tuple(sorted(union - _varying(x), key=str)), to="varying")
+        if union - _varying(x)
+        else x
+        for x in operands
+    ]
+
+
+# ---- types -------------------------------------------------------------------------------------
+
+
+def _abstract_eval(
+    x: Any, kernel: Any, *, geometry: Geometry, layout: Layout, **params: Any
+) -> Any:
+    for role in ("group", "contract"):
+        if layout.x.sizes(x.shape, role) != layout.kernel.sizes(kernel.shape, role):
+            raise TypeError(f"{conv_p}: {role} sizes of {x} and {kernel} differ under {layout}")
+    if x.dtype != kernel.dtype:
+        raise TypeError(f"{conv_p}: operands must have one dtype, not {x.dtype} and {kernel.dtype}")
+    out_space = geometry.output_space(
+        layout.x.sizes(x.shape, "space"), layout.kernel.sizes(kernel.shape, "space")
+    )
+    shape = layout.out_shape(x.shape, kernel.shape, out_space)
+    mesh = kernel.sharding.mesh if x.sharding.mesh.empty else x.sharding.mesh
+    if params["out_sharding"] is not None:
+        sharding = params["out_sharding"]
+    elif _is_explicit(mesh):
+        sharding = NamedSharding(mesh, _out_spec(x, kernel, layout, shape))
+    else:
+        sharding = NamedSharding(mesh, PartitionSpec(*(None,) * len(shape)))
+    return x.update(
+        shape=shape,
+        dtype=np.dtype(params["preferred_element_type"] or x.dtype),
+        weak_type=False,
+        sharding=sharding,
+    )
+
+
+def _is_explicit(mesh: Any) -> bool:
+    return not mesh.empty and AxisType.Explicit in mesh.axis_types
+
+
+def _mesh_size(mesh: Any, entry: Any) -> int:
+    names = entry if isinstance(entry, tuple) else (entry,)
+    return math.prod(mesh.shape[name] for name in names if name is not None)
+
+
+def _out_spec(x: Any, kernel: Any, layout: Layout, shape: tuple[Any, ...]) -> PartitionSpec:
+    """Sharding of the result where it follows from the operands': N and space from x, O from the
+    kernel, G from either. A sharded contraction or window has more than one answer."""
+
+    def entries(aval: Any, axes: Axes, role: str) -> list[Any]:
+        spec = aval.sharding.spec
+        return [spec[axis] for axis in getattr(axes, role)]
+
+    undecided = (
+        entries(x, layout.x, "contract")
+        + entries(kernel, layout.kernel, "contract")
+        + entries(kernel, layout.kernel, "space")
+    )
+    if any(entry is not None for entry in undecided):
+        raise TypeError(
+            "convolution: `out_sharding` must be given where the channels that are summed over, or "
+            "the kernel's extents, are sharded "
+            f"(x: {x.str_short()}, kernel: {kernel.str_short()})."
+        )
+    spec: list[Any] = [None] * len(shape)
+    sources = (
+        (layout.out.batch, entries(x, layout.x, "batch")),
+        (layout.out.space, entries(x, layout.x, "space")),
+        (layout.out.group, entries(kernel, layout.kernel, "group")),
+        (layout.out.group, entries(x, layout.x, "group")),
+        (layout.out.out, entries(kernel, layout.kernel, "out")),
+    )
+    mesh = x.sharding.mesh
+    used: set[Any] = set()
+    for axes, values in sources:
+        for axis, entry in zip(axes, values, strict=True):
+            names = set(entry) if isinstance(entry, tuple) else {entry} - {None}
+            if entry is None or spec[axis] == entry:
+                continue
+            if spec[axis] is not None or used & names:
+                raise TypeError(
+                    "convolution: `out_sharding` must be given: the operands' shardings do not "
+                    f"combine into one (x: {x.str_short()}, kernel: {kernel.str_short()})."
+                )
+            if shape[axis] % _mesh_size(mesh, entry) != 0:
+                raise TypeError(
+                    f"convolution: `out_sharding` must be given: the result's extent {shape[axis]} "
+                    f"is not divisible by the mesh axes {entry!r} that shard it in the operand."
+                )
+            spec[axis] = entry
+            used |= names
+    return PartitionSpec(*spec)
+
+
+conv_p.def_abstract_eval(_abstract_eval)
+
+
+# ---- evaluation outside jit --------------------------------------------------------------------
+
+
+@functools.lru_cache(maxsize=1024)
+def _compiled(**params: Any) -> Any:
+    return jax.jit(functools.partial(conv_p.bind, **params))
+
+
+@conv_p.def_impl
+def _impl(x: Any, kernel: Any, **params: Any) -> jax.Array:
+    with jax.disable_jit(False):
+        return _compiled(**params)(x, kernel)
+
+
+# ---- derivatives: both are this operation again --------------------------------------------------
+
+# The three parties are symmetric: each role computes one of them from the other two.
+_ROLE_OF_TRANSPOSE = {
+    "forward": ("input_gradient", "kernel_gradient"),
+    "input_gradient": ("forward", "kernel_gradient"),
+    "kernel_gradient": ("input_gradient", "forward"),
+}
+
+
+def _primal_sharding(aval: Any) -> Any:
+    return aval.sharding if _is_explicit(aval.sharding.mesh) else None
+
+
+def _cast(x: jax.Array, dtype: Any) -> jax.Array:
+    return x if x.dtype == dtype else lax.convert_element_type(x, dtype)
+
+
+def _transpose_x(
+    ct: Any, x: Any, kernel: Any, *, geometry: Geometry, layout: Layout, role: str, **params: Any
+) -> Any:
+    """Cotangent of x: the cotangent, dilated by the stride, with the reversed kernel."""
+    shape, window = x.aval.shape, layout.kernel.sizes(kernel.shape, "space")
+    params["out_sharding"] = _primal_sharding(x.aval)
+    result = bind(
+        ct,
+        _cast(kernel, ct.dtype),
+        geometry=geometry.input_gradient(layout.x.sizes(shape, "space"), window),
+        layout=layout.input_gradient(),
+        role=_ROLE_OF_TRANSPOSE[role][0],
+        **params,
+    )
+    return _cast(result, x.aval.dtype)
+
+
+def _transpose_kernel(
+    ct: Any, x: Any, kernel: Any, *, geometry: Geometry, layout: Layout, role: str, **params: Any
+) -> Any:
+    """Cotangent of the kernel: x correlated with the cotangent; N is contracted, I is the batch."""
+    shape, space = kernel.aval.shape, layout.x.sizes(x.shape, "space")
+    params["out_sharding"] = _primal_sharding(kernel.aval)
+    result = bind(
+        _cast(x, ct.dtype),
+        ct,
+        geometry=geometry.kernel_gradient(space, layout.kernel.sizes(shape, "space")),
+        layout=layout.kernel_gradient(),
+        role=_ROLE_OF_TRANSPOSE[role][1],
+        **params,
+    )
+    if geometry.reversal:
+        result = lax.rev(result, layout.kernel.space)
+    return _cast(result, kernel.aval.dtype)
+
+
+ad.defbilinear(conv_p, _transpose_x, _transpose_kernel)
+
+
+def _taylor(primals: Any, series: Any, **params: Any) -> tuple[jax.Array, list[jax.Array]]:
+    """Leibniz's rule for Taylor series (jet): out_k = sum_j binom(k, j) x_j * kernel_{k-j}."""
+    x, kernel = ([p, *s] for p, s in zip(primals, series, strict=True))
+    derivatives = [
+        sum(
+            math.comb(order, j) * conv_p.bind(x[j], kernel[order - j], **params)
+            for j in range(order + 1)
+        )
+        for order in range(len(x))
+    ]
+    return derivatives[0], derivatives[1:]
+
+
+jet.jet_rules[conv_p] = _taylor
+
+
+# ---- vmap ----------------------------------------------------------------------------------------
+
+
+def _batch(
+    axis_data: Any, operands: Any, axes: Any, *, layout: Layout, out_sharding: Any, **params: Any
+) -> tuple[jax.Array, int | None]:
+    if axes[0] is None and axes[1] is None:
+        return bind(*operands, layout=layout, out_sharding=out_sharding, **params), None
+    if out_sharding is not None:
+        spec = (axis_data.explicit_mesh_axis, *out_sharding.spec)
+        out_sharding = NamedSharding(out_sharding.mesh, PartitionSpec(*spec))
+    return bind(*operands, layout=layout.batched(*axes), out_sharding=out_sharding, **params), 0
+
+
+batching.fancy_primitive_batchers[conv_p] = _batch
+
+
+# ---- lowering, per platform ----------------------------------------------------------------------
+
+
+def _is_partitioned(ctx: Any) -> bool:
+    """Whether XLA will split this computation over devices (unlike inside a manual region)."""
+    context = ctx.module_context.axis_context
+    if isinstance(context, mlir.ShardingContext):
+        return context.num_devices > 1
+    if isinstance(context, mlir.SPMDAxisContext):
+        return frozenset(context.mesh.axis_names) != frozenset(context.manual_axes)
+    return True
+
+
+def _lower(ctx: Any, x: Any, kernel: Any, *, platform: str, **params: Any) -> Any:
+    (out,) = ctx.avals_out
+    problem = problem_of(ctx.avals_in, params)
+    choice = select.forced(problem, params["algorithm"], platform, _is_partitioned(ctx))
+
+    def implementation(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        if 0 in (*x.shape, *kernel.shape, *out.shape):
+            return _same_varying(jnp.zeros(out.shape, out.dtype), x)[0]  # an empty sum
+        return LOWERINGS[choice.name].run(
+            x,
+            kernel,
+            geometry=params["geometry"],
+            layout=params["layout"],
+            precision=params["precision"],
+            preferred_element_type=params["preferred_element_type"],
+            kernel_gradient=params["role"] == "kernel_gradient",
+        )
+
+    if _is_explicit(out.sharding.mesh):
+        # Lowerings pad and reshape freely, which explicit sharding types would refuse.
+        implementation = jax.sharding.auto_axes(implementation, out_sharding=out.sharding)
+    return mlir.lower_fun(implementation, multiple_results=False)(ctx, x, kernel)
+
+
+for _platform in ("cpu", "cuda", "rocm", "tpu"):
+    mlir.register_lowering(
+        conv_p, functools.partial(_lower, platform=_platform), platform=_platform
+    )
+mlir.register_lowering(conv_p, functools.partial(_lower, platform="other"))
+
+
+# ---- checkpointing -------------------------------------------------------------------------------
+
+
+def convs_saveable(primitive: Any, *_: Any, **__: Any) -> bool:
+    """Policy for ``jax.checkpoint`` that saves the results of convolutions, and nothing else.
+
+    Example:
+        >>> import jax, convjax
+        >>> net = jax.checkpoint(lambda x, k: jax.nn.relu(convjax.conv(x, k)),
+        ...                      policy=convjax.convs_saveable)
+        >>> net(jax.numpy.ones((1, 8, 8, 3)), jax.numpy.ones((3, 3, 3, 4))).shape
+        (1, 8, 8, 4)
+    """
+    return primitive is conv_p or primitive is lax.conv_general_dilated_p
+
+
+# ---- the boundary: operands with merged channels -------------------------------------------------
+
+
+class Operands(NamedTuple):
+    """Axes of x, kernel and result with groups still merged, as users hold them."""
+
+    x: Axes  # batch, contract, space
+    kernel: Axes  # contract, out, space
+    out: Axes  # batch, out, space
+
+
+def convolve(
+    x: jax.Array,
+    kernel: jax.Array,
+    axes: Operands,
+    groups: int = 1,
+    *,
+    x_groups: str = "contract",
+    kernel_groups: str = "out",
+    out_sharding: Any = None,
+    algorithm: Any = None,
+    **params: Any,
+) -> jax.Array:
+    """Split `groups` off the merged axes, convolve, and merge the result's channels.
+
+    Args:
+        axes: one axis each for batch, contract and out.
+        x_groups: the role of x whose axis the groups lead: "contract", or "batch" (lax's batch
+            groups).
+        kernel_groups: likewise for the kernel: "out", or "contract" (transposed kinds).
+        out_sharding: sharding of the merged result, for explicit mesh axes.
+        params: what `bind` takes besides.
+    """
+    layout = Layout(*axes)
+    merged_sharding = out_sharding = _named_sharding(out_sharding)
+    channel = axes.out.out[0]
+    if groups != 1:
+        x, x_axes = _split(x, axes.x, x_groups, groups)
+        kernel, k_axes = _split(kernel, axes.kernel, kernel_groups, groups)
+        layout = Layout(x_axes, k_axes, _split_axes(axes.out, "out"))
+        if merged_sharding is not None:
+            mesh, spec = merged_sharding.mesh, list(merged_sharding.spec)
+            led = groups % _mesh_size(mesh, spec[channel]) == 0
+            spec[channel : channel + 1] = [spec[channel] if led else None, None]
+            out_sharding = NamedSharding(mesh, PartitionSpec(*spec))
+    if algorithm == "direct" or (not isinstance(algorithm, str) and algorithm == ("direct",) * 3):
+        y = direct.run(
+            x, kernel, layout=layout, out_sharding=None if groups != 1 else out_sharding, **params
+        )
+    else:
+        y = bind(x, kernel, layout=layout, out_sharding=out_sharding, algorithm=algorithm, **params)
+    if groups == 1:
+        return y
+    shape = (*y.shape[:channel], y.shape[channel] * y.shape[channel + 1], *y.shape[channel + 2 :])
+    y = lax.reshape(y, shape)
+    return y if merged_sharding is None else jax.reshard(y, merged_sharding)
+
+
+def _named_sharding(sharding: Any) -> Any:
+    """`out_sharding` as a NamedSharding over the abstract mesh in force, or None."""
+    if sharding is None:
+        return None
+    if isinstance(sharding, NamedSharding):
+        mesh = getattr(sharding.mesh, "abstract_mesh", sharding.mesh)
+        return NamedSharding(mesh, sharding.spec)
+    return NamedSharding(jax.sharding.get_abstract_mesh(), sharding)
+
+
+def _split_axes(axes: Axes, role: str) -> Axes:
+    """`axes` after the single axis of `role` became two: (group, the rest)."""
+    (axis,) = getattr(axes, role)
+    return axes.inserted("group", axis)
+
+
+def _split(x: jax.Array, axes: Axes, role: str, groups: int) -> tuple[jax.Array, Axes]:
+    """Split the axis of `role` into (groups, the rest), the sharding going to the groups."""
+    (axis,) = getattr(axes, role)
+    shape = (*x.shape[:axis], groups, x.shape[axis] // groups, *x.shape[axis + 1 :])
+    sharding = jax.typeof(x).sharding
+    if _is_explicit(sharding.mesh) and sharding.spec[axis] is not None:
+        spec = list(sharding.spec)
+        if groups % _mesh_size(sharding.mesh, spec[axis]) != 0:
+            spec[axis] = None
+            x = jax.reshard(x, NamedSharding(sharding.mesh, PartitionSpec(*spec)))
+        spec[axis : axis + 1] = [spec[axis], None]
+        x = lax.reshape(x, shape, out_sharding=NamedSharding(sharding.mesh, PartitionSpec(*spec)))
+    else:
+        x = lax.reshape(x, shape)
+    return x, _split_axes(axes, role)
