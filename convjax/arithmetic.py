@@ -1,0 +1,343 @@
+"""Sizes: Dumoulin and Visin's relations 1-15, output sizes in general, and receptive fields.
+
+Integers only. The relations use the paper's letters along one spatial axis: `i` input, `k` kernel,
+`s` stride, `p` zeros on either side, `d` dilation; those of the transposed convolution (8-14) take
+the `i` that enters it (the paper's i'), and the k, s and p of the convolution that it transposes.
+
+Source: V. Dumoulin, F. Visin, A guide to convolution arithmetic for deep learning, 2016,
+    https://arxiv.org/abs/1603.07285
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from convjax import _checks
+from convjax.geometry import Geometry, dilated
+from convjax.padding import pairs, resolve
+
+# ---- convolution -----------------------------------------------------------------------------
+
+
+def relation_1(i: int, k: int) -> int:
+    """Unit strides, no padding: ``o = (i - k) + 1``."""
+    return _size("relation_1", i, k)
+
+
+def relation_2(i: int, k: int, p: int) -> int:
+    """Unit strides, padding p: ``o = (i - k) + 2p + 1``."""
+    return _size("relation_2", i, k, p=p)
+
+
+def relation_3(i: int, k: int) -> int:
+    """Half ("same") padding, unit strides, odd k: ``o = i + 2*floor(k/2) - (k - 1) = i``."""
+    return _size("relation_3", i, k, p=_half("relation_3", k))
+
+
+def relation_4(i: int, k: int) -> int:
+    """Full padding, unit strides: ``o = i + 2(k - 1) - (k - 1) = i + (k - 1)``."""
+    return _size("relation_4", i, k, p=k - 1)
+
+
+def relation_5(i: int, k: int, s: int) -> int:
+    """No padding, strides s: ``o = floor((i - k) / s) + 1``."""
+    return _size("relation_5", i, k, s=s)
+
+
+def relation_6(i: int, k: int, s: int, p: int) -> int:
+    """Any padding and strides: ``o = floor((i + 2p - k) / s) + 1``.
+
+    Example:
+        >>> relation_6(i=6, k=3, s=2, p=1), relation_6(i=5, k=3, s=2, p=1)
+        (3, 3)
+    """
+    return _size("relation_6", i, k, s=s, p=p)
+
+
+def relation_7(i: int, k: int, s: int) -> int:
+    """Pooling, which pads nothing: ``o = floor((i - k) / s) + 1``."""
+    return _size("relation_7", i, k, s=s)
+
+
+# ---- transposed convolution ------------------------------------------------------------------
+
+
+def relation_8(i: int, k: int) -> int:
+    """Transpose of unit strides, no padding: ``o = i + (k - 1)``."""
+    return _transposed_size("relation_8", i, k)
+
+
+def relation_9(i: int, k: int, p: int) -> int:
+    """Transpose of unit strides, padding p: ``o = i + (k - 1) - 2p``."""
+    return _transposed_size("relation_9", i, k, p=p)
+
+
+def relation_10(i: int, k: int) -> int:
+    """Transpose of half padding, unit strides, odd k: ``o = i``."""
+    return _transposed_size("relation_10", i, k, p=_half("relation_10", k))
+
+
+def relation_11(i: int, k: int) -> int:
+    """Transpose of full padding, unit strides: ``o = i - (k - 1)``."""
+    return _transposed_size("relation_11", i, k, p=k - 1)
+
+
+def relation_12(i: int, k: int, s: int) -> int:
+    """Transpose of no padding, strides s that divide (its size) - k: ``o = s(i - 1) + k``."""
+    return _transposed_size("relation_12", i, k, s=s)
+
+
+def relation_13(i: int, k: int, s: int, p: int) -> int:
+    """Transpose of any padding, strides s that divide (its size) + 2p - k.
+
+    ``o = s(i - 1) + k - 2p``
+    """
+    return _transposed_size("relation_13", i, k, s=s, p=p)
+
+
+def relation_14(i: int, k: int, s: int, p: int, a: int) -> int:
+    """Transpose of any padding and strides: ``o = s(i - 1) + a + k - 2p``.
+
+    `a` = ((its size) + 2p - k) mod s is what the strides leave over; so this undoes relation 6.
+
+    Example:
+        >>> relation_14(i=relation_6(i=6, k=3, s=2, p=1), k=3, s=2, p=1, a=(6 + 2 - 3) % 2)
+        6
+    """
+    return _transposed_size("relation_14", i, k, s=s, p=p, a=a)
+
+
+# ---- dilated convolution ---------------------------------------------------------------------
+
+
+def relation_15(i: int, k: int, s: int, p: int, d: int) -> int:
+    """Kernel dilation d: ``o = floor((i + 2p - k - (k - 1)(d - 1)) / s) + 1``.
+
+    Example:
+        >>> relation_15(i=7, k=3, s=1, p=0, d=2)
+        3
+    """
+    return _size("relation_15", i, k, s=s, p=p, d=d)
+
+
+def _size(function: str, i: int, k: int, *, s: int = 1, p: int = 0, d: int = 1) -> int:
+    i, k = _extents(function, i, k, s, p)
+    k_hat = dilated(k, _checks.integer(function, "d", d, minimum=1))
+    if k_hat > i + 2 * p:
+        _checks.fail(function, "k", k, f"spans {k_hat} and must fit the padded input ({i + 2 * p})")
+    return (i + 2 * p - k_hat) // s + 1
+
+
+def _transposed_size(function: str, i: int, k: int, *, s: int = 1, p: int = 0, a: int = 0) -> int:
+    i, k = _extents(function, i, k, s, p)
+    if _checks.integer(function, "a", a, minimum=0) >= s:
+        _checks.fail(function, "a", a, f"must be less than `s` (={s}), of which it is a remainder")
+    size = s * (i - 1) + a + k - 2 * p
+    if size < 1:
+        _checks.fail(function, "p", p, f"crops everything: the result would have extent {size}")
+    return size
+
+
+def _extents(function: str, i: int, k: int, s: int, p: int) -> tuple[int, int]:
+    _checks.integer(function, "s", s, minimum=1)
+    _checks.integer(function, "p", p, minimum=0)
+    i = _checks.integer(function, "i", i, minimum=1)
+    return i, _checks.integer(function, "k", k, minimum=1)
+
+
+def _half(function: str, k: int) -> int:
+    if _checks.integer(function, "k", k, minimum=1) % 2 == 0:
+        _checks.fail(function, "k", k, "must be odd, for half padding to be the same on both sides")
+    return k // 2
+
+
+# ---- in general ------------------------------------------------------------------------------
+
+
+def conv_output_size(
+    input_size: Any,
+    kernel_size: Any,
+    *,
+    strides: Any = 1,
+    padding: Any = "SAME",
+    input_dilation: Any = 1,
+    kernel_dilation: Any = 1,
+) -> Any:
+    """Spatial extents of ``convjax.conv``'s result: relations 6 and 15, for every padding.
+
+    ``o = floor((î + lo + hi - k̂) / s) + 1``, where ``î`` and ``k̂`` are the dilated extents.
+
+    Args:
+        input_size: an int for one spatial axis, or one int per spatial axis.
+        kernel_size, strides, input_dilation, kernel_dilation: one int, or one per spatial axis.
+        padding: as in ``convjax.conv``.
+
+    Returns:
+        An int if `input_size` is one, else a tuple.
+
+    Raises:
+        ValueError: a kernel that is larger than the padded input; values out of range.
+
+    Example:
+        >>> conv_output_size((224, 224), 7, strides=2, padding=3)
+        (112, 112)
+        >>> conv_output_size(7, 3, padding="VALID", kernel_dilation=2)
+        3
+    """
+    function = "conv_output_size"
+    space, window, s, d = _axes(function, input_size, kernel_size, strides, kernel_dilation)
+    holes = _checks.ints(function, "input_dilation", input_dilation, len(space), minimum=1)
+    sides = resolve(
+        function,
+        padding,
+        space=space,
+        window=window,
+        strides=s,
+        input_dilation=holes,
+        kernel_dilation=d,
+    )
+    for axis, (lo, hi) in enumerate(sides):
+        reach = dilated(window[axis], d[axis])
+        room = dilated(space[axis], holes[axis]) + lo + hi
+        if reach > room and space[axis]:
+            rule = f"spans {reach} on spatial axis {axis} and must fit the padded input ({room})"
+            _checks.fail(function, "kernel_size", window[axis], rule)
+    return _like(input_size, Geometry(s, sides, holes, d).output_space(space, window))
+
+
+def conv_transpose_output_size(
+    input_size: Any,
+    kernel_size: Any,
+    *,
+    strides: Any = 1,
+    padding: Any = "SAME",
+    kernel_dilation: Any = 1,
+    output_padding: Any = 0,
+) -> Any:
+    """Spatial extents of ``convjax.conv_transpose``'s result: relation 14, for every padding.
+
+    ``o = (i - 1)*s + k̂ - lo - hi + output_padding``; ``i*s`` for "SAME" and "SAME_LOWER".
+
+    Args:
+        input_size: an int for one spatial axis, or one int per spatial axis.
+        kernel_size, strides, kernel_dilation: one int, or one per spatial axis.
+        padding: as in ``convjax.conv_transpose``: what the forward convolution was given.
+        output_padding: one int or one per spatial axis, each less than the stride.
+
+    Returns:
+        An int if `input_size` is one, else a tuple.
+
+    Raises:
+        ValueError: padding that crops everything; values out of range.
+
+    Example:
+        >>> conv_transpose_output_size((2, 2), 3, strides=2, padding="VALID")
+        (5, 5)
+        >>> conv_transpose_output_size(112, 7, strides=2, padding=3, output_padding=1)
+        224
+    """
+    function = "conv_transpose_output_size"
+    space, window, s, d = _axes(function, input_size, kernel_size, strides, kernel_dilation)
+    rank = len(space)
+    extra = _checks.ints(function, "output_padding", output_padding, rank, minimum=0)
+    sides = resolve(
+        function,
+        padding,
+        space=tuple(n * stride for n, stride in zip(space, s, strict=True)),
+        window=window,
+        strides=s,
+        input_dilation=(1,) * rank,
+        kernel_dilation=d,
+    )
+    sizes = []
+    for axis, (n, (lo, hi), a) in enumerate(zip(space, sides, extra, strict=True)):
+        same = padding in ("SAME", "SAME_LOWER") or (padding == "CAUSAL" and axis > 0)
+        if a and (same or a >= s[axis]):
+            rule = f"must be 0 under padding {padding!r}" if same else "must be less than `strides`"
+            _checks.fail(function, "output_padding", a, f"{rule} (={s[axis]}) on axis {axis}")
+        size = n * s[axis] if same else (n - 1) * s[axis] + dilated(window[axis], d[axis])
+        sizes.append(size if same else size - lo - hi + a)
+    if min(sizes, default=1) < 1 and 0 not in space:
+        rule = f"crops everything: the result would have extents {tuple(sizes)}"
+        _checks.fail(function, "padding", padding, rule)
+    return _like(input_size, tuple(max(0, size) for size in sizes))
+
+
+def _axes(
+    function: str, input_size: Any, kernel_size: Any, strides: Any, kernel_dilation: Any
+) -> tuple[tuple[int, ...], ...]:
+    """The four, one entry per spatial axis; `input_size` says how many axes there are."""
+    rank = 1 if _checks.is_int(input_size) else len(tuple(input_size))
+    return (
+        _checks.ints(function, "input_size", input_size, rank, minimum=0),
+        _checks.ints(function, "kernel_size", kernel_size, rank, minimum=1),
+        _checks.ints(function, "strides", strides, rank, minimum=1),
+        _checks.ints(function, "kernel_dilation", kernel_dilation, rank, minimum=1),
+    )
+
+
+def _like(input_size: Any, sizes: tuple[int, ...]) -> Any:
+    return sizes[0] if _checks.is_int(input_size) else sizes
+
+
+# ---- receptive fields ------------------------------------------------------------------------
+
+
+class ReceptiveField(NamedTuple):
+    """Output ``o`` sees the `size` input elements from ``start + o*jump`` on, along each axis.
+
+    Ints, or one per spatial axis. Elements before 0 or beyond the input are padding; `size` counts
+    first to last, gaps that dilation leaves included.
+    """
+
+    size: Any
+    jump: Any
+    start: Any
+
+
+def receptive_field(layers: Iterable[Sequence[Any]]) -> ReceptiveField:
+    """Receptive field of one output of a stack of convolutions (or poolings).
+
+    ``size += (k - 1)*d*jump``, ``start -= lo*jump``, then ``jump *= s``, layer by layer.
+
+    Args:
+        layers: from input to output, each ``(kernel_size, strides, kernel_dilation, padding)``, of
+            which everything after `kernel_size` may be left out (1, 1 and 0). Each entry is one
+            int or one per spatial axis; `padding` also pairs (low, high).
+
+    Returns:
+        A `ReceptiveField`: `size`, `jump` (the stack's stride) and `start`; ints if every entry of
+        every layer was one, else tuples.
+
+    Raises:
+        ValueError: values out of range, or layers of different ranks.
+
+    Example:
+        >>> [receptive_field([(3, 1, 1), (3, 1, 2), (3, 1, 4)][:depth]).size for depth in (1, 2, 3)]
+        [3, 7, 15]
+        >>> receptive_field([(7, 2, 1, 3), (3, 2, 1, 1)])
+        ReceptiveField(size=11, jump=4, start=-5)
+
+    Source: A. Araujo, W. Norris, J. Sim, Computing receptive fields of convolutional neural
+        networks, Distill, 2019, https://distill.pub/2019/computing-receptive-fields
+    """
+    function = "receptive_field"
+    rows = []
+    for layer in layers:
+        if not isinstance(layer, Sequence) or isinstance(layer, str) or not 1 <= len(layer) <= 4:
+            rule = "must be (kernel_size, strides, kernel_dilation, padding), or the first few"
+            _checks.fail(function, "layer", layer, rule)
+        rows.append((*layer, *(1, 1, 1, 0)[len(layer) :]))
+    entries = [entry for row in rows for entry in row if not _checks.is_int(entry)]
+    rank = len(tuple(entries[0])) if entries else 1
+    size, jump, start = [1] * rank, [1] * rank, [0] * rank
+    for kernel_size, strides, kernel_dilation, padding in rows:
+        k = _checks.ints(function, "kernel_size", kernel_size, rank, minimum=1)
+        s = _checks.ints(function, "strides", strides, rank, minimum=1)
+        d = _checks.ints(function, "kernel_dilation", kernel_dilation, rank, minimum=1)
+        sides = pairs(function, padding, rank)
+        for axis in range(rank):
+            size[axis] += (k[axis] - 1) * d[axis] * jump[axis]
+            start[axis] -= sides[axis][0] * jump[axis]
+            jump[axis] *= s[axis]
+    field = ReceptiveField(tuple(size), tuple(jump), tuple(start))
+    return field if entries else ReceptiveField(*(values[0] for values in field))

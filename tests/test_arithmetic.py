@@ -1,0 +1,203 @@
+"""Sizes and receptive fields: the paper's relations, against the real functions' shapes (law 5)."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+import convjax
+from convjax import arithmetic
+from convjax.arithmetic import conv_output_size, conv_transpose_output_size, receptive_field
+
+
+def shape(function, space, window, **options):
+    """Spatial extents that `function` really gives, one axis at a time or several."""
+    x = jax.ShapeDtypeStruct((2, *space, 3), jnp.float32)
+    channels = (5, 3) if function is convjax.conv_transpose else (3, 5)
+    kernel = jax.ShapeDtypeStruct((*window, *channels), jnp.float32)
+    return jax.eval_shape(lambda x, k: function(x, k, **options), x, kernel).shape[1:-1]
+
+
+def conv(i, k, s=1, p=0, d=1):
+    return shape(convjax.conv, (i,), (k,), strides=s, padding=p, kernel_dilation=d)[0]
+
+
+def transposed(i, k, s=1, p=0, a=0):
+    options = {"strides": s, "padding": p, "output_padding": a}
+    return shape(convjax.conv_transpose, (i,), (k,), **options)[0]
+
+
+def test_relations_of_the_convolution():
+    for i, k in itertools.product(range(1, 9), range(1, 5)):
+        p = k % 3
+        if k <= i:
+            assert arithmetic.relation_1(i, k) == conv(i, k)
+            for s in (1, 2, 3):
+                pool = jax.eval_shape(
+                    lambda x, k=k, s=s: lax.reduce_window(x, 0.0, lax.max, (k,), (s,), "VALID"),
+                    jax.ShapeDtypeStruct((i,), jnp.float32),
+                )
+                assert arithmetic.relation_5(i, k, s) == conv(i, k, s)
+                assert arithmetic.relation_7(i, k, s) == pool.shape[0]
+        if k <= i + 2 * p:
+            assert arithmetic.relation_2(i, k, p) == conv(i, k, p=p)
+        if k % 2:
+            assert arithmetic.relation_3(i, k) == conv(i, k, p=k // 2) == i
+        assert arithmetic.relation_4(i, k) == conv(i, k, p=k - 1) == i + k - 1
+
+
+@pytest.mark.parametrize("s", [1, 2, 3])
+def test_relations_6_and_15(s):
+    for i, k, p, d in itertools.product((1, 4, 5, 9), (1, 2, 3), (0, 1, 4), (1, 2, 3)):
+        if (k - 1) * d + 1 <= i + 2 * p:
+            expected = conv(i, k, s, p, d)
+            assert arithmetic.relation_15(i, k, s, p, d) == expected
+            if d == 1:
+                assert arithmetic.relation_6(i, k, s, p) == expected
+
+
+def test_relations_of_the_transposed_convolution():
+    for i, k in itertools.product(range(1, 7), range(1, 5)):
+        assert arithmetic.relation_8(i, k) == transposed(i, k)
+        for p in range(k):
+            if i + k - 1 - 2 * p > 0:
+                assert arithmetic.relation_9(i, k, p) == transposed(i, k, p=p)
+        if k % 2:
+            assert arithmetic.relation_10(i, k) == transposed(i, k, p=k // 2) == i
+        if i >= k:
+            assert arithmetic.relation_11(i, k) == transposed(i, k, p=k - 1)
+        for s in (1, 2, 3):
+            assert arithmetic.relation_12(i, k, s) == transposed(i, k, s)
+            for p, a in itertools.product(range(2), range(s)):
+                if s * (i - 1) + k - 2 * p > 0:
+                    assert arithmetic.relation_13(i, k, s, p) == transposed(i, k, s, p)
+                    assert arithmetic.relation_14(i, k, s, p, a) == transposed(i, k, s, p, a)
+
+
+def test_the_figures_of_the_paper():
+    assert arithmetic.relation_8(2, 3) == 4
+    assert arithmetic.relation_9(6, 4, 2) == 5
+    assert arithmetic.relation_10(5, 3) == 5
+    assert arithmetic.relation_11(7, 3) == 5
+    assert arithmetic.relation_12(2, 3, 2) == 5
+    assert arithmetic.relation_13(3, 3, 2, 1) == 5
+    assert arithmetic.relation_14(3, 3, 2, 1, 1) == 6
+    assert arithmetic.relation_15(7, 3, 1, 0, 2) == 3
+
+
+def test_relation_14_undoes_relation_6():
+    met = 0
+    for i, k, s in itertools.product(range(1, 13), range(1, 6), range(1, 5)):
+        for p in range(k):
+            if k > i + 2 * p:
+                continue
+            o, a = arithmetic.relation_6(i, k, s, p), (i + 2 * p - k) % s
+            assert arithmetic.relation_14(o, k, s, p, a) == i
+            if a == 0:
+                assert arithmetic.relation_13(o, k, s, p) == i
+            met += 1
+    assert met > 500
+
+
+PADDINGS = ["SAME", "SAME_LOWER", "VALID", "FULL", "CAUSAL", 2, (0, 2), ((2, 0), (-1, 3))]
+
+
+@pytest.mark.parametrize("padding", PADDINGS, ids=str)
+@pytest.mark.parametrize("strides", [1, (3, 2)])
+def test_output_sizes_are_those_of_the_functions(padding, strides):
+    options = {"strides": strides, "padding": padding, "kernel_dilation": (1, 2)}
+    for space, window in [((7, 9), (3, 2)), ((6, 5), (2, 1)), ((4, 11), (4, 3))]:
+        for holes in (1, (2, 3)):
+            found = conv_output_size(space, window, **options, input_dilation=holes)
+            assert found == shape(convjax.conv, space, window, **options, input_dilation=holes)
+        found = conv_transpose_output_size(space, window, **options)
+        assert found == shape(convjax.conv_transpose, space, window, **options)
+        if not isinstance(padding, str) and strides != 1:
+            extra = {"output_padding": (2, 1)}
+            found = conv_transpose_output_size(space, window, **options, **extra)
+            assert found == shape(convjax.conv_transpose, space, window, **options, **extra)
+
+
+def test_output_sizes_take_ints_and_sequences():
+    assert conv_output_size(224, 7, strides=2, padding=3) == 112
+    assert conv_output_size([224, 56], [7, 3], strides=np.int64(2)) == (112, 28)
+    assert conv_output_size(0, 3) == 0
+    assert conv_transpose_output_size((0, 4), 3, strides=2) == (0, 8)
+    assert isinstance(conv_transpose_output_size(3, 3), int)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: arithmetic.relation_1(2, 3), r"relation_1: `k` \(=3\) spans 3 and must fit"),
+        (lambda: arithmetic.relation_3(5, 4), r"relation_3: `k` \(=4\) must be odd"),
+        (lambda: arithmetic.relation_6(5, 3, 0, 1), r"relation_6: `s` \(=0\) must be at least 1"),
+        (lambda: arithmetic.relation_9(1, 3, 2), r"relation_9: `p` \(=2\) crops everything"),
+        (lambda: arithmetic.relation_14(3, 3, 2, 1, 2), r"relation_14: `a` \(=2\) must be less"),
+        (lambda: conv_output_size(4, 3, padding="VALID", kernel_dilation=2), "spans 5 on spatial"),
+        (lambda: conv_output_size((4, 4), (3,)), r"`kernel_size` \(=\(3,\)\) must have one entry"),
+        (lambda: conv_transpose_output_size(4, 3, output_padding=1), "must be 0 under padding"),
+        (
+            lambda: conv_transpose_output_size(4, 3, strides=2, padding=0, output_padding=2),
+            "`output_padding` .* must be less than `strides`",
+        ),
+        (lambda: conv_transpose_output_size(2, 3, padding=4), "`padding` .* crops everything"),
+        (lambda: receptive_field([(3, 1, 1, 0, 2)]), "`layer` .* must be .kernel_size, strides"),
+        (lambda: receptive_field([((3, 3),), ((3, 3, 3),)]), "must have one entry per spatial"),
+    ],
+)
+def test_errors(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+# ---- receptive fields --------------------------------------------------------------------------
+
+
+def test_receptive_fields_of_the_article_and_the_context_module():
+    stacked = [(3, 1, 1), (3, 1, 2), (3, 1, 4)]
+    assert [receptive_field(stacked[:n]).size for n in (1, 2, 3)] == [3, 7, 15]
+    assert [receptive_field([layer]).size for layer in stacked] == [3, 5, 9]
+    dilations = [1, 1, 2, 4, 8, 16, 1]
+    context = [(3, 1, d) for d in dilations] + [(1,)]
+    sizes = [receptive_field(context[:n]).size for n in range(1, 9)]
+    assert sizes == [3, 5, 9, 17, 33, 65, 67, 67]
+    assert receptive_field([]) == (1, 1, 0)
+
+
+STACKS = [
+    [(3, 2, 1, 1), (2, 3, 2, 0), (3, 1, 1, 2)],
+    [(4, 1, 2, ((1, 0),)), (3, 2, 1, ((2, 3),))],
+    [(2, 2), (2, 2), (3, 1, 3)],
+]
+
+
+@pytest.mark.parametrize("layers", STACKS)
+def test_receptive_field_is_where_the_gradient_is_not_zero(layers):
+    n = 60
+
+    def stack(x):
+        for layer in layers:
+            k, s, d, p = (*layer, *(1, 1, 1, 0)[len(layer) :])
+            x = convjax.conv(x, jnp.ones((k, 1, 1)), strides=s, kernel_dilation=d, padding=p)
+        return x[0, :, 0]
+
+    size, jump, start = (np.ravel(v)[0] for v in receptive_field(layers))
+    jacobian = np.asarray(jax.jacobian(stack)(jnp.ones((1, n, 1))))[:, 0, :, 0]
+    for o in (0, 1, len(jacobian) // 2):
+        touched = np.nonzero(jacobian[o])[0]
+        first = start + o * jump
+        # Where the field begins in the padding, its first taps touch nothing.
+        assert set(touched) <= set(range(first, first + size))
+        if first >= 0:
+            assert (touched[0], touched[-1]) == (first, first + size - 1)
+
+
+def test_receptive_field_per_axis():
+    field = receptive_field([((3, 5), 2, 1, 1), (3, (1, 2), (2, 1), ((0, 1), (2, 0)))])
+    assert field == ((11, 9), (2, 4), (-1, -5))
+    rows = receptive_field([(3, 2, 1, 1), (3, 1, 2, 0)])
+    assert tuple(axis[0] for axis in field) == rows
