@@ -1,0 +1,207 @@
+"""The package: its imports, exports, signatures and docstrings, and that its wheel works alone."""
+
+import ast
+import importlib
+import inspect
+import json
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+from test_readme import BLOCKS
+
+import convjax
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "convjax"
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+TREES = {
+    source.relative_to(PACKAGE).as_posix(): ast.parse(source.read_text()) for source in SOURCES
+}
+FUNCTIONS = {
+    name: value for name in convjax.__all__ if inspect.isfunction(value := getattr(convjax, name))
+}
+DROP_INS = {"conv_general_dilated"}
+NO_SOURCE = {"convs_saveable", "explain", "cost_of"}
+CONVOLUTIONS = {
+    "conv",
+    "conv_general_dilated",
+    "conv_general_dilated_local",
+    "conv_general_dilated_patches",
+    "conv_transpose",
+    "conv_with_general_padding",
+}
+# Rooms that may import more than jax and numpy; `import convjax` loads none of them.
+OPTIONAL_ROOMS = ("nn/", "linen/", "models/", "draw/")
+
+
+def imports(name: str) -> set[str]:
+    """Absolute names of the modules that a file of the package imports."""
+    package = ["convjax", *name.split("/")[:-1]]
+    found = set()
+    for node in ast.walk(TREES[name]):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
+            base = ".".join(filter(None, [base, node.module]))
+            found |= {base} | {f"{base}.{alias.name}" for alias in node.names}
+    return found
+
+
+def starts(modules: set[str], *prefixes: str) -> set[str]:
+    return {m for m in modules if any(m == p or m.startswith(p + ".") for p in prefixes)}
+
+
+def test_import_is_light():
+    code = "import json, sys, convjax; print(json.dumps(sorted(sys.modules)))"
+    out = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT
+    )
+    loaded = set(json.loads(out.stdout))
+    heavy = "flax matplotlib PIL optax orbax skimage sklearn torch pytest hypothesis chex tqdm"
+    assert "convjax.lax" in loaded
+    assert not loaded & set(heavy.split())
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_source(name):
+    """Public jax and numpy only, no `assert`, and lax's convolution only where it is lowered."""
+    tree, modules = TREES[name], imports(name)
+    assert not {m for m in modules if "_src" in m.split(".")}
+    for node in ast.walk(tree):
+        assert not isinstance(node, ast.Assert), f"line {node.lineno}: raise, do not assert"
+        if isinstance(node, ast.Attribute):
+            assert node.attr != "_src", f"line {node.lineno}: jax's private modules"
+            lax = ast.unparse(node.value).split(".")[-1].strip("_") == "lax"
+            if lax and node.attr in CONVOLUTIONS:
+                assert name.startswith("lowerings/") or name == "lax.py", f"line {node.lineno}"
+    if not (name.startswith("lowerings/") or name == "lax.py"):
+        assert not starts(modules, *(f"jax.lax.{convolution}" for convolution in CONVOLUTIONS))
+    if not name.startswith(OPTIONAL_ROOMS):
+        roots = {m.split(".")[0] for m in modules}
+        assert roots <= {"jax", "numpy", "convjax", "__future__"} | sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_imports_run_downward(name):
+    modules = imports(name)
+    assert not starts(modules, "experiments")
+    if name in {"_checks.py", "padding.py", "geometry.py", "cost.py"}:
+        assert not starts(modules, "jax"), "integers know no arrays"
+    if name == "operation.py" or name.startswith("lowerings/"):
+        above = ("functional", "kinds", "equivalents", "jaxprs", "lax", "nn", "linen", "draw")
+        assert not starts(modules, *(f"convjax.{room}" for room in above))
+    if name.startswith("functional/"):
+        assert not starts(modules, "flax", "convjax.nn", "convjax.linen", "convjax.lax")
+
+
+def test_sizes_of_files():
+    long = {s.name: n for s in SOURCES if (n := len(s.read_text().splitlines())) > 400}
+    assert not long
+
+
+@pytest.mark.parametrize("name", sorted(FUNCTIONS.keys() - DROP_INS))
+def test_options_are_keyword_only(name):
+    for parameter in inspect.signature(FUNCTIONS[name]).parameters.values():
+        if parameter.default is not parameter.empty:
+            assert parameter.kind is parameter.KEYWORD_ONLY, parameter
+
+
+@pytest.mark.parametrize("name", sorted(FUNCTIONS))
+def test_public_functions_are_annotated(name):
+    function = FUNCTIONS[name]
+    if name not in DROP_INS:
+        signature = inspect.signature(function)
+        bare = [p.name for p in signature.parameters.values() if p.annotation is p.empty]
+        assert not bare
+        assert signature.return_annotation is not signature.empty
+
+
+@pytest.mark.parametrize("name", sorted(FUNCTIONS))
+def test_docstrings(name):
+    text = inspect.getdoc(FUNCTIONS[name]) or ""
+    first = text.splitlines()[0] if text else ""
+    assert first.endswith("."), "one line first, a sentence"
+    if name in DROP_INS:
+        return
+    sections = ["Args:", "Returns:", "Example:"] + ["Source:"] * (name not in NO_SOURCE)
+    assert not [s for s in sections if s not in text]
+    assert ">>> " in text
+    described = set(re.findall(r"\w+", text))
+    if "options" in described and "options: those of `conv`" in text:
+        return
+    parameters = inspect.signature(FUNCTIONS[name]).parameters
+    assert not parameters.keys() - described, "every argument is described"
+
+
+def test_every_public_name_is_there():
+    assert list(convjax.__all__) == list(dict.fromkeys(convjax.__all__))
+    for name in convjax.__all__:
+        value = getattr(convjax, name)
+        assert inspect.isfunction(value) or inspect.ismodule(value), name
+    for name in ("lax", "arithmetic", "cost", "equivalents", "kinds"):
+        module = importlib.import_module(f"convjax.{name}")
+        undocumented = [
+            f
+            for f, value in vars(module).items()
+            if inspect.isfunction(value)
+            and value.__module__ == module.__name__
+            and not f.startswith("_")
+            and not inspect.getdoc(value)
+        ]
+        assert not undocumented
+
+
+def run(*command: object, **options) -> str:
+    """The output of a command; a failing one fails the test with what it printed."""
+    done = subprocess.run(
+        [str(word) for word in command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        **options,
+    )
+    unreachable = ("Could not find a version", "NewConnectionError", "ProxyError")
+    if done.returncode and any(words in done.stdout for words in unreachable):
+        pytest.skip("pip reaches no package index here")
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_wheel_alone(tmp_path):
+    """The wheel holds `convjax/` only; in an empty environment the README's first example runs."""
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
+    run(*pip, "wheel", "--no-deps", "--wheel-dir", tmp_path, ROOT)
+    (wheel,) = tmp_path.glob("convjax-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        metadata = next(n for n in names if n.endswith("/METADATA"))
+        required = [
+            line.removeprefix("Requires-Dist: ")
+            for line in archive.read(metadata).decode().splitlines()
+            if line.startswith("Requires-Dist: ") and "extra ==" not in line
+        ]
+    assert {n.split("/")[0] for n in names} == {"convjax", metadata.split("/")[0]}
+    assert "convjax/py.typed" in names
+    assert {n for n in names if n.endswith(".py")} == {f"convjax/{name}" for name in TREES}
+    assert sorted(required) == ["jax>=0.10.2", "numpy"]
+
+    venv.create(tmp_path / "empty", with_pip=True)
+    scripts = sysconfig.get_path("scripts", "venv", {"base": str(tmp_path / "empty")})
+    python = Path(scripts) / "python"
+    run(python, *pip[1:], "install", wheel)
+    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
+    where = run(
+        python, "-c", "import convjax; print(convjax.__file__)", cwd=tmp_path, env=environment
+    )
+    assert (tmp_path / "empty") in Path(where.strip().splitlines()[-1]).parents
+    run(python, "-c", BLOCKS[0], cwd=tmp_path, env=environment)
