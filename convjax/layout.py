@@ -90,6 +90,32 @@ class Layout(NamedTuple):
                 shape[axis] = size
         return tuple(shape)
 
+    def canonical_x(self, x: jax.Array) -> jax.Array:
+        """x as (N, *space, G, I)."""
+        return _canonical(x, self.x.batch, self.x.space, self.x.group, self.x.contract)
+
+    def canonical_kernel(self, kernel: jax.Array) -> jax.Array:
+        """The kernel as (*window, G, I, O)."""
+        axes = self.kernel
+        return _canonical(kernel, None, axes.space, axes.group, axes.contract, axes.out)
+
+    def restored(self, y: jax.Array, shape: Sequence[Any]) -> jax.Array:
+        """The result of this `shape` whose canonical form is y (N, *out_space, G, O)."""
+        axes = self.out
+        order = (*axes.batch, *axes.space, *axes.group, *axes.out)
+        y = lax.reshape(y, [shape[a] for a in order])
+        return lax.transpose(y, [order.index(a) for a in range(len(order))])
+
+
+def _canonical(x: jax.Array, batch: Any, space: Any, *channels: tuple[int, ...]) -> jax.Array:
+    """`x` transposed to batch, space, channels, with one axis for every role but space."""
+    merged = (batch, *channels) if batch is not None else channels
+    moved = lax.transpose(x, [*(batch or ()), *space, *(a for role in channels for a in role)])
+    sizes = [product([x.shape[a] for a in role]) for role in merged]
+    extents = [x.shape[a] for a in space]
+    lead = [] if batch is None else [sizes.pop(0)]
+    return lax.reshape(moved, [*lead, *extents, *sizes])
+
 
 def product(sizes: Sequence[Any]) -> Any:
     """Product of extents, symbolic ones included; 1 of none."""

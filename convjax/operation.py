@@ -127,7 +127,7 @@ def _abstract_eval(
     if params["out_sharding"] is not None:
         sharding = params["out_sharding"]
     elif _is_explicit(mesh):
-        sharding = NamedSharding(mesh, _out_spec(x, kernel, layout, shape))
+        sharding = NamedSharding(mesh, _out_spec(mesh, x, kernel, layout, shape))
     else:
         sharding = NamedSharding(mesh, PartitionSpec(*(None,) * len(shape)))
     return x.update(
@@ -147,7 +147,9 @@ def _mesh_size(mesh: Any, entry: Any) -> int:
     return math.prod(mesh.shape[name] for name in names if name is not None)
 
 
-def _out_spec(x: Any, kernel: Any, layout: Layout, shape: tuple[Any, ...]) -> PartitionSpec:
+def _out_spec(
+    mesh: Any, x: Any, kernel: Any, layout: Layout, shape: tuple[Any, ...]
+) -> PartitionSpec:
     """Sharding of the result where it follows from the operands': N and space from x, O from the
     kernel, G from either. A sharded contraction or window has more than one answer."""
 
@@ -174,7 +176,6 @@ def _out_spec(x: Any, kernel: Any, layout: Layout, shape: tuple[Any, ...]) -> Pa
         (layout.out.group, entries(x, layout.x, "group")),
         (layout.out.out, entries(kernel, layout.kernel, "out")),
     )
-    mesh = x.sharding.mesh
     used: set[Any] = set()
     for axes, values in sources:
         for axis, entry in zip(axes, values, strict=True):
@@ -306,33 +307,38 @@ batching.fancy_primitive_batchers[conv_p] = _batch
 # ---- lowering, per platform ----------------------------------------------------------------------
 
 
-def _is_partitioned(ctx: Any) -> bool:
-    """Whether XLA will split this computation over devices (unlike inside a manual region)."""
+def _mesh_axes(ctx: Any) -> int:
+    """Over how many mesh axes XLA will split this computation; 0 on one device, or where all axes
+    are manual. Several are assumed where the mesh is unknown, as without ``jax.set_mesh``."""
     context = ctx.module_context.axis_context
-    if isinstance(context, mlir.ShardingContext):
-        return context.num_devices > 1
-    if isinstance(context, mlir.SPMDAxisContext):
-        return frozenset(context.mesh.axis_names) != frozenset(context.manual_axes)
-    return True
+    if getattr(context, "num_devices", None) == 1:
+        return 0
+    mesh = getattr(context, "mesh", ctx.avals_out[0].sharding.mesh)
+    if mesh.empty:
+        return 2
+    manual = getattr(context, "manual_axes", ())
+    return sum(size > 1 and name not in manual for name, size in mesh.shape.items())
 
 
 def _lower(ctx: Any, x: Any, kernel: Any, *, platform: str, **params: Any) -> Any:
     (out,) = ctx.avals_out
     problem = problem_of(ctx.avals_in, params)
-    choice = select.forced(problem, params["algorithm"], platform, _is_partitioned(ctx))
+    choice = select.forced(problem, params["algorithm"], platform, _mesh_axes(ctx))
 
     def implementation(x: jax.Array, kernel: jax.Array) -> jax.Array:
         if 0 in (*x.shape, *kernel.shape, *out.shape):
             return _same_varying(jnp.zeros(out.shape, out.dtype), x)[0]  # an empty sum
-        return LOWERINGS[choice.name].run(
-            x,
-            kernel,
-            geometry=params["geometry"],
-            layout=params["layout"],
-            precision=params["precision"],
-            preferred_element_type=params["preferred_element_type"],
-            kernel_gradient=params["role"] == "kernel_gradient",
+        layout = params["layout"]
+        options = {
+            name: params[name] for name in ("geometry", "precision", "preferred_element_type")
+        }
+        if choice.name == "direct":
+            in_batch = problem.role == "kernel_gradient"
+            return direct.run(x, kernel, layout=layout, groups_in_batch=in_batch, **options)
+        y = LOWERINGS[choice.name].run(
+            layout.canonical_x(x), layout.canonical_kernel(kernel), **options
         )
+        return layout.restored(y, out.shape)
 
     if _is_explicit(out.sharding.mesh):
         # Lowerings pad and reshape freely, which explicit sharding types would refuse.

@@ -286,8 +286,8 @@ def _check_fits(function: str, geometry: Geometry, space: Any, window: Any, empt
             "kernel",
             tuple(window),
             f"is larger than the padded input on spatial axis {axis}: it reaches over {reach} "
-            f"elements{f' (kernel_dilation {dilation})' if dilation > 1 else ''}, and the input has "
-            f"{space[axis]} with padding {geometry.padding[axis]}",
+            f"elements{f' (kernel_dilation {dilation})' if dilation > 1 else ''}, and the input "
+            f"has {space[axis]} with padding {geometry.padding[axis]}",
             'Use a smaller kernel, or more padding, such as `padding="SAME"`.',
         )
 

@@ -2,15 +2,19 @@
 
 A lowering is a module with
 
-- ``run(x, kernel, *, geometry, layout, precision, preferred_element_type, kernel_gradient)``,
+- ``run(x, kernel, *, geometry, precision, preferred_element_type)`` on canonical operands, x
+  (N, *space, G, I) and kernel (*window, G, I, O), to (N, *out_space, G, O); `direct` alone works on
+  the caller's layout, so that lax sees what a lax user would have written,
 - ``accepts(problem)``: None, or why not,
-- ``partitionable``: whether it stays without gathers when its operands are sharded.
+- ``partitionable``: whether its result is right and free of needless gathers when XLA splits it
+  over devices.
 """
 
 from types import ModuleType
 
-from convjax.lowerings import direct
+from convjax.lowerings import direct, matmul
 
 LOWERINGS: dict[str, ModuleType] = {
     "direct": direct,
+    "matmul": matmul,
 }

@@ -26,18 +26,18 @@ def run(
     layout: Layout,
     precision: Any,
     preferred_element_type: Any,
-    kernel_gradient: bool = False,
+    groups_in_batch: bool = False,
     out_sharding: Any = None,
 ) -> jax.Array:
     """The convolution as one call of lax, with group axes merged into channels or batch.
 
-    lax wants groups major in the channels of x (feature groups) or, as it does itself for the
-    gradient of a grouped kernel, major in its batch (batch groups); the latter keeps the channels
-    of x together there, so that nothing moves.
+    lax wants groups major in the channels of x (feature groups) or in its batch (batch groups). It
+    uses the latter itself for the gradient of a grouped kernel, where the batch of x is I: groups
+    and I stay together, and nothing moves.
     """
     axes_x, axes_k, axes_y = layout
     groups = product(axes_x.sizes(x.shape, "group"))
-    in_batch = kernel_gradient and bool(axes_x.group)
+    in_batch = groups_in_batch and bool(axes_x.group)
 
     batch, contract = axes_x.batch, axes_x.contract
     if in_batch:
@@ -54,7 +54,7 @@ def run(
     kernel = merge_k.apply(kernel)
     if geometry.reversal:
         kernel = lax.rev(kernel, merge_k.positions[2:])
-    y = lax.conv_general_dilated(
+    y = _convolve(
         merge_x.apply(x),
         kernel,
         window_strides=geometry.strides,
@@ -72,6 +72,16 @@ def run(
     )
     space = tuple(y.shape[a] for a in merge_y.positions[2:])
     return merge_y.undo(y, layout.out_shape(x.shape, kernel_shape, space))
+
+
+def _convolve(x: jax.Array, kernel: jax.Array, **params: Any) -> jax.Array:
+    """``lax.conv_general_dilated``, whose padding may depend on symbolic dimensions here.
+
+    lax's function takes padding in integers alone; its primitive takes either.
+    """
+    if all(isinstance(side, int) for pair in params["padding"] for side in pair):
+        return lax.conv_general_dilated(x, kernel, **params)
+    return lax.conv_general_dilated_p.bind(x, kernel, **params)
 
 
 @functools.lru_cache(maxsize=256)

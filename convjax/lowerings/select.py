@@ -2,7 +2,13 @@
 
 from typing import Any, NamedTuple
 
-from convjax.lowerings import LOWERINGS
+from convjax.lowerings import LOWERINGS, matmul
+
+ROLES = ("forward", "input_gradient", "kernel_gradient")
+
+# Seen on jaxlib 0.10.2 and 0.12.0: with an input sharded over one of two mesh axes (height; batch,
+# for groups), the partitioned gradient of lax's kernel is the true one times the other axis' size.
+_MISCOUNT = "several mesh axes: XLA's partitioner miscounts lax's kernel gradient"
 
 
 class Choice(NamedTuple):
@@ -13,38 +19,38 @@ class Choice(NamedTuple):
     runner_up: str | None = None
 
 
-def select(problem: Any, platform: str, partitioned: bool) -> Choice:
+def select(problem: Any, platform: str, mesh_axes: int) -> Choice:
     """The lowering for `problem` (an ``operation.Problem``).
 
     Args:
         problem: sizes, geometry, dtype and role of the convolution.
         platform: "cpu", "cuda", "rocm", "tpu", or another that JAX lowers for.
-        partitioned: lowered for several devices, outside a fully manual region: only partitionable
-            lowerings are eligible.
+        mesh_axes: over how many axes of a mesh XLA will split the computation (0: not at all, as on
+            one device or in a fully manual region). Where it does, only partitionable lowerings are
+            eligible.
     """
+    if mesh_axes > 1 and problem.role == "kernel_gradient" and matmul.accepts(problem) is None:
+        return Choice("matmul", _MISCOUNT, "direct")
     return Choice("direct", f"{platform}: no other lowering is measured to be faster")
 
 
-def forced(problem: Any, algorithm: Any, platform: str, partitioned: bool) -> Choice:
+def forced(problem: Any, algorithm: Any, platform: str, mesh_axes: int) -> Choice:
     """The lowering for `problem` under the caller's `algorithm`: None, a name, or a triple.
 
     A triple names the lowering of the forward operation, the input's gradient and the kernel's
     gradient. A single name is used for the gradients where it accepts them.
     """
     if algorithm is None:
-        return select(problem, platform, partitioned)
+        return select(problem, platform, mesh_axes)
     hard = not isinstance(algorithm, str)
     name = algorithm[ROLES.index(problem.role)] if hard else algorithm
     if name is None:
-        return select(problem, platform, partitioned)
+        return select(problem, platform, mesh_axes)
     refusal = LOWERINGS[name].accepts(problem)
     if refusal is None:
-        return Choice(name, "forced by `algorithm`", select(problem, platform, partitioned).name)
+        return Choice(name, "forced by `algorithm`", select(problem, platform, mesh_axes).name)
     if hard or problem.role == "forward":
         raise ValueError(
             f"algorithm {name!r} cannot execute this convolution ({problem.role}): {refusal}"
         )
-    return select(problem, platform, partitioned)
-
-
-ROLES = ("forward", "input_gradient", "kernel_gradient")
+    return select(problem, platform, mesh_axes)
