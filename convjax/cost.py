@@ -1,0 +1,403 @@
+"""What every kind of convolution costs, from shapes alone: parameters, MACs and bytes.
+
+Each function has the name and the arguments of the kind it prices, with shapes in place of arrays
+(anything that has a `.shape` will do), channels-last, and returns a `Cost`. A multiply-accumulate
+(MAC) is one multiplication and one addition; FLOPs, where both are counted, are twice the MACs.
+
+Example:
+    >>> from convjax import cost
+    >>> x = (1, 7, 7, 3)
+    >>> cost.conv(x, (3, 3, 3, 128), padding="VALID").macs
+    86400
+    >>> cost.depthwise_separable_conv(x, (3, 3, 1, 3), (1, 1, 3, 128), padding="VALID").macs
+    10275
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+from convjax import _checks
+from convjax import padding as paddings
+from convjax.arithmetic import conv_output_size, conv_transpose_output_size
+from convjax.counting import count_macs
+from convjax.geometry import Geometry
+
+Shape = tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """Costs add: ``cost.conv(...) + cost.conv(...)``, or ``sum(costs, Cost())``.
+
+    Attributes:
+        params: weights. (Nothing here has biases.)
+        macs: multiply-accumulates, those on padding included, those on inserted zeros (of input
+            dilation, hence of strides in a transposed convolution) never.
+        useful_macs: those on real input elements. They are equal for a convolution and both its
+            gradients.
+        bytes: every operand read once and every result written once, stage by stage.
+    """
+
+    params: int = 0
+    macs: int = 0
+    useful_macs: int = 0
+    bytes: int = 0
+
+    def __add__(self, other: "Cost") -> "Cost":
+        if not isinstance(other, Cost):
+            return NotImplemented
+        mine, theirs = dataclasses.astuple(self), dataclasses.astuple(other)
+        return Cost(*(a + b for a, b in zip(mine, theirs, strict=True)))
+
+
+# ---- the kinds -------------------------------------------------------------------------------
+
+
+def conv(x: Any, kernel: Any, **options: Any) -> Cost:
+    """Cost of ``convjax.conv``: ``N * out * prod(K) * I * O / G`` MACs.
+
+    Args:
+        x: shape (N, *space, I).
+        kernel: shape (*K, I/G, O).
+        options: `strides`, `padding`, `padding_mode`, `input_dilation`, `kernel_dilation` and
+            `feature_group_count`, as in the function priced; `itemsize`, bytes per element (4).
+            What `padding_mode` copies beyond the edges counts as real input.
+    """
+    return _conv("conv", x, kernel, **options)[0]
+
+
+def pointwise_conv(x: Any, kernel: Any, **options: Any) -> Cost:
+    """Cost of ``convjax.pointwise_conv``: ``N * space * I * O`` MACs, ``I * O`` weights."""
+    return _conv("pointwise_conv", x, kernel, **options)[0]
+
+
+def dilated_conv(x: Any, kernel: Any, kernel_dilation: Any, **options: Any) -> Cost:
+    """Cost of ``convjax.dilated_conv``: that of `conv`, whatever the dilation."""
+    return _conv("dilated_conv", x, kernel, kernel_dilation=kernel_dilation, **options)[0]
+
+
+def grouped_conv(x: Any, kernel: Any, groups: int, **options: Any) -> Cost:
+    """Cost of ``convjax.grouped_conv``: 1/G of the dense convolution's weights and MACs."""
+    return _conv("grouped_conv", x, kernel, feature_group_count=groups, **options)[0]
+
+
+def pointwise_grouped_conv(x: Any, kernel: Any, groups: int, **options: Any) -> Cost:
+    """Cost of ``convjax.pointwise_grouped_conv``: ``N * space * I * O / G`` MACs."""
+    return _conv("pointwise_grouped_conv", x, kernel, feature_group_count=groups, **options)[0]
+
+
+def shuffled_grouped_conv(
+    x: Any, kernel: Any, groups: int, *, itemsize: int = 4, **options: Any
+) -> Cost:
+    """Cost of ``convjax.shuffled_grouped_conv``: the grouped convolution, then a shuffle."""
+    options |= {"feature_group_count": groups, "itemsize": itemsize}
+    cost, shape = _conv("shuffled_grouped_conv", x, kernel, **options)
+    return cost + channel_shuffle(shape, groups, itemsize=itemsize)
+
+
+def depthwise_conv(x: Any, kernel: Any, **options: Any) -> Cost:
+    """Cost of ``convjax.depthwise_conv``: ``N * out * prod(K) * I * M`` MACs."""
+    groups = _shape(x)[-1]
+    return _conv("depthwise_conv", x, kernel, feature_group_count=groups, **options)[0]
+
+
+def conv_transpose(
+    y: Any,
+    kernel: Any,
+    *,
+    strides: Any = 1,
+    padding: Any = "SAME",
+    padding_mode: Any = "constant",
+    kernel_dilation: Any = 1,
+    feature_group_count: int = 1,
+    output_padding: Any = 0,
+    output_shape: Any = None,
+    itemsize: int = 4,
+) -> Cost:
+    """Cost of ``convjax.conv_transpose``: useful MACs as the convolution that it transposes.
+
+    Its MACs are those of the equivalent direct convolution (relation 14) without the zeros that
+    strides insert: ``N * space * prod(K) * I * O / G`` useful ones where nothing is cropped.
+
+    Args:
+        y: shape (N, *space, I).
+        kernel: shape (*K, O/G, I).
+        strides, padding, padding_mode, kernel_dilation, feature_group_count, output_padding,
+            output_shape: as in the function priced.
+        itemsize: bytes per element.
+    """
+    function = "conv_transpose"
+    y, kernel = _shapes(function, y, kernel)
+    n, *space, i = y
+    *window, per_group, _ = kernel
+    rank = len(window)
+    s = _checks.ints(function, "strides", strides, rank, minimum=1)
+    d = _checks.ints(function, "kernel_dilation", kernel_dilation, rank, minimum=1)
+    if output_shape is not None:
+        out = _checks.ints(function, "output_shape", output_shape, rank, minimum=0)
+    else:
+        out = conv_transpose_output_size(
+            space,
+            window,
+            strides=s,
+            padding=padding,
+            kernel_dilation=d,
+            output_padding=output_padding,
+        )
+    ones = (1,) * rank
+    options = {"strides": s, "input_dilation": ones, "kernel_dilation": d}
+    sides = paddings.resolve(function, padding, space=out, window=window, **options)
+    written, sides = _extended(function, out, sides, padding_mode)
+    geometry = Geometry(s, sides, ones, d).input_gradient(written, tuple(window))
+    macs, useful = count_macs(n * i * per_group, space, window, written, geometry)
+    result = (n, *out, per_group * feature_group_count)
+    moved = itemsize * sum(map(math.prod, (y, kernel, result)))
+    return Cost(math.prod(kernel), macs, useful, moved)
+
+
+def depthwise_separable_conv(
+    x: Any, depthwise_kernel: Any, pointwise_kernel: Any, *, itemsize: int = 4, **options: Any
+) -> Cost:
+    """Cost of ``convjax.depthwise_separable_conv``; see `depthwise_separable_ratio`."""
+    options["feature_group_count"] = _shape(x)[-1]
+    stages = [(depthwise_kernel, options), (pointwise_kernel, {})]
+    return _chain("depthwise_separable_conv", x, stages, itemsize)
+
+
+def spatially_separable_conv(
+    x: Any, kernels: Sequence[Any], *, itemsize: int = 4, **options: Any
+) -> Cost:
+    """Cost of ``convjax.spatially_separable_conv``; see `spatially_separable_ratio`."""
+    function = "spatially_separable_conv"
+    stages = zip(kernels, _split(function, len(_shape(x)) - 2, **options), strict=True)
+    return _chain(function, x, list(stages), itemsize)
+
+
+def flattened_conv(
+    x: Any,
+    lateral_kernel: Any,
+    spatial_kernels: Sequence[Any],
+    *,
+    itemsize: int = 4,
+    **options: Any,
+) -> Cost:
+    """Cost of ``convjax.flattened_conv``: ``F * (I + sum(K))`` weights, not ``F * I * prod(K)``."""
+    function = "flattened_conv"
+    filters = {"feature_group_count": _shape(lateral_kernel)[-1]}
+    split = _split(function, len(_shape(x)) - 2, **options)
+    spatial = [(k, {**own, **filters}) for k, own in zip(spatial_kernels, split, strict=True)]
+    return _chain(function, x, [(lateral_kernel, {}), *spatial], itemsize)
+
+
+def channel_shuffle(x: Any, groups: int, *, axis: int = -1, itemsize: int = 4) -> Cost:
+    """Cost of ``convjax.channel_shuffle`` and its inverse: no MACs, every element moved."""
+    shape = _shape(x)
+    if shape[axis] % _checks.integer("channel_shuffle", "groups", groups, minimum=1):
+        rule = f"must divide the channels of `x` (={shape[axis]})"
+        _checks.fail("channel_shuffle", "groups", groups, rule)
+    return Cost(bytes=2 * itemsize * math.prod(shape))
+
+
+channel_unshuffle = channel_shuffle
+
+
+def pixel_shuffle(x: Any, scale: Any, *, itemsize: int = 4) -> Cost:
+    """Cost of ``convjax.pixel_shuffle`` and its inverse: no MACs, every element moved."""
+    shape = _shape(x)
+    _checks.ints("pixel_shuffle", "scale", scale, len(shape) - 2, minimum=1)
+    return Cost(bytes=2 * itemsize * math.prod(shape))
+
+
+pixel_unshuffle = pixel_shuffle
+
+
+def subpixel_conv(x: Any, kernel: Any, scale: Any, *, itemsize: int = 4, **options: Any) -> Cost:
+    """Cost of ``convjax.subpixel_conv``: a convolution at low resolution, then a shuffle."""
+    cost, shape = _conv("subpixel_conv", x, kernel, itemsize=itemsize, **options)
+    return cost + pixel_shuffle(shape, scale, itemsize=itemsize)
+
+
+def resize(x: Any, scale: Any, *, method: str = "nearest", itemsize: int = 4) -> Cost:
+    """Cost of ``convjax.resize``: bytes; interpolation is elementwise and counts no MACs."""
+    shape, larger = _shape(x), _larger("resize", x, scale)
+    _checks.choice("resize", "method", method, ("nearest", "bilinear"))
+    return Cost(bytes=itemsize * (math.prod(shape) + math.prod(larger)))
+
+
+def resize_conv(
+    x: Any, kernel: Any, scale: Any, *, method: str = "nearest", itemsize: int = 4, **options: Any
+) -> Cost:
+    """Cost of ``convjax.resize_conv``: a resize, and a convolution at high resolution."""
+    larger = _larger("resize_conv", x, scale)
+    cost, _ = _conv("resize_conv", larger, kernel, itemsize=itemsize, **options)
+    return resize(x, scale, method=method, itemsize=itemsize) + cost
+
+
+def hold(
+    x: Any,
+    size: Any,
+    *,
+    order: int = 0,
+    padding_mode: Any = "edge",
+    itemsize: int = 4,
+    **options: Any,
+) -> Cost:
+    """Cost of ``convjax.hold``: a depthwise convolution per axis, of no weights."""
+    shape = _shape(x)
+    rank, channels = len(shape) - 2, shape[-1]
+    sizes = _checks.ints("hold", "size", size, rank, minimum=1)
+    options |= {"padding_mode": padding_mode, "feature_group_count": channels}
+    kernels = []
+    for axis, extent in enumerate(sizes):
+        window = [1] * rank
+        window[axis] = (order + 1) * (extent - 1) + 1
+        kernels.append((*window, 1, channels))
+    stages = zip(kernels, _split("hold", rank, **options), strict=True)
+    return dataclasses.replace(_chain("hold", x, list(stages), itemsize), params=0)
+
+
+# ---- the article's ratios --------------------------------------------------------------------
+
+
+def spatially_separable_ratio(image_size: int, kernel_size: int) -> Fraction:
+    """MACs of an m x 1 then 1 x m convolution over those of the m x m one, on an N x N image.
+
+    ``2/m + (m - 1) / (m * (N - m + 1))``, without padding, at unit strides.
+
+    Example:
+        >>> spatially_separable_ratio(5, 3)
+        Fraction(8, 9)
+    """
+    m = _checks.integer("spatially_separable_ratio", "kernel_size", kernel_size, minimum=1)
+    outputs = (
+        _checks.integer("spatially_separable_ratio", "image_size", image_size, minimum=m) - m + 1
+    )
+    return Fraction(2, m) + Fraction(m - 1, m * outputs)
+
+
+def depthwise_separable_ratio(out_features: int, kernel_size: Any, *, rank: int = 2) -> Fraction:
+    """MACs of a depthwise separable convolution (multiplier 1) over those of the dense one.
+
+    ``1/O + 1/prod(K)``: 1/Nc + 1/h^2 for h x h kernels.
+
+    Example:
+        >>> depthwise_separable_ratio(128, 3)
+        Fraction(137, 1152)
+    """
+    function = "depthwise_separable_ratio"
+    window = _checks.ints(function, "kernel_size", kernel_size, rank, minimum=1)
+    features = _checks.integer(function, "out_features", out_features, minimum=1)
+    return Fraction(1, features) + Fraction(1, math.prod(window))
+
+
+# ---- underneath ------------------------------------------------------------------------------
+
+
+def _shape(x: Any) -> Shape:
+    return tuple(getattr(x, "shape", x))
+
+
+def _shapes(function: str, x: Any, kernel: Any) -> tuple[Shape, Shape]:
+    x, kernel = _shape(x), _shape(kernel)
+    if len(x) != len(kernel) or len(kernel) < 3:
+        rule = f"must have as many axes as `x` (={x}), batch, space and channels"
+        _checks.fail(function, "kernel", kernel, rule)
+    return x, kernel
+
+
+def _extended(
+    function: str, space: Sequence[int], sides: Sequence[paddings.Pair], padding_mode: Any
+) -> tuple[Shape, tuple[paddings.Pair, ...]]:
+    """The extents that the operation sees, boundary modes having extended them, and its padding."""
+    modes = paddings.modes(function, padding_mode, len(space))
+    extension, rest = paddings.split_extension(function, sides, modes, space)
+    return tuple(n + lo + hi for n, (lo, hi) in zip(space, extension, strict=True)), rest
+
+
+def _conv(
+    function: str,
+    x: Any,
+    kernel: Any,
+    *,
+    strides: Any = 1,
+    padding: Any = "SAME",
+    padding_mode: Any = "constant",
+    input_dilation: Any = 1,
+    kernel_dilation: Any = 1,
+    feature_group_count: int = 1,
+    itemsize: int = 4,
+) -> tuple[Cost, Shape]:
+    """Cost of one convolution, and the shape of its result."""
+    x, kernel = _shapes(function, x, kernel)
+    n, *space, channels = x
+    *window, per_group, features = kernel
+    rank = len(window)
+    groups = _checks.integer(function, "feature_group_count", feature_group_count, minimum=1)
+    if per_group * groups != channels or features % groups:
+        rule = f"does not fit `x` (={x}) with {groups} feature groups: (*K, I/G, O)"
+        _checks.fail(function, "kernel", kernel, rule)
+    given = {
+        "strides": strides,
+        "input_dilation": input_dilation,
+        "kernel_dilation": kernel_dilation,
+    }
+    options: dict[str, Any] = {
+        name: _checks.ints(function, name, value, rank, minimum=1) for name, value in given.items()
+    }
+    out = conv_output_size(space, window, padding=padding, **options)
+    sides = paddings.resolve(function, padding, space=space, window=window, **options)
+    seen, sides = _extended(function, space, sides, padding_mode)
+    geometry = Geometry(padding=sides, **options)
+    macs, useful = count_macs(n * per_group * features, seen, window, out, geometry)
+    result = (n, *out, features)
+    moved = itemsize * sum(map(math.prod, (x, kernel, result)))
+    return Cost(math.prod(kernel), macs, useful, moved), result
+
+
+def _chain(
+    function: str, x: Any, stages: Sequence[tuple[Any, dict[str, Any]]], itemsize: int
+) -> Cost:
+    """Cost of convolutions one after the other."""
+    total, shape = Cost(), _shape(x)
+    for kernel, options in stages:
+        cost, shape = _conv(function, shape, kernel, **{**options, "itemsize": itemsize})
+        total += cost
+    return total
+
+
+def _split(
+    function: str,
+    rank: int,
+    *,
+    strides: Any = 1,
+    padding: Any = "SAME",
+    kernel_dilation: Any = 1,
+    **options: Any,
+) -> list[dict[str, Any]]:
+    """The options of one convolution as those of one convolution per axis."""
+    strides = _checks.ints(function, "strides", strides, rank, minimum=1)
+    dilations = _checks.ints(function, "kernel_dilation", kernel_dilation, rank, minimum=1)
+    named = isinstance(padding, str)
+    sides = padding if named else paddings.pairs(function, padding, rank)
+
+    def only(values: Sequence[Any], axis: int, neutral: Any) -> tuple[Any, ...]:
+        return tuple(value if a == axis else neutral for a, value in enumerate(values))
+
+    return [
+        {
+            **options,
+            "strides": only(strides, axis, 1),
+            "padding": sides if named else only(sides, axis, (0, 0)),
+            "kernel_dilation": only(dilations, axis, 1),
+        }
+        for axis in range(rank)
+    ]
+
+
+def _larger(function: str, x: Any, scale: Any) -> Shape:
+    n, *space, channels = _shape(x)
+    scales = _checks.ints(function, "scale", scale, len(space), minimum=1)
+    return (n, *(size * factor for size, factor in zip(space, scales, strict=True)), channels)
