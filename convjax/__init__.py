@@ -1,15 +1,67 @@
 """Convolutions of every kind, as pure functions on arrays, under every JAX transform."""
 
-from convjax.functional.dense import (
+from convjax import arithmetic, cost, equivalents, lax
+from convjax.functional import (
+    channel_shuffle,
+    channel_unshuffle,
     conv,
     conv1d,
     conv2d,
     conv3d,
+    conv_transpose,
     convolve,
     correlate,
+    depthwise_conv,
+    depthwise_separable_conv,
     dilated_conv,
+    flattened_conv,
+    grouped_conv,
+    hold,
+    pixel_shuffle,
+    pixel_unshuffle,
     pointwise_conv,
+    pointwise_grouped_conv,
+    resize,
+    resize_conv,
+    shuffled_grouped_conv,
+    spatially_separable_conv,
+    subpixel_conv,
 )
-from convjax.functional.transposed import conv_transpose
+from convjax.jaxprs import cost_of, explain
 from convjax.lax import conv_general_dilated
 from convjax.operation import convs_saveable
+
+__all__ = [
+    "arithmetic",
+    "channel_shuffle",
+    "channel_unshuffle",
+    "conv",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_general_dilated",
+    "conv_transpose",
+    "convolve",
+    "convs_saveable",
+    "correlate",
+    "cost",
+    "cost_of",
+    "depthwise_conv",
+    "depthwise_separable_conv",
+    "dilated_conv",
+    "equivalents",
+    "explain",
+    "flattened_conv",
+    "grouped_conv",
+    "hold",
+    "lax",
+    "pixel_shuffle",
+    "pixel_unshuffle",
+    "pointwise_conv",
+    "pointwise_grouped_conv",
+    "resize",
+    "resize_conv",
+    "shuffled_grouped_conv",
+    "spatially_separable_conv",
+    "subpixel_conv",
+]
