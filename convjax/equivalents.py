@@ -1,0 +1,266 @@
+"""What each kind equals: one dense kernel, one matrix; and back, the factors of a dense kernel.
+
+Dense kernels are channels-last, and exact: sums over channels run at the highest precision.
+``kind(x, *kernels, **options) == conv(x, equivalents.kind(*kernels), **options)``, except for the
+kinds that up-sample, whose equal is a `conv_transpose` with strides ``scale``.
+"""
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from convjax import _checks
+from convjax.factoring import Separation, separable_chain, separate_kernel
+from convjax.functional import channel_shuffle as _shuffle
+from convjax.functional import pixel_shuffle as _pixel_shuffle
+from convjax.functional.upsample import box
+from convjax.matrix import conv_matrix
+
+__all__ = [
+    "Separation",
+    "channel_shuffle",
+    "conv_matrix",
+    "depthwise",
+    "depthwise_separable",
+    "dilated",
+    "flattened",
+    "grouped",
+    "hold",
+    "pixel_shuffle",
+    "resize",
+    "resize_conv",
+    "separable_chain",
+    "separate_kernel",
+    "shuffled_grouped",
+    "spatially_separable",
+    "subpixel",
+    "transposed",
+]
+
+_EXACT = lax.Precision.HIGHEST
+
+
+def dilated(kernel: jax.Array, kernel_dilation: Any) -> jax.Array:
+    """The kernel (*K̂, I, O) of `dilated_conv`: zeros between the taps, K̂ = (K - 1)*d + 1.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from convjax import equivalents
+        >>> equivalents.dilated(jnp.ones((3, 3, 2, 4)), 2).shape
+        (5, 5, 2, 4)
+    """
+    rank = kernel.ndim - 2
+    steps = _checks.ints("dilated", "kernel_dilation", kernel_dilation, rank, minimum=1)
+    gaps = [(0, 0, step - 1) for step in steps] + [(0, 0, 0)] * 2
+    return lax.pad(kernel, jnp.zeros((), kernel.dtype), gaps)
+
+
+def transposed(kernel: jax.Array, feature_group_count: int = 1) -> jax.Array:
+    """The kernel (*K, I/G, O) of the `conv` that equals `conv_transpose` with (*K, O/G, I).
+
+    Flipped in space, channels exchanged within each group. That `conv` has ``input_dilation``
+    where the transposed one has ``strides``, strides 1, and padding (k̂ - 1 - lo, k̂ - 1 - hi)
+    (relation 13): padding "VALID" becomes "FULL".
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from convjax import equivalents
+        >>> equivalents.transposed(jnp.ones((3, 3, 4, 8))).shape
+        (3, 3, 8, 4)
+    """
+    *window, per_group, channels = kernel.shape
+    split = (*window, per_group, feature_group_count, channels // feature_group_count)
+    flipped = jnp.flip(kernel, range(len(window))).reshape(split)
+    swapped = jnp.swapaxes(flipped, -3, -1)  # (*K, I/G, G, O/G)
+    return swapped.reshape(*window, channels // feature_group_count, -1)
+
+
+def grouped(kernel: jax.Array, groups: int) -> jax.Array:
+    """The block-diagonal kernel (*K, I, O) of `grouped_conv` with (*K, I/G, O).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from convjax import equivalents
+        >>> equivalents.grouped(jnp.ones((3, 3, 2, 12)), groups=3).shape
+        (3, 3, 6, 12)
+    """
+    *window, per_group, out = kernel.shape
+    blocks = kernel.reshape(*window, 1, per_group, groups, out // groups)
+    diagonal = np.eye(groups, dtype=bool)[:, None, :, None]
+    return jnp.where(diagonal, blocks, 0).reshape(*window, groups * per_group, out)
+
+
+def shuffled_grouped(kernel: jax.Array, groups: int) -> jax.Array:
+    """The kernel (*K, I, O) of `shuffled_grouped_conv`: block-diagonal, its outputs interleaved.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from convjax import equivalents
+        >>> equivalents.shuffled_grouped(jnp.ones((3, 3, 2, 12)), groups=3).shape
+        (3, 3, 6, 12)
+    """
+    return _shuffle(grouped(kernel, groups), groups)
+
+
+def channel_shuffle(channels: int, groups: int, rank: int = 2, dtype: Any = None) -> jax.Array:
+    """The pointwise kernel (1..., C, C) of `channel_shuffle`: a permutation matrix.
+
+    Example:
+        >>> from convjax import equivalents
+        >>> equivalents.channel_shuffle(6, groups=3).shape
+        (1, 1, 6, 6)
+    """
+    return _shuffle(jnp.eye(channels, dtype=dtype), groups).reshape(*[1] * rank, channels, channels)
+
+
+def depthwise(kernel: jax.Array, in_features: int) -> jax.Array:
+    """The kernel (*K, I, I*M) of `depthwise_conv` with (*K, 1, I*M).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from convjax import equivalents
+        >>> equivalents.depthwise(jnp.ones((3, 3, 1, 12)), in_features=6).shape
+        (3, 3, 6, 12)
+    """
+    return grouped(kernel, in_features)
+
+
+def depthwise_separable(
+    depthwise_kernel: jax.Array, pointwise_kernel: jax.Array, in_features: int
+) -> jax.Array:
+    """The kernel (*K, I, O) of `depthwise_separable_conv` with (*K, 1, I*M) and (1..., I*M, O).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from convjax import equivalents
+        >>> kernels = jnp.ones((3, 3, 1, 6)), jnp.ones((1, 1, 6, 128))
+        >>> equivalents.depthwise_separable(*kernels, in_features=3).shape
+        (3, 3, 3, 128)
+    """
+    dense = depthwise(depthwise_kernel, in_features)
+    return jnp.matmul(dense, pointwise_kernel, precision=_EXACT)
+
+
+def spatially_separable(kernels: Sequence[jax.Array]) -> jax.Array:
+    """The outer product (K1, K2, ..., I, O) of the kernels of `spatially_separable_conv`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from convjax import equivalents
+        >>> equivalents.spatially_separable([jnp.ones((3, 1, 4, 2)), jnp.ones((1, 5, 2, 8))]).shape
+        (3, 5, 4, 8)
+    """
+    dense = kernels[0]
+    for kernel in kernels[1:]:
+        dense = jnp.matmul(dense, kernel, precision=_EXACT)
+    return dense
+
+
+def flattened(lateral_kernel: jax.Array, spatial_kernels: Sequence[jax.Array]) -> jax.Array:
+    """The kernel (K1, K2, ..., I, F) of `flattened_conv`: F rank-1 filters.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from convjax import equivalents
+        >>> spatial = [jnp.ones((5, 1, 1, 8)), jnp.ones((1, 3, 1, 8))]
+        >>> equivalents.flattened(jnp.ones((1, 1, 4, 8)), spatial).shape
+        (5, 3, 4, 8)
+    """
+    dense = lateral_kernel
+    for kernel in spatial_kernels:
+        dense = dense * kernel
+    return dense
+
+
+def hold(
+    size: Any, features: int, *, order: int = 0, rank: int = 2, dtype: Any = None
+) -> jax.Array:
+    """The kernel (*K, C, C) of `hold`, whose `conv` has ``padding_mode="edge"``.
+
+    Example:
+        >>> from convjax import equivalents
+        >>> equivalents.hold(2, 8, order=1).shape
+        (3, 3, 8, 8)
+    """
+    sizes = _checks.ints("hold", "size", size, rank, minimum=1)
+    taps = np.ones(())
+    for extent in sizes:
+        taps = np.multiply.outer(taps, box(extent, order))
+    return jnp.asarray(np.multiply.outer(taps, np.eye(features)), dtype)
+
+
+def resize(scale: Any, features: int, *, rank: int = 2, dtype: Any = None) -> jax.Array:
+    """The kernel (*scale, C, C) of the `conv_transpose` that equals nearest-neighbour `resize`.
+
+    ``resize(x, r) == conv_transpose(x, equivalents.resize(r, C), strides=r, padding="VALID")``
+
+    Example:
+        >>> from convjax import equivalents
+        >>> equivalents.resize(2, 8).shape
+        (2, 2, 8, 8)
+    """
+    scales = _checks.ints("resize", "scale", scale, rank, minimum=1)
+    return jnp.broadcast_to(jnp.eye(features, dtype=dtype), (*scales, features, features))
+
+
+def resize_conv(kernel: jax.Array, scale: Any, *, kernel_dilation: Any = 1) -> jax.Array:
+    """The kernel (*K̂ + r - 1, O, I) of the `conv_transpose` that equals a nearest `resize_conv`.
+
+    The flipped kernel convolved with a box of r. With strides 1 and constant padding (lo, hi),
+    ``resize_conv(x, kernel, r) == conv_transpose(x, this, strides=r, padding=(k̂ - 1 - lo, k̂ - 1 -
+    hi))``: "FULL" becomes "VALID".
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from convjax import equivalents
+        >>> equivalents.resize_conv(jnp.ones((3, 3, 8, 4)), 2).shape
+        (4, 4, 4, 8)
+    """
+    rank = kernel.ndim - 2
+    scales = _checks.ints("resize_conv", "scale", scale, rank, minimum=1)
+    dense = jnp.flip(dilated(kernel, kernel_dilation), range(rank))
+    for axis, factor in enumerate(scales):
+        shifts = [[(0, 0)] * dense.ndim for _ in range(factor)]
+        for shift, widths in enumerate(shifts):
+            widths[axis] = (shift, factor - 1 - shift)
+        dense = sum(jnp.pad(dense, widths) for widths in shifts)
+    return jnp.swapaxes(dense, -1, -2)
+
+
+def subpixel(kernel: jax.Array, scale: Any) -> jax.Array:
+    """The kernel (*(r*K), O, I) of the `conv_transpose` that equals `subpixel_conv`.
+
+    The flipped kernel, its output channels laid out between its taps. With strides 1 and padding
+    (lo, hi), ``subpixel_conv(x, kernel, r) == conv_transpose(x, this, strides=r,
+    padding=(r*(k - 1 - lo), r*(k - 1 - hi)))``: "FULL" becomes "VALID".
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from convjax import equivalents
+        >>> equivalents.subpixel(jnp.ones((3, 3, 8, 12)), 2).shape
+        (6, 6, 3, 8)
+    """
+    flipped = jnp.flip(kernel, range(kernel.ndim - 2))
+    larger = _pixel_shuffle(jnp.moveaxis(flipped, -2, 0), scale)  # (I, *(r*K), O)
+    return jnp.moveaxis(larger, 0, -1)
+
+
+def pixel_shuffle(scale: Any, features: int, *, rank: int = 2, dtype: Any = None) -> jax.Array:
+    """The kernel (*r, C, C*r^d) of the `conv_transpose` that equals `pixel_shuffle` to C channels.
+
+    ``pixel_shuffle(x, r) == conv_transpose(x, this, strides=r, padding="VALID")``
+
+    Example:
+        >>> from convjax import equivalents
+        >>> equivalents.pixel_shuffle(2, features=3).shape
+        (2, 2, 3, 12)
+    """
+    scales = _checks.ints("pixel_shuffle", "scale", scale, rank, minimum=1)
+    channels = features * prod(scales)
+    identity = jnp.eye(channels, dtype=dtype).reshape(*[1] * rank, channels, channels)
+    return subpixel(identity, scales)

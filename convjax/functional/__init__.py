@@ -1,0 +1,55 @@
+"""The kinds of convolution, as pure functions on arrays."""
+
+from convjax.functional.dense import (
+    conv,
+    conv1d,
+    conv2d,
+    conv3d,
+    convolve,
+    correlate,
+    dilated_conv,
+    pointwise_conv,
+)
+from convjax.functional.grouped import (
+    channel_shuffle,
+    channel_unshuffle,
+    depthwise_conv,
+    grouped_conv,
+    pointwise_grouped_conv,
+    shuffled_grouped_conv,
+)
+from convjax.functional.separable import (
+    depthwise_separable_conv,
+    flattened_conv,
+    spatially_separable_conv,
+)
+from convjax.functional.subpixel import pixel_shuffle, pixel_unshuffle, subpixel_conv
+from convjax.functional.transposed import conv_transpose
+from convjax.functional.upsample import hold, resize, resize_conv
+
+__all__ = [
+    "channel_shuffle",
+    "channel_unshuffle",
+    "conv",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose",
+    "convolve",
+    "correlate",
+    "depthwise_conv",
+    "depthwise_separable_conv",
+    "dilated_conv",
+    "flattened_conv",
+    "grouped_conv",
+    "hold",
+    "pixel_shuffle",
+    "pixel_unshuffle",
+    "pointwise_conv",
+    "pointwise_grouped_conv",
+    "resize",
+    "resize_conv",
+    "shuffled_grouped_conv",
+    "spatially_separable_conv",
+    "subpixel_conv",
+]
