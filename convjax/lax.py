@@ -67,8 +67,8 @@ def _evaluate(closed: Any, *operands: Any) -> list[Any]:
         if equation.primitive is lax.conv_general_dilated_p:
             result = rebind(*arguments, **equation.params)
         else:
-            subfuns, params = equation.primitive.get_bind_params(equation.params)
-            result = equation.primitive.bind(*subfuns, *arguments, **params)
+            params = equation.primitive.get_bind_params(equation.params)
+            result = equation.primitive.bind(*arguments, **params)
         if equation.primitive.multiple_results:
             values.update(zip(equation.outvars, result, strict=True))
         else:
