@@ -22,38 +22,18 @@ from typing import Any
 from convjax import _checks
 from convjax import padding as paddings
 from convjax.arithmetic import conv_output_size, conv_transpose_output_size
-from convjax.counting import count_macs
+from convjax.counting import (
+    Cost,
+    Shape,
+    chain_cost,
+    conv_cost,
+    count_macs,
+    extended,
+    shape_of,
+    shapes_of,
+    split,
+)
 from convjax.geometry import Geometry
-
-Shape = tuple[int, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class Cost:
-    """Costs add: ``cost.conv(...) + cost.conv(...)``, or ``sum(costs, Cost())``.
-
-    Attributes:
-        params: weights. (Nothing here has biases.)
-        macs: multiply-accumulates, those on padding included, those on inserted zeros (of input
-            dilation, hence of strides in a transposed convolution) never.
-        useful_macs: those on real input elements. They are equal for a convolution and both its
-            gradients.
-        bytes: every operand read once and every result written once, stage by stage.
-    """
-
-    params: int = 0
-    macs: int = 0
-    useful_macs: int = 0
-    bytes: int = 0
-
-    def __add__(self, other: "Cost") -> "Cost":
-        if not isinstance(other, Cost):
-            return NotImplemented
-        mine, theirs = dataclasses.astuple(self), dataclasses.astuple(other)
-        return Cost(*(a + b for a, b in zip(mine, theirs, strict=True)))
-
-
-# ---- the kinds -------------------------------------------------------------------------------
 
 
 def conv(x: Any, kernel: Any, **options: Any) -> Cost:
@@ -66,27 +46,27 @@ def conv(x: Any, kernel: Any, **options: Any) -> Cost:
             `feature_group_count`, as in the function priced; `itemsize`, bytes per element (4).
             What `padding_mode` copies beyond the edges counts as real input.
     """
-    return _conv("conv", x, kernel, **options)[0]
+    return conv_cost("conv", x, kernel, **options)[0]
 
 
 def pointwise_conv(x: Any, kernel: Any, **options: Any) -> Cost:
     """Cost of ``convjax.pointwise_conv``: ``N * space * I * O`` MACs, ``I * O`` weights."""
-    return _conv("pointwise_conv", x, kernel, **options)[0]
+    return conv_cost("pointwise_conv", x, kernel, **options)[0]
 
 
 def dilated_conv(x: Any, kernel: Any, kernel_dilation: Any, **options: Any) -> Cost:
     """Cost of ``convjax.dilated_conv``: that of `conv`, whatever the dilation."""
-    return _conv("dilated_conv", x, kernel, kernel_dilation=kernel_dilation, **options)[0]
+    return conv_cost("dilated_conv", x, kernel, kernel_dilation=kernel_dilation, **options)[0]
 
 
 def grouped_conv(x: Any, kernel: Any, groups: int, **options: Any) -> Cost:
     """Cost of ``convjax.grouped_conv``: 1/G of the dense convolution's weights and MACs."""
-    return _conv("grouped_conv", x, kernel, feature_group_count=groups, **options)[0]
+    return conv_cost("grouped_conv", x, kernel, feature_group_count=groups, **options)[0]
 
 
 def pointwise_grouped_conv(x: Any, kernel: Any, groups: int, **options: Any) -> Cost:
     """Cost of ``convjax.pointwise_grouped_conv``: ``N * space * I * O / G`` MACs."""
-    return _conv("pointwise_grouped_conv", x, kernel, feature_group_count=groups, **options)[0]
+    return conv_cost("pointwise_grouped_conv", x, kernel, feature_group_count=groups, **options)[0]
 
 
 def shuffled_grouped_conv(
@@ -94,14 +74,14 @@ def shuffled_grouped_conv(
 ) -> Cost:
     """Cost of ``convjax.shuffled_grouped_conv``: the grouped convolution, then a shuffle."""
     options |= {"feature_group_count": groups, "itemsize": itemsize}
-    cost, shape = _conv("shuffled_grouped_conv", x, kernel, **options)
+    cost, shape = conv_cost("shuffled_grouped_conv", x, kernel, **options)
     return cost + channel_shuffle(shape, groups, itemsize=itemsize)
 
 
 def depthwise_conv(x: Any, kernel: Any, **options: Any) -> Cost:
     """Cost of ``convjax.depthwise_conv``: ``N * out * prod(K) * I * M`` MACs."""
-    groups = _shape(x)[-1]
-    return _conv("depthwise_conv", x, kernel, feature_group_count=groups, **options)[0]
+    groups = shape_of(x)[-1]
+    return conv_cost("depthwise_conv", x, kernel, feature_group_count=groups, **options)[0]
 
 
 def conv_transpose(
@@ -130,7 +110,7 @@ def conv_transpose(
         itemsize: bytes per element.
     """
     function = "conv_transpose"
-    y, kernel = _shapes(function, y, kernel)
+    y, kernel = shapes_of(function, y, kernel)
     n, *space, i = y
     *window, per_group, _ = kernel
     rank = len(window)
@@ -138,6 +118,10 @@ def conv_transpose(
     d = _checks.ints(function, "kernel_dilation", kernel_dilation, rank, minimum=1)
     if output_shape is not None:
         out = _checks.ints(function, "output_shape", output_shape, rank, minimum=0)
+        options = {"strides": s, "padding": padding, "kernel_dilation": d}
+        if conv_output_size(out, window, **options) != tuple(space):
+            rule = f"must be extents that `conv` would map to those of `y`, {tuple(space)}"
+            _checks.fail(function, "output_shape", output_shape, rule)
     else:
         out = conv_transpose_output_size(
             space,
@@ -150,7 +134,7 @@ def conv_transpose(
     ones = (1,) * rank
     options = {"strides": s, "input_dilation": ones, "kernel_dilation": d}
     sides = paddings.resolve(function, padding, space=out, window=window, **options)
-    written, sides = _extended(function, out, sides, padding_mode)
+    written, sides = extended(function, out, sides, padding_mode)
     geometry = Geometry(s, sides, ones, d).input_gradient(written, tuple(window))
     macs, useful = count_macs(n * i * per_group, space, window, written, geometry)
     result = (n, *out, per_group * feature_group_count)
@@ -162,9 +146,9 @@ def depthwise_separable_conv(
     x: Any, depthwise_kernel: Any, pointwise_kernel: Any, *, itemsize: int = 4, **options: Any
 ) -> Cost:
     """Cost of ``convjax.depthwise_separable_conv``; see `depthwise_separable_ratio`."""
-    options["feature_group_count"] = _shape(x)[-1]
+    options["feature_group_count"] = shape_of(x)[-1]
     stages = [(depthwise_kernel, options), (pointwise_kernel, {})]
-    return _chain("depthwise_separable_conv", x, stages, itemsize)
+    return chain_cost("depthwise_separable_conv", x, stages, itemsize)
 
 
 def spatially_separable_conv(
@@ -172,8 +156,8 @@ def spatially_separable_conv(
 ) -> Cost:
     """Cost of ``convjax.spatially_separable_conv``; see `spatially_separable_ratio`."""
     function = "spatially_separable_conv"
-    stages = zip(kernels, _split(function, len(_shape(x)) - 2, **options), strict=True)
-    return _chain(function, x, list(stages), itemsize)
+    stages = zip(kernels, split(function, len(shape_of(x)) - 2, **options), strict=True)
+    return chain_cost(function, x, list(stages), itemsize)
 
 
 def flattened_conv(
@@ -186,15 +170,15 @@ def flattened_conv(
 ) -> Cost:
     """Cost of ``convjax.flattened_conv``: ``F * (I + sum(K))`` weights, not ``F * I * prod(K)``."""
     function = "flattened_conv"
-    filters = {"feature_group_count": _shape(lateral_kernel)[-1]}
-    split = _split(function, len(_shape(x)) - 2, **options)
-    spatial = [(k, {**own, **filters}) for k, own in zip(spatial_kernels, split, strict=True)]
-    return _chain(function, x, [(lateral_kernel, {}), *spatial], itemsize)
+    filters = {"feature_group_count": shape_of(lateral_kernel)[-1]}
+    own = split(function, len(shape_of(x)) - 2, **options)
+    spatial = [(k, {**o, **filters}) for k, o in zip(spatial_kernels, own, strict=True)]
+    return chain_cost(function, x, [(lateral_kernel, {}), *spatial], itemsize)
 
 
 def channel_shuffle(x: Any, groups: int, *, axis: int = -1, itemsize: int = 4) -> Cost:
     """Cost of ``convjax.channel_shuffle`` and its inverse: no MACs, every element moved."""
-    shape = _shape(x)
+    shape = shape_of(x)
     if shape[axis] % _checks.integer("channel_shuffle", "groups", groups, minimum=1):
         rule = f"must divide the channels of `x` (={shape[axis]})"
         _checks.fail("channel_shuffle", "groups", groups, rule)
@@ -206,7 +190,7 @@ channel_unshuffle = channel_shuffle
 
 def pixel_shuffle(x: Any, scale: Any, *, itemsize: int = 4) -> Cost:
     """Cost of ``convjax.pixel_shuffle`` and its inverse: no MACs, every element moved."""
-    shape = _shape(x)
+    shape = shape_of(x)
     _checks.ints("pixel_shuffle", "scale", scale, len(shape) - 2, minimum=1)
     return Cost(bytes=2 * itemsize * math.prod(shape))
 
@@ -216,13 +200,13 @@ pixel_unshuffle = pixel_shuffle
 
 def subpixel_conv(x: Any, kernel: Any, scale: Any, *, itemsize: int = 4, **options: Any) -> Cost:
     """Cost of ``convjax.subpixel_conv``: a convolution at low resolution, then a shuffle."""
-    cost, shape = _conv("subpixel_conv", x, kernel, itemsize=itemsize, **options)
+    cost, shape = conv_cost("subpixel_conv", x, kernel, itemsize=itemsize, **options)
     return cost + pixel_shuffle(shape, scale, itemsize=itemsize)
 
 
 def resize(x: Any, scale: Any, *, method: str = "nearest", itemsize: int = 4) -> Cost:
     """Cost of ``convjax.resize``: bytes; interpolation is elementwise and counts no MACs."""
-    shape, larger = _shape(x), _larger("resize", x, scale)
+    shape, larger = shape_of(x), _larger("resize", x, scale)
     _checks.choice("resize", "method", method, ("nearest", "bilinear"))
     return Cost(bytes=itemsize * (math.prod(shape) + math.prod(larger)))
 
@@ -232,7 +216,7 @@ def resize_conv(
 ) -> Cost:
     """Cost of ``convjax.resize_conv``: a resize, and a convolution at high resolution."""
     larger = _larger("resize_conv", x, scale)
-    cost, _ = _conv("resize_conv", larger, kernel, itemsize=itemsize, **options)
+    cost, _ = conv_cost("resize_conv", larger, kernel, itemsize=itemsize, **options)
     return resize(x, scale, method=method, itemsize=itemsize) + cost
 
 
@@ -246,7 +230,7 @@ def hold(
     **options: Any,
 ) -> Cost:
     """Cost of ``convjax.hold``: a depthwise convolution per axis, of no weights."""
-    shape = _shape(x)
+    shape = shape_of(x)
     rank, channels = len(shape) - 2, shape[-1]
     sizes = _checks.ints("hold", "size", size, rank, minimum=1)
     options |= {"padding_mode": padding_mode, "feature_group_count": channels}
@@ -255,8 +239,8 @@ def hold(
         window = [1] * rank
         window[axis] = (order + 1) * (extent - 1) + 1
         kernels.append((*window, 1, channels))
-    stages = zip(kernels, _split("hold", rank, **options), strict=True)
-    return dataclasses.replace(_chain("hold", x, list(stages), itemsize), params=0)
+    stages = zip(kernels, split("hold", rank, **options), strict=True)
+    return dataclasses.replace(chain_cost("hold", x, list(stages), itemsize), params=0)
 
 
 # ---- the article's ratios --------------------------------------------------------------------
@@ -293,111 +277,7 @@ def depthwise_separable_ratio(out_features: int, kernel_size: Any, *, rank: int 
     return Fraction(1, features) + Fraction(1, math.prod(window))
 
 
-# ---- underneath ------------------------------------------------------------------------------
-
-
-def _shape(x: Any) -> Shape:
-    return tuple(getattr(x, "shape", x))
-
-
-def _shapes(function: str, x: Any, kernel: Any) -> tuple[Shape, Shape]:
-    x, kernel = _shape(x), _shape(kernel)
-    if len(x) != len(kernel) or len(kernel) < 3:
-        rule = f"must have as many axes as `x` (={x}), batch, space and channels"
-        _checks.fail(function, "kernel", kernel, rule)
-    return x, kernel
-
-
-def _extended(
-    function: str, space: Sequence[int], sides: Sequence[paddings.Pair], padding_mode: Any
-) -> tuple[Shape, tuple[paddings.Pair, ...]]:
-    """The extents that the operation sees, boundary modes having extended them, and its padding."""
-    modes = paddings.modes(function, padding_mode, len(space))
-    extension, rest = paddings.split_extension(function, sides, modes, space)
-    return tuple(n + lo + hi for n, (lo, hi) in zip(space, extension, strict=True)), rest
-
-
-def _conv(
-    function: str,
-    x: Any,
-    kernel: Any,
-    *,
-    strides: Any = 1,
-    padding: Any = "SAME",
-    padding_mode: Any = "constant",
-    input_dilation: Any = 1,
-    kernel_dilation: Any = 1,
-    feature_group_count: int = 1,
-    itemsize: int = 4,
-) -> tuple[Cost, Shape]:
-    """Cost of one convolution, and the shape of its result."""
-    x, kernel = _shapes(function, x, kernel)
-    n, *space, channels = x
-    *window, per_group, features = kernel
-    rank = len(window)
-    groups = _checks.integer(function, "feature_group_count", feature_group_count, minimum=1)
-    if per_group * groups != channels or features % groups:
-        rule = f"does not fit `x` (={x}) with {groups} feature groups: (*K, I/G, O)"
-        _checks.fail(function, "kernel", kernel, rule)
-    given = {
-        "strides": strides,
-        "input_dilation": input_dilation,
-        "kernel_dilation": kernel_dilation,
-    }
-    options: dict[str, Any] = {
-        name: _checks.ints(function, name, value, rank, minimum=1) for name, value in given.items()
-    }
-    out = conv_output_size(space, window, padding=padding, **options)
-    sides = paddings.resolve(function, padding, space=space, window=window, **options)
-    seen, sides = _extended(function, space, sides, padding_mode)
-    geometry = Geometry(padding=sides, **options)
-    macs, useful = count_macs(n * per_group * features, seen, window, out, geometry)
-    result = (n, *out, features)
-    moved = itemsize * sum(map(math.prod, (x, kernel, result)))
-    return Cost(math.prod(kernel), macs, useful, moved), result
-
-
-def _chain(
-    function: str, x: Any, stages: Sequence[tuple[Any, dict[str, Any]]], itemsize: int
-) -> Cost:
-    """Cost of convolutions one after the other."""
-    total, shape = Cost(), _shape(x)
-    for kernel, options in stages:
-        cost, shape = _conv(function, shape, kernel, **{**options, "itemsize": itemsize})
-        total += cost
-    return total
-
-
-def _split(
-    function: str,
-    rank: int,
-    *,
-    strides: Any = 1,
-    padding: Any = "SAME",
-    kernel_dilation: Any = 1,
-    **options: Any,
-) -> list[dict[str, Any]]:
-    """The options of one convolution as those of one convolution per axis."""
-    strides = _checks.ints(function, "strides", strides, rank, minimum=1)
-    dilations = _checks.ints(function, "kernel_dilation", kernel_dilation, rank, minimum=1)
-    named = isinstance(padding, str)
-    sides = padding if named else paddings.pairs(function, padding, rank)
-
-    def only(values: Sequence[Any], axis: int, neutral: Any) -> tuple[Any, ...]:
-        return tuple(value if a == axis else neutral for a, value in enumerate(values))
-
-    return [
-        {
-            **options,
-            "strides": only(strides, axis, 1),
-            "padding": sides if named else only(sides, axis, (0, 0)),
-            "kernel_dilation": only(dilations, axis, 1),
-        }
-        for axis in range(rank)
-    ]
-
-
 def _larger(function: str, x: Any, scale: Any) -> Shape:
-    n, *space, channels = _shape(x)
+    n, *space, channels = shape_of(x)
     scales = _checks.ints(function, "scale", scale, len(space), minimum=1)
     return (n, *(size * factor for size, factor in zip(space, scales, strict=True)), channels)

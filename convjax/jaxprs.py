@@ -1,0 +1,335 @@
+"""What walks a jaxpr: `cost_of` counts multiply-accumulates, `explain` tells how convolutions run.
+
+Both read the same traversal, ``convjax.traversal.walk``.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from jax import lax
+from jax.extend.backend import get_backend
+
+from convjax.counting import count_macs
+from convjax.geometry import Geometry
+from convjax.lowerings import select
+from convjax.operation import Problem, conv_p, problem_of
+from convjax.traversal import trace, walk
+
+
+def _shapes(eqn: Any) -> tuple[tuple[int, ...], ...]:
+    """Shapes of the operands and of the result."""
+    return tuple(tuple(var.aval.shape) for var in (*eqn.invars, *eqn.outvars))
+
+
+def _problem(eqn: Any) -> Problem | None:
+    """The problem that `eqn` poses if it is a convolution: this library's, or lax's own."""
+    if eqn.primitive is conv_p:
+        return problem_of([var.aval for var in eqn.invars], eqn.params)
+    if eqn.primitive is not lax.conv_general_dilated_p:
+        return None
+    params, (x, kernel, out) = eqn.params, _shapes(eqn)
+    (_, _, *xs), (ko, ki, *ks), (yn, _, *ys) = params["dimension_numbers"]
+    groups = params["feature_group_count"] * params["batch_group_count"]
+    return Problem(
+        n=out[yn],
+        groups=groups,
+        i=kernel[ki],
+        o=kernel[ko] // groups,
+        space=tuple(x[axis] for axis in xs),
+        window=tuple(kernel[axis] for axis in ks),
+        out_space=tuple(out[axis] for axis in ys),
+        geometry=Geometry(
+            tuple(params["window_strides"]),
+            tuple(params["padding"]),
+            tuple(params["lhs_dilation"]),
+            tuple(params["rhs_dilation"]),
+        ),
+        dtype=np.dtype(eqn.invars[0].aval.dtype),
+        role="",
+    )
+
+
+# ---- cost_of ---------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class CostRow:
+    """One call site: its operation, its operands' and result's shapes, how often it runs, its MACs.
+
+    `exact` is False inside a ``while``, of which one iteration is counted.
+    """
+
+    name: str
+    where: str
+    shapes: tuple[tuple[int, ...], ...]
+    count: int
+    exact: bool
+    macs_per_call: int
+    useful_macs_per_call: int
+
+    @property
+    def macs(self) -> int:
+        return self.count * self.macs_per_call
+
+    @property
+    def useful_macs(self) -> int:
+        return self.count * self.useful_macs_per_call
+
+
+@dataclasses.dataclass(frozen=True)
+class CostTable:
+    """What `cost_of` returns: `.macs`, `.useful_macs`, `.rows`; printed, a table."""
+
+    rows: tuple[CostRow, ...]
+    uncounted: tuple[str, ...] = ()
+
+    @property
+    def macs(self) -> int:
+        return sum(row.macs for row in self.rows)
+
+    @property
+    def useful_macs(self) -> int:
+        return sum(row.useful_macs for row in self.rows)
+
+    @property
+    def exact(self) -> bool:
+        """Whether every number of executions is known."""
+        return all(row.exact for row in self.rows)
+
+    def __str__(self) -> str:
+        header = ("operation", "shapes", "count", "MACs each", "MACs", "useful MACs", "where")
+        body: list[Sequence[Any]] = [
+            (
+                row.name,
+                _show_shapes(row.shapes),
+                f"{row.count:,}" if row.exact else f"{row.count:,}*",
+                row.macs_per_call,
+                row.macs,
+                row.useful_macs,
+                row.where,
+            )
+            for row in self.rows
+        ]
+        body.append(("total", "", "", "", self.macs, self.useful_macs, ""))
+        lines = _table(header, body, right="count|MACs each|MACs|useful MACs")
+        if not self.exact:
+            lines.append("* in a `while` of unknown length: one iteration is counted")
+        if self.uncounted:
+            lines.append(f"not counted: {', '.join(self.uncounted)}")
+        return "\n".join(lines)
+
+
+# Primitives that multiply and add inside, and that nothing here counts.
+_UNCOUNTED = frozenset(
+    "ragged_dot_general fft cholesky lu qr svd eig eigh triangular_solve householder_product "
+    "tridiagonal_solve ffi_call pure_callback io_callback".split()
+)
+
+
+def _count(eqn: Any) -> tuple[str, int, int] | None:
+    """Name, MACs and useful MACs of one execution of `eqn`, if it is counted."""
+    if eqn.primitive is lax.dot_general_p:
+        (contracted, _), (batch, _) = eqn.params["dimension_numbers"]
+        x, y, out = _shapes(eqn)
+        macs = math.prod(out) * math.prod(x[axis] for axis in contracted)
+        return "dot_general", macs, macs
+    problem = _problem(eqn)
+    if problem is None:
+        return None
+    macs, useful = count_macs(
+        problem.n * problem.groups * problem.i * problem.o,
+        problem.space,
+        problem.window,
+        problem.out_space,
+        problem.geometry,
+    )
+    name = f"conv {problem.role}" if problem.role else "lax.conv_general_dilated"
+    return name, macs, useful
+
+
+def _macs(jaxpr: Any) -> int:
+    counted = ((site, _count(site.eqn)) for site in walk(jaxpr, _largest))
+    return sum(site.times * found[1] for site, found in counted if found)
+
+
+def _largest(branches: Sequence[Any]) -> Sequence[int]:
+    return [max(range(len(branches)), key=lambda index: _macs(branches[index]))]
+
+
+def cost_of(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> CostTable:
+    """Multiply-accumulates of ``fn(*args, **kwargs)``, exactly, from its jaxpr; nothing is run.
+
+    Counted are this library's convolution, lax's own, and ``dot_general``, wherever they are:
+    ``scan`` multiplies by its length, ``shard_map`` by the devices of its manual axes (replicated
+    work is done, and counted, on each), ``cond`` counts its largest branch, and a ``while`` one
+    iteration, with a mark. What the jaxpr holds counts, even where jit would drop an unused result.
+
+    Args:
+        fn: a function of arrays, such as a model's forward pass or the gradient of a loss.
+        args, kwargs: its arguments. Arrays may be ``jax.ShapeDtypeStruct``; the rest is static.
+
+    Returns:
+        A `CostTable`. ``.macs`` counts (output, tap) pairs on real input elements and on padding,
+        never on inserted zeros; ``.useful_macs`` only those on real input elements, so that it is
+        equal for a convolution and both its gradients. ``.rows`` has one `CostRow` per call site.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, convjax
+        >>> x = jax.ShapeDtypeStruct((1, 8, 8, 3), jnp.float32)
+        >>> kernel = jax.ShapeDtypeStruct((3, 3, 3, 16), jnp.float32)
+        >>> print(convjax.cost_of(convjax.conv, x, kernel, padding="VALID"))
+        operation     shapes                         count  MACs each    MACs  useful MACs  where
+        ------------  -----------------------------  -----  ---------  ------  -----------  -----
+        conv forward  1x8x8x3, 3x3x3x16 -> 1x6x6x16      1     15,552  15,552       15,552
+        total                                                          15,552       15,552
+    """
+    rows, uncounted = [], []
+    for site in walk(trace(fn, args, kwargs), _largest):
+        found = _count(site.eqn)
+        if found:
+            name, macs, useful = found
+            shapes = _shapes(site.eqn)
+            rows.append(CostRow(name, site.where, shapes, site.times, site.exact, macs, useful))
+        elif site.eqn.primitive.name in _UNCOUNTED:
+            uncounted.append(site.eqn.primitive.name)
+    return CostTable(tuple(rows), tuple(dict.fromkeys(uncounted)))
+
+
+# ---- explain ---------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class ExplainRow:
+    """One convolution: its geometry and shapes, the lowering chosen, the rule, and the runner-up.
+
+    `role` is "forward", "input_gradient" or "kernel_gradient", or "lax" for a convolution that is
+    lax's own, of which only lax decides how it runs.
+    """
+
+    role: str
+    geometry: Geometry
+    shapes: tuple[tuple[int, ...], ...]
+    lowering: str
+    rule: str
+    runner_up: str | None
+    where: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """What `explain` returns: `.rows`; printed, a table."""
+
+    rows: tuple[ExplainRow, ...]
+
+    def __str__(self) -> str:
+        header = ("role", "shapes", "geometry", "lowering", "rule", "runner-up", "where")
+        body = [
+            (
+                row.role,
+                _show_shapes(row.shapes),
+                _show_geometry(row.geometry),
+                row.lowering,
+                row.rule,
+                row.runner_up or "",
+                row.where,
+            )
+            for row in self.rows
+        ]
+        return "\n".join(_table(header, body))
+
+
+def explain(
+    fn: Callable[..., Any],
+    *args: Any,
+    platform: str | None = None,
+    partitioned: bool | int = False,
+    **kwargs: Any,
+) -> Explanation:
+    """How every convolution in ``fn(*args, **kwargs)`` will be executed, and why; nothing is run.
+
+    Args:
+        fn: a function of arrays; for its gradient, pass ``jax.grad(fn)``.
+        args, kwargs: its arguments. Arrays may be ``jax.ShapeDtypeStruct``; the rest is static.
+        platform: "cpu", "cuda", "rocm" or "tpu"; None is the default backend's.
+        partitioned: whether XLA splits the computation over devices, or over how many mesh axes
+            (True counts as several). Inside ``shard_map`` its mesh decides.
+
+    Returns:
+        An `Explanation`, whose ``.rows`` has one `ExplainRow` per convolution.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, convjax
+        >>> x, kernel = jnp.ones((1, 8, 8, 3)), jnp.ones((3, 3, 3, 16))
+        >>> found = convjax.explain(jax.grad(lambda k: convjax.conv(x, k).sum()), kernel)
+        >>> [row.role for row in found.rows]
+        ['forward', 'kernel_gradient']
+        >>> found.rows[1].shapes
+        ((1, 8, 8, 3), (1, 8, 8, 16), (3, 3, 3, 16))
+    """
+    platform = _platform(platform)
+    outside = 2 if partitioned is True else int(partitioned)
+    rows = []
+    for site in walk(trace(fn, args, kwargs)):
+        problem = _problem(site.eqn)
+        if problem is None:
+            continue
+        if problem.role:
+            inside = site.automatic_axes
+            axes = outside if inside is None else inside
+            choice = select.forced(problem, site.eqn.params["algorithm"], platform, axes)
+        else:
+            choice = select.Choice("direct", "bound as lax's own convolution")
+        rows.append(
+            ExplainRow(
+                problem.role or "lax",
+                problem.geometry,
+                _shapes(site.eqn),
+                *choice,
+                site.where,
+            )
+        )
+    return Explanation(tuple(rows))
+
+
+def _platform(platform: str | None) -> str:
+    if platform in (None, "gpu"):
+        backend = get_backend()
+        platform = platform or backend.platform
+        if platform == "gpu":
+            platform = "rocm" if "rocm" in backend.platform_version.lower() else "cuda"
+    return platform
+
+
+# ---- printing --------------------------------------------------------------------------------
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[Any]], right: str = "") -> list[str]:
+    """Lines of a table; the columns named in `right` are aligned to the right."""
+    cells = [[f"{c:,}" if isinstance(c, int) else str(c) for c in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
+    flags = [">" if name in right.split("|") else "<" for name in header]
+    lines = [
+        "  ".join(f"{c:{f}{w}}" for c, f, w in zip(row, flags, widths, strict=True)).rstrip()
+        for row in (header, ["-" * width for width in widths], *cells)
+    ]
+    return lines
+
+
+def _show_shapes(shapes: Sequence[Sequence[int]]) -> str:
+    *operands, result = ("x".join(map(str, shape)) or "scalar" for shape in shapes)
+    return f"{', '.join(operands)} -> {result}"
+
+
+def _show_geometry(geometry: Geometry) -> str:
+    """What is not trivial in `geometry`."""
+    shown = []
+    for field in ("strides", "input_dilation", "kernel_dilation"):
+        values = getattr(geometry, field)
+        if any(value != 1 for value in values):
+            shown.append(f"{field} {','.join(map(str, values))}")
+    if any(side for pair in geometry.padding for side in pair):
+        shown.append("padding " + ",".join(f"{lo}:{hi}" for lo, hi in geometry.padding))
+    return "; ".join([*shown, *(["reversed"] if geometry.reversal else [])]) or "plain"
