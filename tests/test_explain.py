@@ -1,6 +1,7 @@
 """`cost_of` and `explain`: what they read in a program's jaxpr."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from jax import lax
 from jax.sharding import PartitionSpec as P
 
 import convjax
+from convjax import jaxprs
 from convjax.jaxprs import cost_of, explain
 from convjax.lowerings import select
 
@@ -359,23 +361,34 @@ def test_explain_knows_the_mesh_inside_shard_map(monkeypatch):
     assert asked == [0, 1]
 
 
-def test_explain_says_what_is_really_chosen(monkeypatch):
+@pytest.mark.parametrize(
+    ("platform", "version", "expected"),
+    [
+        ("cpu", "", "cpu"),
+        ("gpu", "cuda 13000", "cuda"),
+        ("gpu", "ROCm 7", "rocm"),
+        ("tpu", "", "tpu"),
+    ],
+)
+def test_explain_knows_its_platform(monkeypatch, platform, version, expected):
+    backend = SimpleNamespace(platform=platform, platform_version=version)
+    monkeypatch.setattr(jaxprs, "get_backend", lambda: backend)
+    assert explain(convjax.conv, X, K).rows[0].rule.startswith(expected)
+
+
+@pytest.mark.parametrize("platform", ["cpu", "cuda", "rocm", "tpu"])
+def test_explain_says_what_is_really_chosen(monkeypatch, platform):
     """The rows agree with what lowering asks for and gets."""
     seen = []
     original = select.forced
 
     def spy(problem, algorithm, platform, mesh_axes):
         choice = original(problem, algorithm, platform, mesh_axes)
-        seen.append((problem.role, platform, choice))
+        seen.append((problem.role, platform, mesh_axes, choice))
         return choice
 
-    x, k = jnp.ones(X.shape), jnp.ones(K.shape)
-    rows = explain(gradients, x, k).rows
+    rows = explain(gradients, X, K, platform=platform).rows
     monkeypatch.setattr(select, "forced", spy)
-    jax.jit(gradients).lower(x, k)
-    assert len(seen) == len(rows) == 3
-    for (role, platform, choice), row in zip(
-        sorted(seen), sorted(rows, key=lambda r: r.role), strict=True
-    ):
-        assert (role, choice) == (row.role, (row.lowering, row.rule, row.runner_up))
-        assert platform == "cpu" or jax.default_backend() != "cpu"
+    jax.jit(lambda x, k: gradients(x, k)).trace(X, K).lower(lowering_platforms=(platform,))
+    expected = [(r.role, platform, 0, (r.lowering, r.rule, r.runner_up)) for r in rows]
+    assert sorted(seen) == sorted(expected)
