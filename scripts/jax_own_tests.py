@@ -65,8 +65,8 @@ class Plugin:
             self.counts["bound"] += 1
             return real_bind(*operands, **params)
 
-        def choose(problem: Any, platform: str, partitioned: bool) -> select.Choice:
-            choice = real_select(problem, platform, partitioned)
+        def choose(problem: Any, *where: Any) -> select.Choice:
+            choice = real_select(problem, *where)
             if algorithm and LOWERINGS[algorithm].accepts(problem) is None:
                 choice = select.Choice(algorithm, "--algorithm", choice.name)
             self.counts[f"lowered as {choice.name}"] += 1
