@@ -73,7 +73,7 @@ class Plugin:
             return choice
 
         operation.conv_p.bind = bind  # type: ignore[method-assign]
-        select.select = choose
+        select.select = choose  # type: ignore[assignment]
         ours = {name: getattr(convjax.lax, name) for name in convjax.lax.__all__}
         jax.lax = Proxy(jax.lax, ours)  # type: ignore[assignment]
 
