@@ -27,6 +27,7 @@ from convjax.functional import (
     spatially_separable_conv,
     subpixel_conv,
 )
+from convjax.jaxprs import cost_of, explain
 from convjax.lax import conv_general_dilated
 from convjax.operation import convs_saveable
 
@@ -44,10 +45,12 @@ __all__ = [
     "convs_saveable",
     "correlate",
     "cost",
+    "cost_of",
     "depthwise_conv",
     "depthwise_separable_conv",
     "dilated_conv",
     "equivalents",
+    "explain",
     "flattened_conv",
     "grouped_conv",
     "hold",

@@ -225,10 +225,14 @@ def resize_conv(kernel: jax.Array, scale: Any, *, kernel_dilation: Any = 1) -> j
     scales = _checks.ints("resize_conv", "scale", scale, rank, minimum=1)
     dense = jnp.flip(dilated(kernel, kernel_dilation), range(rank))
     for axis, factor in enumerate(scales):
-        shifts = [[(0, 0)] * dense.ndim for _ in range(factor)]
-        for shift, widths in enumerate(shifts):
-            widths[axis] = (shift, factor - 1 - shift)
-        dense = sum(jnp.pad(dense, widths) for widths in shifts)
+        before, after = dense.shape[:axis], dense.shape[axis + 1 :]
+        gap = jnp.zeros((*before, factor - 1, *after), dense.dtype)
+        spread = jnp.concatenate([gap, dense, gap], axis)
+        extent = dense.shape[axis] + factor - 1
+        dense = sum(
+            (lax.slice_in_dim(spread, i, i + extent, axis=axis) for i in range(1, factor)),
+            start=lax.slice_in_dim(spread, 0, extent, axis=axis),
+        )
     return jnp.swapaxes(dense, -1, -2)
 
 

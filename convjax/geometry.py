@@ -6,7 +6,7 @@ Plain integers (or the symbolic dimensions of ``jax.export``); arrays are unknow
 import dataclasses
 from typing import Any
 
-from jax.core import max_dim
+from convjax._symbolic import max_dim
 
 Pair = tuple[Any, Any]
 

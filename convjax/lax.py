@@ -13,10 +13,9 @@ import jax
 from jax import lax
 from jax.extend.core import Literal
 
-from convjax import operation
+from convjax.boundary import Operands, convolve
 from convjax.geometry import Geometry
 from convjax.layout import Axes
-from convjax.operation import Operands
 
 __all__ = [
     "conv",
@@ -31,7 +30,7 @@ def rebind(x: jax.Array, kernel: jax.Array, **params: Any) -> jax.Array:
     """The operation for the parameters of one ``lax.conv_general_dilated_p`` equation."""
     (xn, xc, *xs), (ko, ki, *ks), (yn, yc, *ys) = params["dimension_numbers"]
     in_batch = params["batch_group_count"] > 1
-    return operation.convolve(
+    return convolve(
         x,
         kernel,
         Operands(

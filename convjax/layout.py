@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import jax
 from jax import lax
 
+from convjax._symbolic import product
+
 
 class Axes(NamedTuple):
     """Axis positions of one operand by role."""
@@ -26,7 +28,7 @@ class Axes(NamedTuple):
 
     def inserted(self, role: str, position: int) -> "Axes":
         """These axes after a new one appeared at `position`, first in `role`."""
-        moved = self._make(tuple(a + (a >= position) for a in axes) for axes in self)
+        moved = Axes(*(tuple(a + (a >= position) for a in axes) for axes in self))
         return moved._replace(**{role: (position, *getattr(moved, role))})
 
     def sizes(self, shape: Sequence[Any], role: str) -> tuple[Any, ...]:
@@ -115,14 +117,6 @@ def _canonical(x: jax.Array, batch: Any, space: Any, *channels: tuple[int, ...])
     extents = [x.shape[a] for a in space]
     lead = [] if batch is None else [sizes.pop(0)]
     return lax.reshape(moved, [*lead, *extents, *sizes])
-
-
-def product(sizes: Sequence[Any]) -> Any:
-    """Product of extents, symbolic ones included; 1 of none."""
-    result: Any = 1
-    for size in sizes:
-        result = result * size
-    return result
 
 
 class Merging(NamedTuple):

@@ -11,7 +11,8 @@ from jax.experimental import sparse as jsparse
 
 from convjax import _checks
 from convjax import padding as paddings
-from convjax.functional.dense import _conv, sides
+from convjax.functional.arguments import sides
+from convjax.functional.worker import conv_as
 
 
 def conv_matrix(
@@ -75,7 +76,7 @@ def conv_matrix(
     # One example x, of which `conv` itself says whether it fits, and what comes out.
     extents = dict(zip(where.x[2], space, strict=True)) | {where.x[1]: per_group * groups}
     x = jax.ShapeDtypeStruct([extents.get(axis, 1) for axis in range(kernel.ndim)], kernel.dtype)
-    y = jax.eval_shape(lambda x, k: _conv("conv_matrix", x, k, **options), x, kernel)
+    y = jax.eval_shape(lambda x, k: conv_as("conv_matrix", x, k, **options), x, kernel)
 
     # Offsets (in flattened y, kernel and x) of the entries of one axis; all axes: all their sums.
     y_step, k_step, x_step = _steps(y.shape), _steps(kernel.shape), _steps(x.shape)
@@ -136,7 +137,9 @@ def _lines(
     for n, step, mode, (lo, hi) in zip(space, ints["input_dilation"], modes, pairs, strict=True):
         line = np.full(max((n - 1) * step + 1, 0), -1)
         line[::step] = np.arange(n)
-        beyond = {"constant_values": -1} if mode == "constant" else {}
-        line = np.pad(line, (max(lo, 0), max(hi, 0)), mode=mode, **beyond)
+        beyond: dict[str, Any] = {"mode": mode}
+        if mode == "constant":
+            beyond["constant_values"] = -1
+        line = np.pad(line, (max(lo, 0), max(hi, 0)), **beyond)
         lines.append(line[max(-lo, 0) : len(line) - max(-hi, 0)])
     return lines

@@ -19,10 +19,12 @@ from jax import lax
 from jax.experimental import jet
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
+from convjax import sharding
+from convjax._symbolic import product
 from convjax.geometry import Geometry
-from convjax.layout import Axes, Layout, product
+from convjax.layout import Layout
 from convjax.lowerings import LOWERINGS, direct, select
 
 conv_p = Primitive("convjax_conv")
@@ -125,76 +127,17 @@ def _abstract_eval(
     shape = layout.out_shape(x.shape, kernel.shape, out_space)
     mesh = kernel.sharding.mesh if x.sharding.mesh.empty else x.sharding.mesh
     if params["out_sharding"] is not None:
-        sharding = params["out_sharding"]
-    elif _is_explicit(mesh):
-        sharding = NamedSharding(mesh, _out_spec(mesh, x, kernel, layout, shape))
+        out_sharding = params["out_sharding"]
+    elif sharding.is_explicit(mesh):
+        out_sharding = NamedSharding(mesh, sharding.out_spec(mesh, x, kernel, layout, shape))
     else:
-        sharding = NamedSharding(mesh, PartitionSpec(*(None,) * len(shape)))
+        out_sharding = NamedSharding(mesh, PartitionSpec(*(None,) * len(shape)))
     return x.update(
         shape=shape,
         dtype=np.dtype(params["preferred_element_type"] or x.dtype),
         weak_type=False,
-        sharding=sharding,
+        sharding=out_sharding,
     )
-
-
-def _is_explicit(mesh: Any) -> bool:
-    return not mesh.empty and AxisType.Explicit in mesh.axis_types
-
-
-def _mesh_size(mesh: Any, entry: Any) -> int:
-    names = entry if isinstance(entry, tuple) else (entry,)
-    return math.prod(mesh.shape[name] for name in names if name is not None)
-
-
-def _out_spec(
-    mesh: Any, x: Any, kernel: Any, layout: Layout, shape: tuple[Any, ...]
-) -> PartitionSpec:
-    """Sharding of the result where it follows from the operands': N and space from x, O from the
-    kernel, G from either. A sharded contraction or window has more than one answer."""
-
-    def entries(aval: Any, axes: Axes, role: str) -> list[Any]:
-        spec = aval.sharding.spec
-        return [spec[axis] for axis in getattr(axes, role)]
-
-    undecided = (
-        entries(x, layout.x, "contract")
-        + entries(kernel, layout.kernel, "contract")
-        + entries(kernel, layout.kernel, "space")
-    )
-    if any(entry is not None for entry in undecided):
-        raise TypeError(
-            "convolution: `out_sharding` must be given where the channels that are summed over, or "
-            "the kernel's extents, are sharded "
-            f"(x: {x.str_short()}, kernel: {kernel.str_short()})."
-        )
-    spec: list[Any] = [None] * len(shape)
-    sources = (
-        (layout.out.batch, entries(x, layout.x, "batch")),
-        (layout.out.space, entries(x, layout.x, "space")),
-        (layout.out.group, entries(kernel, layout.kernel, "group")),
-        (layout.out.group, entries(x, layout.x, "group")),
-        (layout.out.out, entries(kernel, layout.kernel, "out")),
-    )
-    used: set[Any] = set()
-    for axes, values in sources:
-        for axis, entry in zip(axes, values, strict=True):
-            names = set(entry) if isinstance(entry, tuple) else {entry} - {None}
-            if entry is None or spec[axis] == entry:
-                continue
-            if spec[axis] is not None or used & names:
-                raise TypeError(
-                    "convolution: `out_sharding` must be given: the operands' shardings do not "
-                    f"combine into one (x: {x.str_short()}, kernel: {kernel.str_short()})."
-                )
-            if shape[axis] % _mesh_size(mesh, entry) != 0:
-                raise TypeError(
-                    f"convolution: `out_sharding` must be given: the result's extent {shape[axis]} "
-                    f"is not divisible by the mesh axes {entry!r} that shard it in the operand."
-                )
-            spec[axis] = entry
-            used |= names
-    return PartitionSpec(*spec)
 
 
 conv_p.def_abstract_eval(_abstract_eval)
@@ -225,7 +168,7 @@ _ROLE_OF_TRANSPOSE = {
 
 
 def _primal_sharding(aval: Any) -> Any:
-    return aval.sharding if _is_explicit(aval.sharding.mesh) else None
+    return aval.sharding if sharding.is_explicit(aval.sharding.mesh) else None
 
 
 def _cast(x: jax.Array, dtype: Any) -> jax.Array:
@@ -284,7 +227,7 @@ def _taylor(primals: Any, series: Any, **params: Any) -> tuple[jax.Array, list[j
     return derivatives[0], derivatives[1:]
 
 
-jet.jet_rules[conv_p] = _taylor
+jet.jet_rules[conv_p] = _taylor  # type: ignore[assignment]  # its values are not one type
 
 
 # ---- vmap ----------------------------------------------------------------------------------------
@@ -340,7 +283,7 @@ def _lower(ctx: Any, x: Any, kernel: Any, *, platform: str, **params: Any) -> An
         )
         return layout.restored(y, out.shape)
 
-    if _is_explicit(out.sharding.mesh):
+    if sharding.is_explicit(out.sharding.mesh):
         # Lowerings pad and reshape freely, which explicit sharding types would refuse.
         implementation = jax.sharding.auto_axes(implementation, out_sharding=out.sharding)
     return mlir.lower_fun(implementation, multiple_results=False)(ctx, x, kernel)
@@ -359,102 +302,22 @@ mlir.register_lowering(conv_p, functools.partial(_lower, platform="other"))
 def convs_saveable(primitive: Any, *_: Any, **__: Any) -> bool:
     """Policy for ``jax.checkpoint`` that saves the results of convolutions, and nothing else.
 
+    Combine it with others by ``jax.checkpoint_policies.save_from_both_policies``.
+
+    Args:
+        primitive: the primitive whose result may be saved.
+
+    Returns:
+        Whether it is a convolution, this library's or lax's.
+
     Example:
         >>> import jax, convjax
         >>> net = jax.checkpoint(lambda x, k: jax.nn.relu(convjax.conv(x, k)),
         ...                      policy=convjax.convs_saveable)
         >>> net(jax.numpy.ones((1, 8, 8, 3)), jax.numpy.ones((3, 3, 3, 4))).shape
         (1, 8, 8, 4)
+
+    Source: Chen et al., Training deep nets with sublinear memory cost, 2016,
+        https://arxiv.org/abs/1604.06174
     """
     return primitive is conv_p or primitive is lax.conv_general_dilated_p
-
-
-# ---- the boundary: operands with merged channels -------------------------------------------------
-
-
-class Operands(NamedTuple):
-    """Axes of x, kernel and result with groups still merged, as users hold them."""
-
-    x: Axes  # batch, contract, space
-    kernel: Axes  # contract, out, space
-    out: Axes  # batch, out, space
-
-
-def convolve(
-    x: jax.Array,
-    kernel: jax.Array,
-    axes: Operands,
-    groups: int = 1,
-    *,
-    x_groups: str = "contract",
-    kernel_groups: str = "out",
-    out_sharding: Any = None,
-    algorithm: Any = None,
-    **params: Any,
-) -> jax.Array:
-    """Split `groups` off the merged axes, convolve, and merge the result's channels.
-
-    Args:
-        axes: one axis each for batch, contract and out.
-        x_groups: the role of x whose axis the groups lead: "contract", or "batch" (lax's batch
-            groups).
-        kernel_groups: likewise for the kernel: "out", or "contract" (transposed kinds).
-        out_sharding: sharding of the merged result, for explicit mesh axes.
-        params: what `bind` takes besides.
-    """
-    layout = Layout(*axes)
-    merged_sharding = out_sharding = _named_sharding(out_sharding)
-    channel = axes.out.out[0]
-    if groups != 1:
-        x, x_axes = _split(x, axes.x, x_groups, groups)
-        kernel, k_axes = _split(kernel, axes.kernel, kernel_groups, groups)
-        layout = Layout(x_axes, k_axes, _split_axes(axes.out, "out"))
-        if merged_sharding is not None:
-            mesh, spec = merged_sharding.mesh, list(merged_sharding.spec)
-            led = groups % _mesh_size(mesh, spec[channel]) == 0
-            spec[channel : channel + 1] = [spec[channel] if led else None, None]
-            out_sharding = NamedSharding(mesh, PartitionSpec(*spec))
-    if algorithm == "direct" or (not isinstance(algorithm, str) and algorithm == ("direct",) * 3):
-        y = direct.run(
-            x, kernel, layout=layout, out_sharding=None if groups != 1 else out_sharding, **params
-        )
-    else:
-        y = bind(x, kernel, layout=layout, out_sharding=out_sharding, algorithm=algorithm, **params)
-    if groups == 1:
-        return y
-    shape = (*y.shape[:channel], y.shape[channel] * y.shape[channel + 1], *y.shape[channel + 2 :])
-    y = lax.reshape(y, shape)
-    return y if merged_sharding is None else jax.reshard(y, merged_sharding)
-
-
-def _named_sharding(sharding: Any) -> Any:
-    """`out_sharding` as a NamedSharding over the abstract mesh in force, or None."""
-    if sharding is None:
-        return None
-    if isinstance(sharding, NamedSharding):
-        mesh = getattr(sharding.mesh, "abstract_mesh", sharding.mesh)
-        return NamedSharding(mesh, sharding.spec)
-    return NamedSharding(jax.sharding.get_abstract_mesh(), sharding)
-
-
-def _split_axes(axes: Axes, role: str) -> Axes:
-    """`axes` after the single axis of `role` became two: (group, the rest)."""
-    (axis,) = getattr(axes, role)
-    return axes.inserted("group", axis)
-
-
-def _split(x: jax.Array, axes: Axes, role: str, groups: int) -> tuple[jax.Array, Axes]:
-    """Split the axis of `role` into (groups, the rest), the sharding going to the groups."""
-    (axis,) = getattr(axes, role)
-    shape = (*x.shape[:axis], groups, x.shape[axis] // groups, *x.shape[axis + 1 :])
-    sharding = jax.typeof(x).sharding
-    if _is_explicit(sharding.mesh) and sharding.spec[axis] is not None:
-        spec = list(sharding.spec)
-        if groups % _mesh_size(sharding.mesh, spec[axis]) != 0:
-            spec[axis] = None
-            x = jax.reshard(x, NamedSharding(sharding.mesh, PartitionSpec(*spec)))
-        spec[axis : axis + 1] = [spec[axis], None]
-        x = lax.reshape(x, shape, out_sharding=NamedSharding(sharding.mesh, PartitionSpec(*spec)))
-    else:
-        x = lax.reshape(x, shape)
-    return x, _split_axes(axes, role)

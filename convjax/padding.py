@@ -1,14 +1,11 @@
-"""Padding: policies and spellings become (low, high) pairs, boundary modes a linear extension."""
+"""Padding: policies, spellings and boundary modes become (low, high) pairs."""
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-from jax.core import max_dim
-from jax.errors import InconclusiveDimensionOperation
-
 from convjax import _checks
+from convjax._symbolic import certainly, max_dim
 from convjax.geometry import Pair, dilated
 
 POLICIES = ("SAME", "SAME_LOWER", "VALID", "FULL", "CAUSAL")
@@ -111,7 +108,7 @@ def modes(function: str, padding_mode: Any, rank: int) -> tuple[str, ...]:
 def split_extension(
     function: str, pairs: Sequence[Pair], modes: Sequence[str], space: Sequence[Any]
 ) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
-    """Divide `pairs` into what `extend` adds and what is left to the operation.
+    """Divide `pairs` into what ``extension.extend`` adds and what is left to the operation.
 
     Zeros (mode "constant") and crops are left to the operation; extension comes before cropping.
     Sides that a mode cannot fill raise: reflect has n-1 elements to give, symmetric and wrap n.
@@ -124,11 +121,11 @@ def split_extension(
             continue
         limit = {"reflect": n - 1, "symmetric": n, "wrap": n}.get(mode)
         for side in (lo, hi):
-            if certainly(lambda n=n: n == 0) and side > 0:
+            if certainly(operator.eq, n, 0) and side > 0:
                 _checks.fail(
                     function, "padding_mode", mode, f"cannot extend the empty spatial axis {axis}"
                 )
-            if limit is not None and certainly(lambda s=side, m=limit: s > m):
+            if limit is not None and certainly(operator.gt, side, limit):
                 _checks.fail(
                     function,
                     "padding",
@@ -141,47 +138,3 @@ def split_extension(
         extension.append(positive)
         rest.append((lo - positive[0], hi - positive[1]))
     return tuple(extension), tuple(rest)
-
-
-def certainly(condition: Any) -> bool:
-    """Whether ``condition()`` holds; False where symbolic dimensions leave it open."""
-    try:
-        return bool(condition())
-    except InconclusiveDimensionOperation:
-        return False
-
-
-def extend(
-    x: jax.Array, extension: Sequence[Pair], modes: Sequence[str], axes: Sequence[int]
-) -> jax.Array:
-    """`x` with its spatial `axes` extended by their boundary modes: a linear map."""
-    for axis, pair, mode in zip(axes, extension, modes, strict=True):
-        if mode == "constant" or pair == (0, 0):
-            continue
-        widths = [(0, 0)] * x.ndim
-        widths[axis] = pair
-        x = jnp.pad(x, widths, mode=mode)
-    return x
-
-
-def fold(
-    y: jax.Array,
-    extension: Sequence[Pair],
-    modes: Sequence[str],
-    axes: Sequence[int],
-) -> jax.Array:
-    """The adjoint of `extend`: copies beyond the edges are added back to their origins."""
-    if all(pair == (0, 0) for pair in extension):
-        return y
-    shape = list(y.shape)
-    for axis, (lo, hi) in zip(axes, extension, strict=True):
-        shape[axis] = shape[axis] - lo - hi
-    # linear_transpose wants an input of y's own type, shardings included: crop y to that shape
-    start = [0] * y.ndim
-    for axis, (lo, _) in zip(axes, extension, strict=True):
-        start[axis] = lo
-    like = jax.eval_shape(
-        lambda y: y[tuple(slice(s, s + n) for s, n in zip(start, shape, strict=True))], y
-    )
-    (x,) = jax.linear_transpose(lambda x: extend(x, extension, modes, axes), like)(y)
-    return x

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from convjax import _checks
-from convjax.functional.dense import _conv, sides
+from convjax.functional.arguments import sides
 from convjax.functional.stages import Stages
+from convjax.functional.worker import conv_as
 
 
 def grouped_conv(
@@ -52,7 +53,7 @@ def grouped_conv(
     Source: Krizhevsky, Sutskever & Hinton, ImageNet classification with deep convolutional neural
         networks, 2012, https://papers.nips.cc/paper/4824
     """
-    return _conv(
+    return conv_as(
         "grouped_conv",
         x,
         kernel,
@@ -109,7 +110,7 @@ def pointwise_grouped_conv(
     """
     stages = Stages("pointwise_grouped_conv", x, dimension_numbers)
     stages.expect_pointwise(stages.kernel("kernel", kernel), "Use `grouped_conv` for larger ones.")
-    return _conv(
+    return conv_as(
         "pointwise_grouped_conv",
         x,
         kernel,
@@ -165,7 +166,7 @@ def shuffled_grouped_conv(
 
     Source: Zhang et al., ShuffleNet, 2017, https://arxiv.org/abs/1707.01083
     """
-    y = _conv(
+    y = conv_as(
         "shuffled_grouped_conv",
         x,
         kernel,

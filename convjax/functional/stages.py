@@ -10,7 +10,8 @@ from jax import lax
 
 from convjax import _checks
 from convjax import padding as paddings
-from convjax.functional.dense import _conv, operands, sides
+from convjax.functional.arguments import operands, sides
+from convjax.functional.worker import conv_as
 
 
 class Kernel(NamedTuple):
@@ -178,7 +179,7 @@ class Stages:
         layout, out_layout = (xn, xc, *xs), (yn, yc, *ys)
         for number, (kernel, stage) in enumerate(stages, start=1):
             with self._words(kernel.name):
-                y = _conv(
+                y = conv_as(
                     self.function,
                     y,
                     kernel.array.astype(y.dtype),

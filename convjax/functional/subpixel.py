@@ -5,11 +5,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+from jax import lax
 
 from convjax import _checks
-from convjax.functional.dense import _conv, operands, sides
+from convjax.functional.arguments import operands, sides
 from convjax.functional.stages import Stages
+from convjax.functional.worker import conv_as
 
 
 def pixel_shuffle(x: jax.Array, scale: Any, *, dimension_numbers: Any = None) -> jax.Array:
@@ -139,7 +140,7 @@ def subpixel_conv(
             f"must divide the output channels of `kernel` (={out_features}) by its product over "
             f"the spatial axes, {prod(scales)}",
         )
-    y = _conv(
+    y = conv_as(
         "subpixel_conv",
         x,
         kernel,
@@ -156,28 +157,30 @@ def subpixel_conv(
     return _to_space(y, scales, *where.out)
 
 
+def _inverse(layout: tuple[int, ...]) -> list[int]:
+    return [layout.index(axis) for axis in range(len(layout))]
+
+
 def _to_space(x: jax.Array, scales: Any, batch: int, channels: int, space: Any) -> jax.Array:
     """`pixel_shuffle` between axes of `x`, whose layout the result keeps."""
-    layout = (batch, *space, channels)
-    rank = len(space)
+    layout, rank = (batch, *space, channels), len(space)
     x = jnp.transpose(x, layout)
-    n, *extents, features = x.shape
-    x = x.reshape(n, *extents, features // prod(scales), *scales)
-    # (N, *space, C, *r) -> (N, s1, r1, s2, r2, ..., C)
+    x = x.reshape(*x.shape[:-1], x.shape[-1] // prod(scales), *scales)
+    # (N, *space, C, *r) -> (N, s1, r1, s2, r2, ..., C); explicit sharding merges axis by axis
     pairs = [axis for a in range(rank) for axis in (1 + a, 2 + rank + a)]
     x = jnp.transpose(x, (0, *pairs, 1 + rank))
-    larger = [e * r for e, r in zip(extents, scales, strict=True)]
-    return jnp.transpose(x.reshape(n, *larger, features // prod(scales)), np.argsort(layout))
+    for axis in range(1, 1 + rank):
+        x = lax.collapse(x, axis, axis + 2)
+    return jnp.transpose(x, _inverse(layout))
 
 
 def _to_depth(x: jax.Array, scales: Any, batch: int, channels: int, space: Any) -> jax.Array:
     """`pixel_unshuffle` between axes of `x`, whose layout the result keeps."""
-    layout = (batch, *space, channels)
-    rank = len(space)
+    layout, rank = (batch, *space, channels), len(space)
     x = jnp.transpose(x, layout)
-    n, *extents, features = x.shape
-    smaller = [e // r for e, r in zip(extents, scales, strict=True)]
-    x = x.reshape(n, *[e for pair in zip(smaller, scales, strict=True) for e in pair], features)
+    for axis in reversed(range(1, 1 + rank)):
+        factor = scales[axis - 1]
+        x = x.reshape(*x.shape[:axis], x.shape[axis] // factor, factor, *x.shape[axis + 1 :])
     # (N, s1, r1, s2, r2, ..., C) -> (N, *space, C, *r)
     x = jnp.transpose(x, (0, *range(1, 2 * rank, 2), 2 * rank + 1, *range(2, 2 * rank + 1, 2)))
-    return jnp.transpose(x.reshape(n, *smaller, features * prod(scales)), np.argsort(layout))
+    return jnp.transpose(lax.collapse(x, 1 + rank), _inverse(layout))

@@ -1,12 +1,16 @@
 """The transposed convolution: the adjoint of `conv` with the same options and the same kernel."""
 
+import operator
 from typing import Any
 
 import jax
 
 from convjax import _checks
 from convjax import padding as paddings
-from convjax.functional.dense import (
+from convjax._symbolic import certainly
+from convjax.boundary import Operands, convolve
+from convjax.extension import fold
+from convjax.functional.arguments import (
     Sides,
     check_algorithm,
     check_window,
@@ -16,8 +20,6 @@ from convjax.functional.dense import (
 )
 from convjax.geometry import Geometry, Pair, dilated
 from convjax.layout import Axes
-from convjax.operation import Operands
-from convjax.operation import convolve as _convolve
 
 
 def conv_transpose(
@@ -99,7 +101,7 @@ def conv_transpose(
     extension, rest = paddings.split_extension(function, pairs, modes, out_space)
     extended = tuple(n + lo + hi for n, (lo, hi) in zip(out_space, extension, strict=True))
     forward = Geometry(strides, rest, (1,) * rank, kernel_dilation)
-    u = _convolve(
+    u = convolve(
         y,
         kernel,
         Operands(
@@ -114,7 +116,7 @@ def conv_transpose(
         algorithm=algorithm,
         **options,
     )
-    return paddings.fold(u, extension, modes, where.out[2])
+    return fold(u, extension, modes, where.out[2])
 
 
 def _check_groups(function: str, y: Any, kernel: Any, where: Sides, groups: Any) -> int:
@@ -199,9 +201,9 @@ def _extents(
                 space, strides, k_hat, pairs, extra, is_same, strict=True
             )
         )
-        if any(paddings.certainly(lambda u=u: u < 0) for u in out) and 0 in space:
+        if any(certainly(operator.lt, u, 0) for u in out) and 0 in space:
             out = tuple(max(u, 0) for u in out)
-        elif any(paddings.certainly(lambda u=u: u <= 0) for u in out) and 0 not in space:
+        elif any(certainly(operator.le, u, 0) for u in out) and 0 not in space:
             _checks.fail(
                 function,
                 "padding",

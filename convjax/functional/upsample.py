@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from convjax import _checks
-from convjax.functional.dense import _conv, operands, sides
+from convjax.functional.arguments import operands, sides
 from convjax.functional.stages import Stages
+from convjax.functional.worker import conv_as
 
 METHODS = ("nearest", "bilinear")
 
@@ -93,7 +94,7 @@ def resize_conv(
     """
     x, kernel = operands("resize_conv", x, kernel)
     axes = sides("resize_conv", dimension_numbers, x.ndim).x[2]
-    return _conv(
+    return conv_as(
         "resize_conv",
         _enlarge("resize_conv", x, scale, method, axes),
         kernel,

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from convjax._symbolic import product
 from convjax.geometry import Geometry
-from convjax.layout import Layout, Merging, product
+from convjax.layout import Layout, Merging
 
 partitionable = True
 
@@ -98,4 +99,4 @@ def resolve_precision(precision: Any) -> Any:
     """What lax makes of `precision` now: None means ``jax.default_matmul_precision``."""
     if isinstance(precision, list):
         precision = tuple(precision)
-    return _precision(precision, jax.config.jax_default_matmul_precision)
+    return _precision(precision, jax.config.read("jax_default_matmul_precision"))

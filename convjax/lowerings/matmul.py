@@ -64,7 +64,7 @@ def run(
         return jnp.einsum(spec, a, b, precision=precision, preferred_element_type=accumulator)
 
     if _count(window) <= _count(out_space):
-        total = None
+        total: Any = None
         for tap in np.ndindex(window):
             start = [t * d for t, d in zip(tap, geometry.kernel_dilation, strict=True)]
             term = product(

@@ -1,0 +1,78 @@
+"""Explicit mesh axes: the shardings that results have by their types."""
+
+import math
+from typing import Any
+
+import jax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from convjax.layout import Axes, Layout
+
+
+def is_explicit(mesh: Any) -> bool:
+    return not mesh.empty and AxisType.Explicit in mesh.axis_types
+
+
+def mesh_size(mesh: Any, entry: Any) -> int:
+    names = entry if isinstance(entry, tuple) else (entry,)
+    return math.prod(mesh.shape[name] for name in names if name is not None)
+
+
+def out_spec(
+    mesh: Any, x: Any, kernel: Any, layout: Layout, shape: tuple[Any, ...]
+) -> PartitionSpec:
+    """Sharding of the result where it follows from the operands': N and space from x, O from the
+    kernel, G from either. A sharded contraction or window has more than one answer."""
+
+    def entries(aval: Any, axes: Axes, role: str) -> list[Any]:
+        spec = aval.sharding.spec
+        return [spec[axis] for axis in getattr(axes, role)]
+
+    undecided = (
+        entries(x, layout.x, "contract")
+        + entries(kernel, layout.kernel, "contract")
+        + entries(kernel, layout.kernel, "space")
+    )
+    if any(entry is not None for entry in undecided):
+        raise TypeError(
+            "convolution: `out_sharding` must be given where the channels that are summed over, or "
+            "the kernel's extents, are sharded "
+            f"(x: {x.str_short()}, kernel: {kernel.str_short()})."
+        )
+    spec: list[Any] = [None] * len(shape)
+    sources = (
+        (layout.out.batch, entries(x, layout.x, "batch")),
+        (layout.out.space, entries(x, layout.x, "space")),
+        (layout.out.group, entries(kernel, layout.kernel, "group")),
+        (layout.out.group, entries(x, layout.x, "group")),
+        (layout.out.out, entries(kernel, layout.kernel, "out")),
+    )
+    used: set[Any] = set()
+    for axes, values in sources:
+        for axis, entry in zip(axes, values, strict=True):
+            names = set(entry) if isinstance(entry, tuple) else {entry} - {None}
+            if entry is None or spec[axis] == entry:
+                continue
+            if spec[axis] is not None or used & names:
+                raise TypeError(
+                    "convolution: `out_sharding` must be given: the operands' shardings do not "
+                    f"combine into one (x: {x.str_short()}, kernel: {kernel.str_short()})."
+                )
+            if shape[axis] % mesh_size(mesh, entry) != 0:
+                raise TypeError(
+                    f"convolution: `out_sharding` must be given: the result's extent {shape[axis]} "
+                    f"is not divisible by the mesh axes {entry!r} that shard it in the operand."
+                )
+            spec[axis] = entry
+            used |= names
+    return PartitionSpec(*spec)
+
+
+def named_sharding(sharding: Any) -> Any:
+    """`out_sharding` as a NamedSharding over the abstract mesh in force, or None."""
+    if sharding is None:
+        return None
+    if isinstance(sharding, NamedSharding):
+        mesh = getattr(sharding.mesh, "abstract_mesh", sharding.mesh)
+        return NamedSharding(mesh, sharding.spec)
+    return NamedSharding(jax.sharding.get_abstract_mesh(), sharding)
