@@ -99,4 +99,5 @@ def resolve_precision(precision: Any) -> Any:
     """What lax makes of `precision` now: None means ``jax.default_matmul_precision``."""
     if isinstance(precision, list):
         precision = tuple(precision)
-    return _precision(precision, jax.config.read("jax_default_matmul_precision"))
+    default = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+    return _precision(precision, default)
