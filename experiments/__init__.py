@@ -1,0 +1,1 @@
+"""What the article says, computed: `python -m experiments` writes one page and one JSON file."""

@@ -1,0 +1,127 @@
+"""Run the experiments and write DIR/index.html and DIR/results.json.
+
+python -m experiments                    everything, into results/
+python -m experiments photo groups       two of them
+"""
+
+import argparse
+import os
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.settings import PROFILES, Settings
+
+EXTRA = "pip install -e '.[experiments]'"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments",
+        description="Run the experiments and write DIR/index.html and DIR/results.json.",
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="which ones (default: all)")
+    parser.add_argument("--out", type=Path, default=Path("results"), metavar="DIR")
+    parser.add_argument("--seed", type=int, default=0, help="of every random number (default: 0)")
+    parser.add_argument("--profile", choices=PROFILES, default="quick")
+    parser.add_argument("--list", action="store_true", help="list the experiments and stop")
+    options = parser.parse_args(arguments)
+    try:
+        from experiments import registry
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").partition(".")[0] in ("experiments", "convjax"):
+            raise
+        return _stop(f"the package {missing.name!r} is missing; install it with: {EXTRA}", 2)
+    if options.list:
+        print("\n".join(registry.EXPERIMENTS))
+        return 0
+    try:
+        chosen = registry.select(options.names)
+    except ValueError as error:
+        return _stop(str(error), 2)
+    problem = _unwritable(options.out)
+    if problem:
+        return _stop(problem, 2)
+    try:
+        return _run(chosen, options)
+    except KeyboardInterrupt:
+        return _stop(f"interrupted; {options.out} is as it was.", 130)
+
+
+def _run(chosen: dict[str, Any], options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from experiments import report
+    from experiments.page import page
+
+    start = time.perf_counter()
+    sections = []
+    total = sum(len(module.PARTS) for module in chosen.values())
+    with tqdm(total=total, unit="part", dynamic_ncols=True, mininterval=0.3) as bar:
+
+        def progress(label: str) -> None:
+            bar.update()
+
+        settings = Settings(options.profile, options.seed, progress)
+        for name, module in chosen.items():
+            bar.set_description(name)
+            try:
+                sections.append(module.run(settings))
+            except Exception as error:
+                error.add_note(f"experiment {name!r} failed; {options.out} is as it was.")
+                raise
+    made_with = _made_with(settings) | {"seconds": round(time.perf_counter() - start)}
+    texts = {
+        "index.html": page(sections, made_with),
+        "results.json": report.results(sections, made_with),
+    }
+    report.write(options.out, texts)
+    print(report.summary(sections, shutil.get_terminal_size((120, 24)).columns))
+    print(f"{options.out / 'index.html'} and {options.out / 'results.json'} written")
+    return 0
+
+
+def _made_with(settings: Settings) -> dict[str, Any]:
+    import importlib.metadata
+    import platform
+
+    import jax
+
+    def version(name: str) -> str:
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            return "from its source tree"
+
+    return {
+        "convjax": version("convjax"),
+        "jax": jax.__version__,
+        "backend": jax.default_backend(),
+        "python": platform.python_version(),
+        "profile": settings.profile,
+        "seed": settings.seed,
+    }
+
+
+def _unwritable(directory: Path) -> str:
+    """Why the results cannot be written there; empty if they can (and the directory exists)."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return f"--out {directory} cannot be a directory ({error.strerror})."
+    if not os.access(directory, os.W_OK | os.X_OK):
+        return f"--out {directory} is not writable."
+    return ""
+
+
+def _stop(sentence: str, status: int) -> int:
+    print(f"python -m experiments: {sentence}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""What the experiments measure with: integer-valued operands, shapes, counts, Jacobians."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import convjax
+
+
+def integers(seed: int, *shape: int, low: int = -4, high: int = 5) -> jax.Array:
+    """Random integers low..high-1 as float32: sums of their products are exact in any order."""
+    drawn = np.random.default_rng(seed).integers(low, high, size=shape)
+    return jnp.asarray(drawn, jnp.float32)
+
+
+def image(rows: Any) -> jax.Array:
+    """A matrix as one picture of one channel, (1, H, W, 1)."""
+    return jnp.asarray(rows, jnp.float32)[None, :, :, None]
+
+
+def filters(rows: Any) -> jax.Array:
+    """A matrix as a kernel from one channel to one channel, (K1, K2, 1, 1)."""
+    return jnp.asarray(rows, jnp.float32)[:, :, None, None]
+
+
+def size(shape: Sequence[int]) -> jax.ShapeDtypeStruct:
+    """An array of this shape that has no values, for what only needs shapes."""
+    return jax.ShapeDtypeStruct(tuple(shape), jnp.float32)
+
+
+def call(function: Callable[..., Any], *operands: Any, **options: Any) -> Any:
+    """``function(*operands, **options)`` as one compiled program; only arrays are traced."""
+    leaves, tree = jax.tree.flatten(operands)
+    where = [n for n, leaf in enumerate(leaves) if isinstance(leaf, (jax.Array, np.ndarray))]
+
+    def program(*arrays: jax.Array) -> Any:
+        filled = list(leaves)
+        for n, array in zip(where, arrays, strict=True):
+            filled[n] = array
+        return function(*jax.tree.unflatten(tree, filled), **options)
+
+    return jax.jit(program)(*(jnp.asarray(leaves[n]) for n in where))
+
+
+def macs(function: Callable[..., Any], *operands: Any) -> int:
+    """Multiplications counted in the program of `function`; operands are arrays or shapes."""
+    sizes = (size(o) if isinstance(o, tuple) else size(o.shape) for o in operands)
+    return int(convjax.cost_of(function, *sizes).macs)
+
+
+def out_shape(function: Callable[..., Any], *operands: Any) -> tuple[int, ...]:
+    """Shape of what `function` returns; operands are arrays or shapes."""
+    sizes = (size(o) if isinstance(o, tuple) else size(o.shape) for o in operands)
+    return jax.eval_shape(function, *sizes).shape
+
+
+def weights(*shapes: Sequence[int]) -> int:
+    """Parameters of kernels of these shapes."""
+    return sum(int(np.prod(shape)) for shape in shapes)
+
+
+def difference(a: Any, b: Any) -> float:
+    """The largest absolute difference; infinite if the shapes differ."""
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    return float(np.abs(a - b).max(initial=0)) if a.shape == b.shape else float("inf")
+
+
+def channel_reach(function: Callable[[jax.Array], jax.Array], channels: int) -> np.ndarray:
+    """Which output channel depends on which input channel, (O, I) of 0 and 1: the Jacobian's zeros.
+
+    `function` maps (1, 1, 1, channels) to (1, 1, 1, O).
+    """
+    jacobian = jax.jacobian(lambda x: function(x[None, None, None])[0, 0, 0])(jnp.ones(channels))
+    return (np.asarray(jacobian) != 0).astype(int)

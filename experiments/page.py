@@ -1,0 +1,138 @@
+"""The page: one HTML file that needs nothing but itself."""
+
+import html
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.report import Claim, Figure, Picture, Section, count, show
+
+TITLE = "Every kind of convolution, computed"
+LEAD = (
+    "A photograph goes through every kind of convolution of the library, and every worked number "
+    "of the article “A comprehensive introduction to different types of convolutions in deep "
+    "learning” is computed again by running the library. Nothing in the “computed here” column is "
+    "typed in. Where the article is wrong, the row says so and gives the right value."
+)
+MEANINGS = {
+    "exact": "the same in every digit",
+    "reproduced": "equal within the stated bound",
+    "not reproduced": "the article is wrong, or holds only in special cases",
+    "undecided": "this run cannot tell",
+}
+SIGNS = {"exact": "=", "reproduced": "✓", "not reproduced": "✗", "undecided": "?"}
+# Nothing but inlined pictures and style can load, whatever the page contains.
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+
+def page(sections: Sequence[Section], made_with: dict[str, Any]) -> str:
+    """The whole page as HTML."""
+    style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
+    claims = [claim for section in sections for claim in section.claims]
+    footer = " · ".join(f"{prose(name)} {prose(show(value))}" for name, value in made_with.items())
+    return "\n".join(
+        [
+            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
+            f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            f"<title>{TITLE}</title>\n<style>\n{style}</style>\n</head>\n<body>",
+            f"<h1>{TITLE}</h1>\n<p>{prose(LEAD)}</p>",
+            _contents(sections),
+            _counts(claims),
+            _table(sections),
+            *(_section(section) for section in sections),
+            f"<footer>Made with: {footer}</footer>\n</body>\n</html>\n",
+        ]
+    )
+
+
+def prose(text: str) -> str:
+    """Text as HTML, `code` in backticks."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
+
+
+def verdict(word: str) -> str:
+    return f'<span class="verdict {word.replace(" ", "-")}">{SIGNS[word]} {word}</span>'
+
+
+def _contents(sections: Sequence[Section]) -> str:
+    links = "".join(f'<li><a href="#{s.name}">{prose(s.title)}</a></li>' for s in sections)
+    return f'<nav aria-label="Sections"><ul>{links}</ul></nav>'
+
+
+def _counts(claims: Sequence[Claim]) -> str:
+    found = count(claims)
+    items = "".join(
+        f"<li>{verdict(word).replace('</span>', f': {number}</span>')} {MEANINGS[word]}</li>"
+        for word, number in found.items()
+    )
+    return f'<ul class="counts">{items}</ul>'
+
+
+def _table(sections: Sequence[Section]) -> str:
+    rows = []
+    for section in sections:
+        if section.claims:
+            link = f'<a href="#{section.name}">{prose(section.title)}</a>'
+            rows.append(f'<tr><th colspan="4" scope="rowgroup">{link}</th></tr>')
+        rows += [_row(claim) for claim in section.claims]
+    head = "".join(f'<th scope="col">{name}</th>' for name in COLUMNS)
+    return (
+        f'<table class="card" id="summary"><thead><tr>{head}</tr></thead>\n'
+        f"<tbody>\n{chr(10).join(rows)}\n</tbody></table>"
+    )
+
+
+COLUMNS = ("Claim", "The article", "Computed here", "Verdict")
+
+
+def _row(claim: Claim) -> str:
+    notes = f"<small>{prose(claim.why)}</small>" if claim.why else ""
+    rule = f"<small>rule: {prose(claim.rule)}</small>"
+    exact = claim.uncertainty is None or claim.uncertainty == 0 or isinstance(claim.ours, str)
+    spread = "" if exact else f" ± {show(claim.uncertainty)}"
+    cells = (
+        f"<td>{prose(claim.claim)}{notes}</td>",
+        f'<td data-label="{COLUMNS[1]}">{prose(show(claim.paper))}</td>',
+        f'<td data-label="{COLUMNS[2]}">{prose(show(claim.ours))}{spread}</td>',
+        f"<td>{verdict(claim.verdict)}{rule}</td>",
+    )
+    return f'<tr class="{claim.verdict.replace(" ", "-")}">{"".join(cells)}</tr>'
+
+
+def _section(section: Section) -> str:
+    found = "".join(f"<li>{verdict(word)} {n}</li>" for word, n in count(section.claims).items())
+    figures = "\n".join(_figure(figure) for figure in section.figures)
+    return (
+        f'<section id="{section.name}">\n<h2>{prose(section.title)}</h2>\n'
+        f'<p>{prose(section.intro)}</p>\n<ul class="counts">{found}</ul>\n{figures}\n</section>'
+    )
+
+
+def _figure(figure: Figure) -> str:
+    panels = "".join(_panel(picture, figure) for picture in figure.pictures)
+    pairs = "".join(
+        f"<div><dt>{prose(name)}</dt><dd>{prose(show(value))}</dd></div>"
+        for name, value in figure.facts
+    )
+    facts = f'<dl class="facts">{pairs}</dl>' if pairs else ""
+    kind = f' data-kind="{figure.kind}"' if figure.kind else ""
+    return (
+        f'<figure class="card"{kind}><h3>{prose(figure.title)}</h3>\n'
+        f'<div class="panels">{panels}</div>\n'
+        f"<figcaption><p>{prose(figure.caption)}</p>{facts}</figcaption></figure>"
+    )
+
+
+def _panel(picture: Picture, figure: Figure) -> str:
+    alt = html.escape(f"{figure.title}: {picture.label}".replace("`", ""), quote=True)
+    style = ' class="pixelated"' if picture.pixelated else ""
+    image = f'<img{style} src="{picture.light}" alt="{alt}" width="{picture.width}">'
+    if picture.dark:
+        query = "screen and (prefers-color-scheme: dark)"
+        image = f'<picture><source media="{query}" srcset="{picture.dark}">{image}</picture>'
+    return (
+        f'<div class="panel" style="width:{picture.width}px">'
+        f"<span>{prose(picture.label)}</span>{image}</div>"
+    )

@@ -1,0 +1,36 @@
+"""The experiments, in the order of the page. A new one is one module and one entry here.
+
+Such a module has `run(settings) -> Section` and `PARTS`, what it goes through with
+`settings.track`: the progress bar counts them.
+"""
+
+from types import ModuleType
+
+from experiments import (
+    dilated,
+    groups,
+    photo,
+    shapes,
+    transposed,
+    true_convolution,
+    worked_numbers,
+)
+
+EXPERIMENTS: dict[str, ModuleType] = {
+    "photo": photo,
+    "true_convolution": true_convolution,
+    "shapes": shapes,
+    "transposed": transposed,
+    "dilated": dilated,
+    "worked_numbers": worked_numbers,
+    "groups": groups,
+}
+
+
+def select(names: list[str]) -> dict[str, ModuleType]:
+    """The experiments of these names in the order of the page; all of them if none is given."""
+    unknown = [name for name in names if name not in EXPERIMENTS]
+    if unknown:
+        choices = ", ".join(EXPERIMENTS)
+        raise ValueError(f"no experiment is called {unknown[0]!r}; choose from: {choices}.")
+    return {name: module for name, module in EXPERIMENTS.items() if not names or name in names}
