@@ -84,7 +84,7 @@ def separate_kernel(kernel: jax.Array, *, sweeps: int = 30) -> Separation:
         found = lax.fori_loop(0, sweeps, sweep, found)
     scale = along(None, found)  # (I, O)
     total = (filters**2).sum(axis=tuple(2 + a for a in axes))
-    energy = jnp.where(total > 0, scale**2 / jnp.where(total > 0, total, 1), 1)
+    energy = _fraction(scale**2, total)
 
     peaks = [_peak(vector) for vector in found]
     for axis in axes[1:]:
@@ -150,7 +150,7 @@ def separable_chain(kernel: jax.Array, mid_features: Any) -> Separation:
         features = middle
     factors.append(rest.reshape(features, window[-1], out))
     total = (kernel**2).sum()
-    energy = jnp.where(total > 0, (rest**2).sum() / jnp.where(total > 0, total, 1), 1)
+    energy = _fraction((rest**2).sum(), total)
     shapes = [[k if a == axis else 1 for a in range(rank)] for axis, k in enumerate(window)]
     kernels = [
         jnp.moveaxis(factor, 0, 1).reshape(*shape, factor.shape[0], factor.shape[2])
@@ -167,6 +167,11 @@ def _real_kernel(function: str, kernel: Any) -> jax.Array:
     if jnp.issubdtype(kernel.dtype, jnp.complexfloating):
         _checks.fail_type(function, "kernel", str(kernel.dtype), "must be real")
     return kernel.astype(jnp.promote_types(kernel.dtype, jnp.float32))
+
+
+def _fraction(kept: jax.Array, total: jax.Array) -> jax.Array:
+    """``kept / total``, at most 1, and 1 where there is nothing to keep."""
+    return jnp.where(total > 0, jnp.minimum(kept / jnp.where(total > 0, total, 1), 1), 1)
 
 
 def _peak(vectors: jax.Array) -> jax.Array:

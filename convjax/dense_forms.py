@@ -1,0 +1,111 @@
+"""Every kind by one dense convolution: the other side of the law that each kind equals one.
+
+``form(x, kernels, sizes, **options)``, with the `Sizes` of `convjax.kinds`, computes what the kind
+does, by `conv` or `conv_transpose` with the kernel that `convjax.equivalents` gives.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+from convjax import _checks, equivalents, functional
+from convjax import padding as paddings
+from convjax.geometry import dilated
+
+Kernels = Sequence[jax.Array]
+
+
+def conv_with(kernel_of: Callable[[Kernels, Any], jax.Array]) -> Callable[..., jax.Array]:
+    """The form of a kind that equals `conv` with ``kernel_of(kernels, sizes)``."""
+
+    def form(x: jax.Array, kernels: Kernels, sizes: Any, **options: Any) -> jax.Array:
+        return functional.conv(x, kernel_of(kernels, sizes), **options)
+
+    return form
+
+
+def transposed(x: jax.Array, kernels: Kernels, sizes: Any, **options: Any) -> jax.Array:
+    """`conv_transpose` as one `conv` with ``input_dilation=strides`` (relation 14)."""
+    (kernel,) = kernels
+    y = jax.eval_shape(lambda x: functional.conv_transpose(x, kernel, **options), x)
+    strides = _checks.ints("transposed", "strides", options.get("strides", 1), sizes.rank)
+    padding = []
+    for axis, (k_hat, lo, _) in enumerate(_axes(kernel, y.shape[1:-1], **options)):
+        # The rest of the padding is what makes the extent of the result.
+        low, stretched = k_hat - 1 - lo, dilated(x.shape[1 + axis], strides[axis])
+        padding.append((low, y.shape[1 + axis] + k_hat - 1 - stretched - low))
+    return functional.conv(
+        x,
+        equivalents.transposed(kernel),
+        padding=padding,
+        input_dilation=strides,
+        kernel_dilation=options.get("kernel_dilation", 1),
+    )
+
+
+def resize_conv(x: jax.Array, kernels: Kernels, sizes: Any, **options: Any) -> jax.Array:
+    """Nearest-neighbour `resize_conv` as one `conv_transpose`."""
+    (kernel,), r = kernels, sizes.scale
+    dilation = options.get("kernel_dilation", 1)
+    axes = _axes(kernel, [n * r for n in x.shape[1:-1]], **options)
+    return functional.conv_transpose(
+        x,
+        equivalents.resize_conv(kernel, r, kernel_dilation=dilation),
+        strides=r,
+        padding=[(k_hat - 1 - lo, k_hat - 1 - hi) for k_hat, lo, hi in axes],
+    )
+
+
+def subpixel(x: jax.Array, kernels: Kernels, sizes: Any, **options: Any) -> jax.Array:
+    """`subpixel_conv` as one `conv_transpose`."""
+    (kernel,), r = kernels, sizes.scale
+    axes = _axes(kernel, x.shape[1:-1], **options)
+    return functional.conv_transpose(
+        x,
+        equivalents.subpixel(kernel, r),
+        strides=r,
+        padding=[(r * (k - 1 - lo), r * (k - 1 - hi)) for k, lo, hi in axes],
+    )
+
+
+def pixel_shuffle(x: jax.Array, kernels: Kernels, sizes: Any) -> jax.Array:
+    """`pixel_shuffle` as one `conv_transpose`."""
+    r, rank = sizes.scale, sizes.rank
+    kernel = equivalents.pixel_shuffle(r, sizes.out_features, rank=rank, dtype=x.dtype)
+    return functional.conv_transpose(x, kernel, strides=r, padding="VALID")
+
+
+def hold(
+    x: jax.Array, kernels: Kernels, sizes: Any, *, order: int = 0, **options: Any
+) -> jax.Array:
+    """`hold` as one `conv`, whose edges continue."""
+    size, features, rank = sizes.scale, sizes.in_features, sizes.rank
+    kernel = equivalents.hold(size, features, order=order, rank=rank, dtype=x.dtype)
+    return functional.conv(x, kernel, **{"padding_mode": "edge", **options})
+
+
+def _axes(
+    kernel: jax.Array,
+    space: Sequence[int],
+    *,
+    strides: Any = 1,
+    padding: Any = "SAME",
+    kernel_dilation: Any = 1,
+) -> list[tuple[int, int, int]]:
+    """Per spatial axis: the extent of the dilated kernel, and the padding in numbers."""
+    window = kernel.shape[:-2]
+    rank = len(window)
+    steps = _checks.ints("dense_forms", "kernel_dilation", kernel_dilation, rank)
+    pairs = paddings.resolve(
+        "dense_forms",
+        padding,
+        space=space,
+        window=window,
+        strides=_checks.ints("dense_forms", "strides", strides, rank),
+        input_dilation=(1,) * rank,
+        kernel_dilation=steps,
+    )
+    return [
+        (dilated(k, step), lo, hi) for k, step, (lo, hi) in zip(window, steps, pairs, strict=True)
+    ]
