@@ -29,6 +29,14 @@ __all__ = [
 def rebind(x: jax.Array, kernel: jax.Array, **params: Any) -> jax.Array:
     """The operation for the parameters of one ``lax.conv_general_dilated_p`` equation."""
     (xn, xc, *xs), (ko, ki, *ks), (yn, yc, *ys) = params["dimension_numbers"]
+    for name in ("window_strides", "lhs_dilation", "rhs_dilation"):
+        if len(params[name]) != len(ks) or any(step < 1 for step in params[name]):
+            raise ValueError(  # where lax's lowering dies in a verifier
+                f"conv_general_dilated: `{name}` (={params[name]}) must have one integer of at "
+                f"least 1 per spatial axis ({len(ks)})."
+            )
+    if 0 in (window := tuple(kernel.shape[axis] for axis in ks)):
+        raise ValueError(f"conv_general_dilated: the extents of `rhs` (={window}) must not be 0.")
     in_batch = params["batch_group_count"] > 1
     return convolve(
         x,
@@ -82,8 +90,13 @@ def _drop_in(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> jax.Array:
-        arguments = signature.bind(*args, **kwargs).arguments
+        try:
+            arguments = signature.bind(*args, **kwargs).arguments
+        except TypeError:
+            return function(*args, **kwargs)  # lax's own words
         arrays = {name: arguments.pop(name) for name in array_names}
+        if not all(hasattr(array, "shape") for array in arrays.values()):
+            return function(*args, **kwargs)  # as above
         closed = jax.make_jaxpr(lambda arrays: function(**arrays, **arguments))(arrays)
         (result,) = _evaluate(closed, *(arrays[name] for name in sorted(arrays)))
         return result

@@ -8,7 +8,6 @@ home of derivative rules.
 """
 
 import functools
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -135,7 +134,7 @@ def _abstract_eval(
     return x.update(
         shape=shape,
         dtype=np.dtype(params["preferred_element_type"] or x.dtype),
-        weak_type=False,
+        weak_type=x.weak_type and kernel.weak_type,
         sharding=out_sharding,
     )
 
@@ -215,16 +214,13 @@ ad.defbilinear(conv_p, _transpose_x, _transpose_kernel)
 
 
 def _taylor(primals: Any, series: Any, **params: Any) -> tuple[jax.Array, list[jax.Array]]:
-    """Leibniz's rule for Taylor series (jet): out_k = sum_j binom(k, j) x_j * kernel_{k-j}."""
+    """Cauchy product of Taylor series (jet): out_k = sum_j x_j * kernel_{k-j}."""
     x, kernel = ([p, *s] for p, s in zip(primals, series, strict=True))
-    derivatives = [
-        sum(
-            math.comb(order, j) * conv_p.bind(x[j], kernel[order - j], **params)
-            for j in range(order + 1)
-        )
+    first, *rest = (
+        sum(conv_p.bind(x[j], kernel[order - j], **params) for j in range(order + 1))
         for order in range(len(x))
-    ]
-    return derivatives[0], derivatives[1:]
+    )
+    return first, rest
 
 
 jet.jet_rules[conv_p] = _taylor  # type: ignore[assignment]  # its values are not one type
@@ -273,7 +269,10 @@ def _lower(ctx: Any, x: Any, kernel: Any, *, platform: str, **params: Any) -> An
             return _same_varying(jnp.zeros(out.shape, out.dtype), x)[0]  # an empty sum
         layout = params["layout"]
         options = {
-            name: params[name] for name in ("geometry", "precision", "preferred_element_type")
+            "geometry": params["geometry"],
+            # resolved when bound: None must not be read as another default in force by now
+            "precision": params["precision"] or (lax.Precision.DEFAULT,) * 2,
+            "preferred_element_type": params["preferred_element_type"],
         }
         if choice.name == "direct":
             in_batch = problem.role == "kernel_gradient"

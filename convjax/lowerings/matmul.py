@@ -15,21 +15,25 @@ from convjax.geometry import Geometry
 
 partitionable = True
 
-_LIMIT = 64  # products, unrolled; beyond it compilation would take too long
+_UNROLLED = 64  # products written out; beyond it compilation would take too long
+_LOOPED = 4096
 
 
 def _count(sizes: tuple[Any, ...]) -> int:
     count = 1
     for size in sizes:
-        count *= size if isinstance(size, int) else _LIMIT + 1
+        count *= size if isinstance(size, int) else _LOOPED + 1
     return count
 
 
 def accepts(problem: Any) -> str | None:
     """Why not, or None."""
-    if min(_count(problem.window), _count(problem.out_space)) > _LIMIT:
-        return f"both its window {problem.window} and its output have more than {_LIMIT} positions"
-    return None
+    if _count(problem.window) <= _UNROLLED or _count(problem.out_space) <= _LOOPED:
+        return None
+    return (
+        f"its window {problem.window} has more than {_UNROLLED} positions, and its output "
+        f"{problem.out_space} more than {_LOOPED}"
+    )
 
 
 def run(
@@ -55,15 +59,18 @@ def run(
     result = preferred_element_type or x.dtype
     accumulator = jnp.promote_types(result, jnp.float32) if result.itemsize == 2 else result
 
-    def patch(start: list[int], steps: tuple[int, ...], sizes: tuple[int, ...]) -> jax.Array:
-        limits = [a + (n - 1) * s + 1 for a, n, s in zip(start, sizes, steps, strict=True)]
-        ends = (x.shape[0], *limits, *x.shape[-2:])
-        return lax.slice(x, (0, *start, 0, 0), ends, (1, *steps, 1, 1))
+    def patch(start: Any, steps: tuple[int, ...], sizes: tuple[int, ...]) -> jax.Array:
+        """The elements of x that lie `steps` apart from `start` on, `sizes` of them."""
+        reach = [(n - 1) * s + 1 for n, s in zip(sizes, steps, strict=True)]
+        block = lax.dynamic_slice(
+            x, (0, *start, 0, 0), (x.shape[0], *reach, *x.shape[-2:]), allow_negative_indices=False
+        )
+        return block[(slice(None), *(slice(None, None, s) for s in steps))]
 
     def product(spec: str, a: jax.Array, b: jax.Array) -> jax.Array:
         return jnp.einsum(spec, a, b, precision=precision, preferred_element_type=accumulator)
 
-    if _count(window) <= _count(out_space):
+    if _count(window) <= min(_count(out_space), _UNROLLED):
         total: Any = None
         for tap in np.ndindex(window):
             start = [t * d for t, d in zip(tap, geometry.kernel_dilation, strict=True)]
@@ -74,15 +81,15 @@ def run(
         return total.astype(result)
 
     space = "abcdefh"[:rank]
-    columns = []
-    for position in np.ndindex(out_space):
-        start = [o * s for o, s in zip(position, geometry.strides, strict=True)]
-        columns.append(
-            product(
-                f"n{space}gi,{space}gio->ngo",
-                patch(start, geometry.kernel_dilation, window),
-                kernel,
-            )
-        )
-    y = jnp.stack(columns, axis=1)
+
+    def column(start: Any) -> jax.Array:
+        """One position of the result, (N, G, O)."""
+        inputs = patch(start, geometry.kernel_dilation, window)
+        return product(f"n{space}gi,{space}gio->ngo", inputs, kernel)
+
+    starts = np.array(list(np.ndindex(out_space)), np.int32) * np.array(geometry.strides, np.int32)
+    if len(starts) <= _UNROLLED:
+        y = jnp.stack([column(start.tolist()) for start in starts], axis=1)
+    else:
+        y = jnp.moveaxis(lax.map(lambda start: column(tuple(start)), starts), 0, 1)
     return y.reshape(y.shape[0], *out_space, *y.shape[2:]).astype(result)
