@@ -132,8 +132,8 @@ def test_docstrings(name):
     described = set(re.findall(r"\w+", text))
     if "options" in described and "options: those of `conv`" in text:
         return
-    parameters = inspect.signature(FUNCTIONS[name]).parameters
-    assert not parameters.keys() - described, "every argument is described"
+    parameters = {p for p in inspect.signature(FUNCTIONS[name]).parameters if p.strip("_")}
+    assert not parameters - described, "every argument is described"
 
 
 def test_every_public_name_is_there():
