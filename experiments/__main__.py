@@ -31,6 +31,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--list", action="store_true", help="list the experiments and stop")
     options = parser.parse_args(arguments)
     try:
+        return _dispatch(options)
+    except KeyboardInterrupt:
+        return _stop(f"interrupted; {options.out} is as it was.", 130)
+
+
+def _dispatch(options: argparse.Namespace) -> int:
+    try:
         from experiments import registry
     except ModuleNotFoundError as missing:
         if (missing.name or "").partition(".")[0] in ("experiments", "convjax"):
@@ -46,13 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     problem = _unwritable(options.out)
     if problem:
         return _stop(problem, 2)
-    try:
-        return _run(chosen, options)
-    except KeyboardInterrupt:
-        return _stop(f"interrupted; {options.out} is as it was.", 130)
+    return _run(chosen, options)
 
 
 def _run(chosen: dict[str, Any], options: argparse.Namespace) -> int:
+    import jax
     from tqdm import tqdm
 
     from experiments import report
@@ -70,7 +75,8 @@ def _run(chosen: dict[str, Any], options: argparse.Namespace) -> int:
         for name, module in chosen.items():
             bar.set_description(name)
             try:
-                sections.append(module.run(settings))
+                with jax.default_matmul_precision("highest"):  # on every device
+                    sections.append(module.run(settings))
             except Exception as error:
                 error.add_note(f"experiment {name!r} failed; {options.out} is as it was.")
                 raise

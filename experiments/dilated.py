@@ -143,14 +143,14 @@ def extent(field: np.ndarray) -> int:
 
 def _defined(x: jax.Array, k: jax.Array, step: int) -> np.ndarray:
     """Dilated convolution without padding, from its definition, in numpy: s = p - l*t."""
-    x, k = np.asarray(x), np.asarray(k)
+    image, kernel = np.asarray(x), np.asarray(k)
     height, width = (n - 2 * step for n in x.shape[1:3])
     total = np.zeros((x.shape[0], height, width, k.shape[-1]))
     for i in range(3):
         for j in range(3):
             top, left = (2 - i) * step, (2 - j) * step
-            window = x[:, top : top + height, left : left + width]
-            total += window @ k[i, j]
+            window = image[:, top : top + height, left : left + width]
+            total += window @ kernel[i, j]
     return total
 
 

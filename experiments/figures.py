@@ -3,7 +3,7 @@
 import base64
 import dataclasses
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import matplotlib
@@ -69,16 +69,15 @@ def photo(label: str, values: Any, width: int = 256) -> Picture:
     return _picture(label, _bytes(values), width, pixelated=False)
 
 
-def response(label: str, values: Any, width: int = 256, limit: float | None = None) -> Picture:
-    """Signed values (H, W) in colours: zero is near black, `limit` (the largest) full colour."""
+def response(label: str, values: Any, width: int = 256) -> Picture:
+    """Signed values (H, W) in colours: zero is near black, the strongest 1 % are full colour."""
+    limit = float(np.percentile(np.abs(values), 99))
     return _picture(label, _bytes(_coloured(values, limit)), width, pixelated=False)
 
 
-def pixels(
-    label: str, values: Any, width: int = 256, signed: bool = False, limit: float | None = None
-) -> Picture:
-    """The same for a small array, every element of which is to be seen as a square."""
-    values = _coloured(values, limit) if signed else values
+def pixels(label: str, values: Any, width: int = 256, signed: bool = False) -> Picture:
+    """A small picture (or signed values), every element of which is to be seen as a square."""
+    values = _coloured(values) if signed else values
     return _picture(label, _bytes(values), width, pixelated=True)
 
 
@@ -143,7 +142,7 @@ def frame(
     axes.add_patch(box)
 
 
-def bars(axes: Axes, theme: Theme, values: Sequence[Any], colour: str, text: bool = True) -> None:
+def bars(axes: Axes, theme: Theme, values: Any, colour: str) -> None:
     """Bars at 0, 1, 2, ..., each with its value on top."""
     axes.bar(range(len(values)), values, color=colour, width=0.86)
     axes.set_xticks([])
@@ -151,7 +150,7 @@ def bars(axes: Axes, theme: Theme, values: Sequence[Any], colour: str, text: boo
     axes.set_ylim(0, max(values) * 1.2)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
-    for position, value in enumerate(values) if text else ():
+    for position, value in enumerate(values):
         axes.text(position, value, f"{value:g}", ha="center", va="bottom", fontsize=9)
 
 
@@ -186,7 +185,7 @@ def _render(draw: Callable[[Axes, Theme], None], theme: Theme, width: int, heigh
     return _uri(image, "png", optimize=True)
 
 
-def _coloured(values: Any, limit: float | None) -> np.ndarray:
+def _coloured(values: Any, limit: float = 0.0) -> np.ndarray:
     values = np.asarray(values, float)
     limit = limit or float(np.abs(values).max()) or 1.0
     return SIGNED(0.5 + 0.5 * np.clip(values / limit, -1, 1))[..., :3]

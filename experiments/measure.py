@@ -1,5 +1,6 @@
 """What the experiments measure with: integer-valued operands, shapes, counts, Jacobians."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -34,15 +35,21 @@ def size(shape: Sequence[int]) -> jax.ShapeDtypeStruct:
 def call(function: Callable[..., Any], *operands: Any, **options: Any) -> Any:
     """``function(*operands, **options)`` as one compiled program; only arrays are traced."""
     leaves, tree = jax.tree.flatten(operands)
-    where = [n for n, leaf in enumerate(leaves) if isinstance(leaf, (jax.Array, np.ndarray))]
+    arrays = [leaf for leaf in leaves if isinstance(leaf, (jax.Array, np.ndarray))]
+    rest = tuple(None if isinstance(x, (jax.Array, np.ndarray)) else x for x in leaves)
+    return _program(function, tree, rest, tuple(options.items()))(*arrays)
+
+
+@functools.cache
+def _program(function: Any, tree: Any, rest: Any, options: Any) -> Callable[..., Any]:
+    """The compiled `function` of the arrays that belong where `rest` has None."""
 
     def program(*arrays: jax.Array) -> Any:
-        filled = list(leaves)
-        for n, array in zip(where, arrays, strict=True):
-            filled[n] = array
-        return function(*jax.tree.unflatten(tree, filled), **options)
+        following = iter(arrays)
+        operands = [next(following) if leaf is None else leaf for leaf in rest]
+        return function(*jax.tree.unflatten(tree, operands), **dict(options))
 
-    return jax.jit(program)(*(jnp.asarray(leaves[n]) for n in where))
+    return jax.jit(program)
 
 
 def macs(function: Callable[..., Any], *operands: Any) -> int:

@@ -132,7 +132,8 @@ def _panel(picture: Picture, figure: Figure) -> str:
     if picture.dark:
         query = "screen and (prefers-color-scheme: dark)"
         image = f'<picture><source media="{query}" srcset="{picture.dark}">{image}</picture>'
+    shape = "panel chart" if picture.dark else "panel"
     return (
-        f'<div class="panel" style="width:{picture.width}px">'
+        f'<div class="{shape}" style="width:{picture.width}px">'
         f"<span>{prose(picture.label)}</span>{image}</div>"
     )

@@ -19,14 +19,7 @@ from experiments.shown import GREY, Photos, gauss
 
 BOUND = 1e-5  # float32 sums of some hundred products, relative to the largest value
 RANKS = "one and three dimensions"
-
-
-def parts() -> list[str]:
-    """The kinds of the table, and last the other ranks."""
-    return [*KINDS, RANKS]
-
-
-PARTS = parts()
+PARTS = (*KINDS, RANKS)
 
 
 def load(size: int) -> Photos:
@@ -51,7 +44,7 @@ def run(settings: Settings) -> Section:
     photos = load(settings.photo_size)
     errors: dict[str, float] = {}
     miscounted = []
-    for name in settings.track(parts()):
+    for name in settings.track(PARTS):
         if name == RANKS:
             _ranks(section, photos)
             continue
@@ -86,7 +79,7 @@ def _show(section: Section, photos: Photos, name: str) -> tuple[float, bool]:
         return kind.dense(x, kernels, example.sizes, **options)
 
     same = call(form, example.x, example.kernels)
-    error = difference(result, same) / (float(jnp.abs(same).max()) or 1.0)
+    error = difference(result, same) / (float(np.abs(same).max()) or 1.0)
     cost = example.cost(**options)
     counted = convjax.cost_of(kind.function, *example.arguments, **options).macs
     shapes = ", ".join("×".join(map(str, kernel.shape)) for kernel in example.kernels)

@@ -7,6 +7,7 @@ figures. `write` puts both files in place at once, or leaves what was there.
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import tempfile
 from collections import Counter
@@ -148,11 +149,13 @@ def plain(value: Any) -> Any:
     """`value` as JSON has it: numbers, strings, booleans, None and lists of them."""
     if isinstance(value, Fraction):
         return float(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
     if isinstance(value, (str, bool, int, float)) or value is None:
         return value
     if isinstance(value, (list, tuple)):
         return [plain(entry) for entry in value]
-    return np.asarray(value).tolist()
+    return plain(np.asarray(value).tolist())
 
 
 def show(value: Any) -> str:

@@ -14,7 +14,7 @@ from experiments.report import Picture
 
 GREY = (0.299, 0.587, 0.114)
 SEPIA = ((0.39, 0.35, 0.27), (0.77, 0.69, 0.53), (0.19, 0.17, 0.13))  # rows: from R, G, B
-EDGE = {"padding_mode": "edge"}  # the picture goes on beyond its edges as at the edge
+EDGE: dict[str, Any] = {"padding_mode": "edge"}  # a picture goes on beyond its edges as at them
 SOBEL = np.array([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]]) / 4
 
 

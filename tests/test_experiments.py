@@ -1,0 +1,276 @@
+"""The command ``python -m experiments``: its page, its results, and what it leaves behind."""
+
+import base64
+import dataclasses
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import pytest
+
+from convjax.kinds import KINDS
+
+for package in ("matplotlib", "PIL", "skimage", "tqdm"):
+    pytest.importorskip(package, reason="needs the `experiments` extra")
+
+from experiments import photo, registry, report  # noqa: E402
+from experiments.__main__ import main  # noqa: E402
+from experiments.settings import Settings  # noqa: E402
+
+ROOT = Path(__file__).parent.parent
+KEYS = {"experiment", "claim", "paper", "ours", "uncertainty", "verdict", "rule"}
+
+# What the article has wrong, or says without its condition: (experiment, article, computed here).
+NOT_REPRODUCED = [
+    ("true_convolution", "equal", "largest difference"),  # translation invariance
+    ("shapes", 5, 3),  # 'same' padding at stride 2
+    ("shapes", True, False),  # 'valid' is always smaller
+    ("transposed", "equal", "largest difference"),  # C^T C = 1
+    ("transposed", "equal", "largest difference"),  # hence C^T Small = Large
+    ("transposed", "even", "spread of a flat area"),  # divisible sizes, random kernel
+    ("dilated", 7, 5),
+    ("dilated", 15, 7),
+    ("dilated", [3, 3], [1, 1]),  # the red dots
+    ("worked_numbers", 0.41333, 0.42857),
+    ("worked_numbers", 0.287, 0.28965),
+    ("worked_numbers", 9, 8.4088),
+    ("worked_numbers", 25, 20.915),
+    ("worked_numbers", True, False),  # h is even
+    ("groups", True, False),  # grouped with Din groups is no depthwise convolution
+]
+
+
+class Run(NamedTuple):
+    folder: Path
+    page: str
+    claims: list[dict[str, Any]]
+    printed: str
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """One run of the whole command; parallel workers of pytest share it."""
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    folder, done = root / "experiments", root / "experiments.done"
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        deadline = time.monotonic() + 300
+        while not done.exists() and time.monotonic() < deadline:
+            time.sleep(0.2)
+    else:
+        command = [sys.executable, "-m", "experiments", "--profile", "smoke", "--out", str(folder)]
+        quick = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # many small programs
+        ended = subprocess.run(
+            command, cwd=ROOT, env=quick, capture_output=True, text=True, timeout=280
+        )
+        done.write_text(f"{ended.returncode}\n{ended.stdout}\n{ended.stderr}", encoding="utf-8")
+    status, _, printed = done.read_text(encoding="utf-8").partition("\n")
+    assert status == "0", printed
+    claims = json.loads((folder / "results.json").read_text(encoding="utf-8"))["claims"]
+    return Run(folder, (folder / "index.html").read_text(encoding="utf-8"), claims, printed)
+
+
+class Parsed(HTMLParser):
+    """Every tag of a page with its attributes."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {name: value or "" for name, value in attrs}))
+
+    def images(self) -> list[str]:
+        found = [(tag, attrs.get("src", attrs.get("srcset"))) for tag, attrs in self.tags]
+        return [uri or "" for tag, uri in found if tag in ("img", "source")]
+
+
+def test_the_command_prints_a_summary_and_leaves_two_files(run: Run) -> None:
+    assert sorted(path.name for path in run.folder.iterdir()) == ["index.html", "results.json"]
+    for words in ("86,400", "not reproduced", f"{len(run.claims)} claims", "index.html"):
+        assert words in run.printed
+
+
+def test_the_results_have_the_schema(run: Run) -> None:
+    for claim in run.claims:
+        assert set(claim) == KEYS
+        assert claim["verdict"] in report.VERDICTS
+        assert claim["rule"] and claim["claim"]
+        if claim["verdict"] == report.EXACT and "difference" not in str(claim["ours"]):
+            assert claim["paper"] == claim["ours"] or claim["uncertainty"] is None
+    assert {claim["experiment"] for claim in run.claims} == set(registry.EXPERIMENTS)
+    assert len(run.claims) >= 100
+
+
+def test_the_worked_numbers_come_out(run: Run) -> None:
+    exact = {str(c["ours"]) for c in run.claims if c["verdict"] == "exact" and c["ours"]}
+    for number in (81, 15, 45, 27, 72, 86_400, 675, 9_600, 10_275, 36):
+        assert str(number) in exact
+    for numbers in ([6, 9], [12, 12, 17], [4, 16], [4, 4], [5, 5], [3, 7, 15], [1, 3, 5, 2, 4, 6]):
+        assert any(str(numbers)[1:-1] in found for found in exact), numbers
+
+
+def test_exactly_the_article_s_errors_are_not_reproduced(run: Run) -> None:
+    found = [
+        (claim["experiment"], claim["paper"], claim["ours"])
+        for claim in run.claims
+        if claim["verdict"] not in ("exact", "reproduced")
+    ]
+    assert len(found) == len(NOT_REPRODUCED)
+    for (experiment, paper, ours), (*expected, value) in zip(found, NOT_REPRODUCED, strict=True):
+        assert [experiment, paper] == expected
+        if isinstance(value, str):
+            assert ours.startswith(value)
+        elif isinstance(value, float):
+            assert ours == pytest.approx(value, rel=1e-4)
+        else:
+            assert ours == value
+
+
+def test_the_page_needs_nothing_but_itself(run: Run) -> None:
+    parsed = Parsed(run.page)
+    for tag, attributes in parsed.tags:
+        assert tag not in ("script", "link", "iframe", "object", "embed", "video", "audio")
+        assert attributes.get("href", "#").startswith("#")
+    assert "url(" not in run.page and "@import" not in run.page
+    assert parsed.images() and all(uri.startswith("data:image/") for uri in parsed.images())
+    assert len(run.page) < 4_000_000
+
+
+def test_every_picture_decodes_and_is_small(run: Run) -> None:
+    from PIL import Image
+
+    for uri in Parsed(run.page).images():
+        data = base64.b64decode(uri.partition(",")[2], validate=True)
+        Image.open(io.BytesIO(data)).load()
+        assert len(data) < 60_000
+
+
+def test_every_kind_is_on_the_page(run: Run) -> None:
+    shown = [attributes["data-kind"] for _, attributes in Parsed(run.page).tags
+             if "data-kind" in attributes]  # fmt: skip
+    assert shown == list(KINDS)
+
+
+def test_a_new_kind_appears_without_a_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    kind = dataclasses.replace(KINDS["dilated"], name="brand_new")
+    monkeypatch.setitem(KINDS, "brand_new", kind)
+    monkeypatch.setattr(photo, "PARTS", ("brand_new",))
+    section = photo.run(Settings("smoke"))
+    assert [figure.kind for figure in section.figures] == ["brand_new"]
+    assert {claim.verdict for claim in section.claims} <= {"exact", "reproduced"}
+
+
+def test_the_same_seed_gives_the_same_numbers() -> None:
+    first, again, other = (
+        registry.EXPERIMENTS["dilated"].run(Settings("smoke", seed)).claims for seed in (0, 0, 7)
+    )
+    assert first == again
+    assert [claim.verdict for claim in first] == [claim.verdict for claim in other]
+
+
+def test_an_unknown_name_lists_the_choices(tmp_path: Path, capsys: Any) -> None:
+    assert main(["phto", "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert "no experiment is called 'phto'" in error and ", ".join(registry.EXPERIMENTS) in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_output_that_is_a_file_is_refused(tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "out").write_text("mine", encoding="utf-8")
+    assert main(["photo", "--out", str(tmp_path / "out")]) == 2
+    assert "cannot be a directory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("failure", [RuntimeError("broken"), KeyboardInterrupt()])
+def test_a_run_that_fails_leaves_the_old_files(
+    failure: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    def fails(settings: Settings) -> None:
+        raise failure
+
+    module = SimpleNamespace(PARTS=("only",), run=fails)
+    monkeypatch.setattr(registry, "EXPERIMENTS", {"works": registry.EXPERIMENTS["dilated"],
+                                                  "fails": module})  # fmt: skip
+    for name in ("index.html", "results.json"):
+        (tmp_path / name).write_text("old", encoding="utf-8")
+    if isinstance(failure, KeyboardInterrupt):
+        assert main(["--profile", "smoke", "--out", str(tmp_path)]) == 130
+        assert "interrupted" in capsys.readouterr().err
+    else:
+        with pytest.raises(RuntimeError, match="broken"):
+            main(["--profile", "smoke", "--out", str(tmp_path)])
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "index.html": "old",
+        "results.json": "old",
+    }
+
+
+def test_files_are_written_together_or_not_at_all(tmp_path: Path) -> None:
+    report.write(tmp_path, {"a": "1", "b": "2"})
+    with pytest.raises(UnicodeEncodeError):
+        report.write(tmp_path, {"a": "3", "b": "\ud800"})
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "1", "b": "2"}
+
+
+def test_the_verdicts_follow_their_rules() -> None:
+    section = report.Section("name", "title", "intro")
+    section.exact("same", [1, 2], (1, 2))
+    section.exact("other", 1, 2, "because")
+    section.near("near", 0.12, 0.118, 0.005)
+    section.near("far", 9, 8.4, 0.01)
+    section.near("not a number", 9, float("nan"), 0.01)
+    section.identity("zero", "equal", 0, 0)
+    section.identity("small", "equal", 1e-7, 1e-6)
+    section.identity("large", "equal", 1e-3, 1e-6)
+    section.identity("not a number", "equal", float("nan"), 1e-6)
+    yes, no = "reproduced", "not reproduced"
+    verdicts = [claim.verdict for claim in section.claims]
+    assert verdicts == ["exact", no, yes, no, no, "exact", yes, no, no]
+    rows = json.loads(report.results([section], {}))["claims"]
+    assert rows[1]["rule"].endswith("because") and rows[0]["ours"] == [1, 2]
+    assert [report.show(value) for value in (86400, 0.118924, 3.0, True, [3, 7], None)] == [
+        "86,400", "0.11892", "3", "yes", "3, 7", "—"
+    ]  # fmt: skip
+
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+BROWSER = next(filter(None, map(shutil.which, BROWSERS)), "")
+PROBE = """<script>addEventListener("load", () => {
+const broken = [...document.images].filter(i => !i.complete || !i.naturalWidth).length;
+const wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
+document.body.setAttribute("data-probe", [document.images.length, broken, wide].join(" "));
+})</script></body>"""
+
+
+@pytest.mark.skipif(not BROWSER, reason="no chromium or chrome on this machine")
+@pytest.mark.parametrize("width", [390, 1200])
+def test_the_page_opens_in_a_browser(run: Run, tmp_path: Path, width: int) -> None:
+    """No console message, no broken image, nothing wider than the window."""
+    probed = tmp_path / "probed.html"
+    allowed = run.page.replace("style-src", "script-src 'unsafe-inline'; style-src", 1)
+    probed.write_text(allowed.replace("</body>", PROBE), encoding="utf-8")
+    for page in (run.folder / "index.html", probed):
+        command = [
+            BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
+            "--disable-background-networking", "--disable-component-update", "--disable-sync",
+            "--no-first-run", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom",
+            f"--window-size={width},900", "--virtual-time-budget=5000", page.as_uri(),
+        ]  # fmt: skip
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert not [line for line in ended.stderr.splitlines() if "CONSOLE" in line]
+    (found,) = re.findall(r'data-probe="(\d+) (\d+) (-?\d+)"', ended.stdout)
+    images, broken, wide = map(int, found)
+    assert images > 60 and broken == 0 and wide <= 0
