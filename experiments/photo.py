@@ -130,8 +130,8 @@ def _ranks(section: Section, photos: Photos) -> None:
     moved = convjax.conv3d(film, before_after, padding="VALID")[0, ..., 0]
     section.figure(
         "The same call in one and three dimensions",
-        "The rank is that of the kernel. Left: one row of pixels, smoothed and differentiated by "
-        "`conv1d`. Right: a film of eight frames in which only the small portrait moves. "
+        "The rank is that of the kernel. First, one row of pixels, smoothed and differentiated by "
+        "`conv1d`. Then a film of eight frames in which only the small portrait moves. "
         "A `conv3d` kernel of 3×1×1, later minus earlier, leaves nothing of what stands still.",
         [
             chart(f"row {row} of the photograph", curves, 400, 240),

@@ -152,8 +152,8 @@ def sizes(section: Section, settings: Settings) -> None:
 
     section.figure(
         "Output size against input size, for a kernel of 3",
-        "Left: how the border is treated shifts the size by a constant: “FULL” adds 2, “SAME” "
-        "keeps it, “VALID” takes 2 away. Right: a stride divides it. At stride 2 without padding, "
+        "First: how the border is treated shifts the size by a constant: “FULL” adds 2, “SAME” "
+        "keeps it, “VALID” takes 2 away. Second: a stride divides it. At stride 2 without padding, "
         "inputs of 5 and 6 both give 2: the last pixel of the 6 is never read, which is why the "
         "way back needs the extra number a of relationship 14.",
         [

@@ -245,8 +245,8 @@ def _sobel_figure(
 
     section.figure(
         "The Sobel kernel in two halves",
-        "Left: the two factors that `separate_kernel` finds, and their product, the kernel. Middle "
-        "and right: a dot for every position of the kernel. The 3×3 kernel sits at 9 positions "
+        "First the two factors that `separate_kernel` finds, and their product, the kernel. Then "
+        "a dot for every position of the kernel. The 3×3 kernel sits at 9 positions "
         "and multiplies 9 numbers at each; the 3×1 kernel sits at 15 positions and the 1×3 kernel "
         "at 9, with only 3 multiplications each.",
         [
@@ -300,9 +300,9 @@ def _ratio_figure(section: Section) -> None:
 
     section.figure(
         "How much the two separable convolutions save",
-        "Multiplications relative to one dense convolution, counted. Left: the spatially "
+        "Multiplications relative to one dense convolution, counted. First: the spatially "
         "separable one falls to 2/m (thin lines) as the image grows; the article's formula "
-        "(dotted) is right for m = 3 only. Right: the depthwise separable one falls to 1/h² as "
+        "(dotted) is right for m = 3 only. Second: the depthwise separable one falls to 1/h² as "
         "the output channels grow; with one output channel it costs more than the dense one.",
         [
             chart("Spatially separable / dense", spatial, 440, 300),
