@@ -1,5 +1,8 @@
 """Convolutions of every kind, as pure functions on arrays, under every JAX transform."""
 
+import importlib
+from typing import Any
+
 from convjax import arithmetic, cost, equivalents, lax
 from convjax.functional import (
     channel_shuffle,
@@ -54,6 +57,7 @@ __all__ = [
     "flattened_conv",
     "grouped_conv",
     "hold",
+    "kinds",
     "lax",
     "pixel_shuffle",
     "pixel_unshuffle",
@@ -65,3 +69,10 @@ __all__ = [
     "spatially_separable_conv",
     "subpixel_conv",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load `kinds` when it is asked for, so that ``python -m convjax.kinds`` loads it once."""
+    if name == "kinds":
+        return importlib.import_module("convjax.kinds")
+    raise AttributeError(f"module 'convjax' has no attribute {name!r}")
