@@ -1,6 +1,7 @@
 """The package: its imports, exports, signatures and docstrings, and that its wheel works alone."""
 
 import ast
+import graphlib
 import importlib
 import inspect
 import json
@@ -93,13 +94,32 @@ def test_source(name):
 def test_imports_run_downward(name):
     modules = imports(name)
     assert not starts(modules, "experiments")
-    if name in {"_checks.py", "geometry.py", "cost.py"}:  # of jax, at most its symbolic sizes
+    if name in {
+        "_checks.py",
+        "padding.py",
+        "geometry.py",
+        "counting.py",
+        "cost.py",
+    }:  # of jax, at most its symbolic sizes
         assert not starts(modules, "jax.numpy", "jax.lax"), "integers know no arrays"
     if name == "operation.py" or name.startswith("lowerings/"):
-        above = ("functional", "kinds", "equivalents", "jaxprs", "lax", "nn", "linen", "draw")
+        above = ("boundary", "functional", "kinds", "equivalents", "jaxprs", "lax", "nn", "linen")
         assert not starts(modules, *(f"convjax.{room}" for room in above))
     if name.startswith("functional/"):
         assert not starts(modules, "flax", "convjax.nn", "convjax.linen", "convjax.lax")
+        assert not starts(modules, "convjax.kinds", "convjax.equivalents", "convjax.jaxprs")
+
+
+def test_imports_have_no_circle():
+    """Each module imports what stands before it in one order of all of them."""
+    before: dict[str, set[str]] = {}
+    for name in TREES:
+        module = ".".join(["convjax", *name.removesuffix(".py").split("/")])
+        if module.endswith(".__init__"):
+            continue  # a package's face names what is inside it
+        before[module] = {m for m in imports(name) if m.startswith("convjax.")}
+    before = {module: needed & before.keys() for module, needed in before.items()}
+    list(graphlib.TopologicalSorter(before).static_order())  # raises CycleError
 
 
 @pytest.mark.parametrize("name", sorted(FUNCTIONS.keys() - DROP_INS))
