@@ -43,7 +43,7 @@ def convolve(
         params: what `bind` takes besides.
     """
     layout = Layout(*axes)
-    merged_sharding = out_sharding = named_sharding(out_sharding)
+    merged_sharding = out_sharding = named_sharding(out_sharding, x.ndim)
     channel = axes.out.out[0]
     if groups != 1:
         x, x_axes = _split(x, axes.x, x_groups, groups)

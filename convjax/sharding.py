@@ -68,11 +68,28 @@ def out_spec(
     return PartitionSpec(*spec)
 
 
-def named_sharding(sharding: Any) -> Any:
-    """`out_sharding` as a NamedSharding over the abstract mesh in force, or None."""
+def named_sharding(sharding: Any, ndim: int) -> Any:
+    """`out_sharding` as a NamedSharding of `ndim` entries over the abstract mesh, or None."""
     if sharding is None:
         return None
     if isinstance(sharding, NamedSharding):
         mesh = getattr(sharding.mesh, "abstract_mesh", sharding.mesh)
-        return NamedSharding(mesh, sharding.spec)
-    return NamedSharding(jax.sharding.get_abstract_mesh(), sharding)
+        spec = sharding.spec
+    elif isinstance(sharding, PartitionSpec):
+        mesh, spec = jax.sharding.get_abstract_mesh(), sharding
+        if mesh.empty:
+            raise ValueError(
+                f"convolution: `out_sharding` (={sharding}) needs a mesh. Call inside "
+                "`jax.set_mesh(mesh)`, or give a NamedSharding."
+            )
+    else:
+        raise TypeError(
+            f"convolution: `out_sharding` must be a NamedSharding, a PartitionSpec or None, not "
+            f"{type(sharding).__name__}."
+        )
+    if len(spec) > ndim:
+        raise ValueError(
+            f"convolution: `out_sharding` (={spec}) must have at most one entry per axis of the "
+            f"result ({ndim})."
+        )
+    return NamedSharding(mesh, PartitionSpec(*spec, *(None,) * (ndim - len(spec))))
