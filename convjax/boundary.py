@@ -6,9 +6,9 @@ import jax
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from convjax import operation
+from convjax import _checks, operation
 from convjax.layout import Axes, Layout
-from convjax.lowerings import direct
+from convjax.lowerings import LOWERINGS, direct
 from convjax.sharding import is_explicit, mesh_size, named_sharding
 
 
@@ -26,6 +26,7 @@ def convolve(
     axes: Operands,
     groups: int = 1,
     *,
+    function: str = "convolution",
     x_groups: str = "contract",
     kernel_groups: str = "out",
     out_sharding: Any = None,
@@ -36,6 +37,7 @@ def convolve(
 
     Args:
         axes: one axis each for batch, contract and out.
+        function: the public function's name, for errors.
         x_groups: the role of x whose axis the groups lead: "contract", or "batch" (lax's batch
             groups).
         kernel_groups: likewise for the kernel: "out", or "contract" (transposed kinds).
@@ -43,7 +45,7 @@ def convolve(
         params: what `bind` takes besides.
     """
     layout = Layout(*axes)
-    merged_sharding = out_sharding = named_sharding(out_sharding, x.ndim)
+    merged_sharding = out_sharding = named_sharding(function, out_sharding, x.ndim)
     channel = axes.out.out[0]
     if groups != 1:
         x, x_axes = _split(x, axes.x, x_groups, groups)
@@ -59,6 +61,7 @@ def convolve(
             x, kernel, layout=layout, out_sharding=None if groups != 1 else out_sharding, **params
         )
     else:
+        _check_accepted(function, algorithm, x, kernel, {"layout": layout, **params})
         y = operation.bind(
             x, kernel, layout=layout, out_sharding=out_sharding, algorithm=algorithm, **params
         )
@@ -67,6 +70,23 @@ def convolve(
     shape = (*y.shape[:channel], y.shape[channel] * y.shape[channel + 1], *y.shape[channel + 2 :])
     y = lax.reshape(y, shape)
     return y if merged_sharding is None else jax.reshard(y, merged_sharding)
+
+
+def _check_accepted(function: str, algorithm: Any, x: Any, kernel: Any, params: Any) -> None:
+    """Refuse a forced lowering that cannot execute the forward operation, before it is lowered."""
+    name = algorithm if algorithm is None or isinstance(algorithm, str) else algorithm[0]
+    if name is None:
+        return
+    problem = operation.problem_of((x, kernel), {"role": "forward", **params})
+    refusal = LOWERINGS[name].accepts(problem)
+    if refusal is not None:
+        _checks.fail(
+            function,
+            "algorithm",
+            algorithm,
+            f"cannot execute this convolution: {refusal}",
+            "Leave the choice to `algorithm=None`.",
+        )
 
 
 def _split_axes(axes: Axes, role: str) -> Axes:

@@ -68,7 +68,7 @@ def out_spec(
     return PartitionSpec(*spec)
 
 
-def named_sharding(sharding: Any, ndim: int) -> Any:
+def named_sharding(function: str, sharding: Any, ndim: int) -> Any:
     """`out_sharding` as a NamedSharding of `ndim` entries over the abstract mesh, or None."""
     if sharding is None:
         return None
@@ -79,17 +79,17 @@ def named_sharding(sharding: Any, ndim: int) -> Any:
         mesh, spec = jax.sharding.get_abstract_mesh(), sharding
         if mesh.empty:
             raise ValueError(
-                f"convolution: `out_sharding` (={sharding}) needs a mesh. Call inside "
+                f"{function}: `out_sharding` (={sharding}) needs a mesh. Call inside "
                 "`jax.set_mesh(mesh)`, or give a NamedSharding."
             )
     else:
         raise TypeError(
-            f"convolution: `out_sharding` must be a NamedSharding, a PartitionSpec or None, not "
+            f"{function}: `out_sharding` must be a NamedSharding, a PartitionSpec or None, not "
             f"{type(sharding).__name__}."
         )
     if len(spec) > ndim:
         raise ValueError(
-            f"convolution: `out_sharding` (={spec}) must have at most one entry per axis of the "
+            f"{function}: `out_sharding` (={spec}) must have at most one entry per axis of the "
             f"result ({ndim})."
         )
     return NamedSharding(mesh, PartitionSpec(*spec, *(None,) * (ndim - len(spec))))

@@ -110,6 +110,7 @@ def conv_transpose(
             out=Axes(batch=(where.out[0],), out=(where.out[1],), space=where.out[2]),
         ),
         groups,
+        function=function,
         kernel_groups="contract",
         geometry=forward.input_gradient(extended, window),
         out_sharding=out_sharding,

@@ -84,6 +84,7 @@ def conv_as(
             out=Axes(batch=(where.out[0],), out=(where.out[1],), space=where.out[2]),
         ),
         groups,
+        function=function,
         geometry=Geometry(strides, rest, input_dilation, kernel_dilation),
         out_sharding=out_sharding,
         algorithm=algorithm,
