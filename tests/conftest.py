@@ -19,4 +19,7 @@ _COMMON = {
 }
 hypothesis.settings.register_profile("suite", derandomize=True, max_examples=60, **_COMMON)
 hypothesis.settings.register_profile("random", derandomize=False, max_examples=1000, **_COMMON)
+hypothesis.settings.register_profile(
+    "no shrinking", hypothesis.settings.get_profile("suite"), phases=[hypothesis.Phase.generate]
+)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))

@@ -1,0 +1,335 @@
+"""Law 10: the test suite can fail. Plant one fault at a time in a copy, and see a test turn red.
+
+    python scripts/mutate.py            # all faults; exit status 1 if one survives
+    python scripts/mutate.py NAME ...   # the faults whose names contain one of these words
+    python scripts/mutate.py --check    # only whether every fault still finds its place (fast)
+    python scripts/mutate.py --jobs 4
+
+A fault is one exact replacement in one file of `convjax/`, and the tests that should notice.
+"""
+
+import argparse
+import concurrent.futures
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from typing import NamedTuple
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PASSED, FAILED = 0, 1  # pytest's exit statuses; others mean that it could not run the tests
+
+CONV = "tests/test_conv.py::test_conv_equals_the_oracle"
+WORKED = "tests/test_conv.py::test_the_worked_example"
+ADJOINT = "tests/test_transposed.py::test_conv_transpose_is_the_adjoint"
+GRADIENTS = "tests/test_transposed.py::test_gradients_of_conv_are_those_of_the_matrix"
+TRANSPOSED_GRADIENTS = (
+    "tests/test_transposed.py::test_gradients_of_conv_transpose_are_those_of_the_matrix"
+)
+
+
+class Fault(NamedTuple):
+    """`old` occurs once in `file`; with `new` in its place, `tests` must fail."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: str  # test identifiers, separated by blanks
+
+
+FAULTS = [
+    Fault(
+        "flip the kernel",
+        "lowerings/direct.py",
+        "if geometry.reversal:",
+        "if not geometry.reversal:",
+        f"{WORKED} {CONV}",
+    ),
+    Fault(
+        "do not flip the kernel of a true convolution",
+        "functional/dense.py",
+        "lax.rev(kernel, where.kernel[2])",
+        "kernel",
+        "tests/test_conv.py::test_correlate_is_conv_and_convolve_is_its_flip",
+    ),
+    Fault(
+        "swap lo and hi of SAME",
+        "padding.py",
+        "(total - half, half) if lower else (half, total - half)",
+        "(half, total - half) if lower else (total - half, half)",
+        CONV,
+    ),
+    Fault(
+        "swap lo and hi of pairs",
+        "padding.py",
+        "result.append((int(pair[0]), int(pair[1])))",
+        "result.append((int(pair[1]), int(pair[0])))",
+        CONV,
+    ),
+    Fault(
+        "swap lo and hi in the input's gradient",
+        "geometry.py",
+        "lo = k_hat - 1 - self.padding[a][0]",
+        "lo = k_hat - 1 - self.padding[a][1]",
+        GRADIENTS,
+    ),
+    Fault(
+        "swap I and O in the input's gradient",
+        "layout.py",
+        "kernel=self.kernel._replace(contract=self.kernel.out, out=self.kernel.contract)",
+        "kernel=self.kernel",
+        GRADIENTS,
+    ),
+    Fault(
+        "swap I and O within the groups of a transposed convolution",
+        "functional/transposed.py",
+        "contract=(where.kernel[1],), out=(where.kernel[0],)",
+        "contract=(where.kernel[0],), out=(where.kernel[1],)",
+        ADJOINT,
+    ),
+    Fault(
+        "interleave the groups instead of keeping them together",
+        "boundary.py",
+        "    shape = (*x.shape[:axis], groups, x.shape[axis] // groups,",
+        "    x = jax.numpy.moveaxis(\n"
+        "        x.reshape(*x.shape[:axis], -1, groups, *x.shape[axis + 1 :]), axis + 1, axis\n"
+        "    ).reshape(x.shape)\n"
+        "    shape = (*x.shape[:axis], groups, x.shape[axis] // groups,",
+        CONV,
+    ),
+    Fault(
+        "drop a group",
+        "boundary.py",
+        "    if groups == 1:\n        return y\n",
+        "    if groups == 1:\n        return y\n"
+        "    y = y * (jax.numpy.arange(groups) > 0).astype(y.dtype).reshape(\n"
+        "        [-1 if a == channel else 1 for a in range(y.ndim)])\n",
+        CONV,
+    ),
+    Fault(
+        "forget a varying axis",
+        "operation.py",
+        "x, kernel = _same_varying(x, kernel)",
+        "x, kernel = jax.numpy.asarray(x), jax.numpy.asarray(kernel)",
+        "tests/test_sharding.py::test_shard_map_over_the_batch",
+    ),
+    Fault(
+        "give the result a type that varies over no axis",
+        "operation.py",
+        "    return x.update(\n        shape=shape,",
+        "    return jax.core.ShapedArray((), x.dtype).update(\n        shape=shape,",
+        "tests/test_sharding.py::test_shard_map_over_the_batch",
+    ),
+    Fault(
+        "take stride for dilation in the kernel's gradient",
+        "geometry.py",
+        "kernel_dilation=self.strides,\n",
+        "kernel_dilation=self.kernel_dilation,\n",
+        GRADIENTS,
+    ),
+    Fault(
+        "forget to turn the gradient of a reversed kernel",
+        "operation.py",
+        "    if geometry.reversal:\n        result = lax.rev(result, layout.kernel.space)\n",
+        "",
+        TRANSPOSED_GRADIENTS,
+    ),
+    Fault(
+        "reflect with the edge doubled",
+        "extension.py",
+        "mirrored(1, lo + 1), mirrored(n - 1 - hi, n - 1)",
+        "mirrored(0, lo), mirrored(n - hi, n)",
+        "tests/test_conv.py::test_extend_first_then_crop",
+    ),
+    Fault(
+        "crop before extending",
+        "padding.py",
+        "positive = max_dim(lo, 0), max_dim(hi, 0)",
+        "positive = (max_dim(lo, 0), max_dim(hi, 0)) if min(lo, hi) >= 0 else (0, 0)",
+        "tests/test_conv.py::test_extend_first_then_crop",
+    ),
+    Fault(
+        "let a mode reach too far",
+        "padding.py",
+        "certainly(operator.gt, side, limit)",
+        "certainly(operator.gt, side, limit + 1)",
+        "tests/test_errors.py::test_options_of_conv",
+    ),
+    Fault(
+        "make output_padding as large as the stride legal",
+        "functional/transposed.py",
+        "if a >= s and a > 0:",
+        "if a > s and a > 0:",
+        "tests/test_transposed.py::test_output_padding_and_output_shape_errors",
+    ),
+    Fault(
+        "put output_padding before instead of after",
+        "functional/transposed.py",
+        "        return out, pairs\n\n    pairs = resolve(out)",
+        "        return out, tuple((lo + a, hi - a) for (lo, hi), a in zip(pairs, extra))\n\n"
+        "    pairs = resolve(out)",
+        ADJOINT,
+    ),
+    Fault(
+        "mistake vmap over the kernel for one over the batch",
+        "layout.py",
+        'x_role, kernel_role = "batch", "out"',
+        'x_role, kernel_role = "batch", "contract"',
+        "tests/test_transforms.py::test_vmap_equals_a_loop",
+    ),
+    Fault(
+        "insert a mapped axis beside its place",
+        "layout.py",
+        "a + (a >= position)",
+        "a + (a > position)",
+        "tests/test_transforms.py::test_vmap_equals_a_loop",
+    ),
+    Fault(
+        "leave a term out of Taylor series",
+        "operation.py",
+        "for j in range(order + 1))",
+        "for j in range(max(order, 1)))",
+        "tests/test_transforms.py::test_jet",
+    ),
+    Fault(
+        "save no convolution under checkpoint",
+        "operation.py",
+        "return primitive is conv_p or primitive is lax.conv_general_dilated_p",
+        "return primitive is lax.conv_general_dilated_p",
+        "tests/test_transforms.py::test_checkpoint_with_convs_saveable",
+    ),
+    Fault(
+        "resolve the precision when lowering",
+        "operation.py",
+        'params["precision"] or (lax.Precision.DEFAULT,) * 2',
+        'params["precision"]',
+        "tests/test_transforms.py::test_precision_is_resolved_at_the_call",
+    ),
+    Fault(
+        "give a gradient the cotangent's dtype",
+        "operation.py",
+        "return _cast(result, kernel.aval.dtype)",
+        "return result",
+        "tests/test_dtypes.py::test_gradients_of_a_wide_result_of_narrow_operands",
+    ),
+    Fault(
+        "forget the sharding of the operand in its gradient",
+        "operation.py",
+        "return aval.sharding if sharding.is_explicit(aval.sharding.mesh) else None",
+        "return None",
+        "tests/test_sharding.py::test_explicit_axes",
+    ),
+    Fault(
+        "let NaN leak between groups",
+        "lowerings/select.py",
+        'if platform == "cpu" and grouped_gradient and',
+        'if platform == "none" and grouped_gradient and',
+        "tests/test_dtypes.py::test_a_nan_stays_where_its_taps_are",
+    ),
+    Fault(
+        "return an empty result where the kernel does not fit",
+        "functional/worker.py",
+        "_check_fits(function, geometry, space, window, empty=0 in x.shape)",
+        "_check_fits(function, geometry, space, window, empty=True)",
+        "tests/test_errors.py::test_operands_of_conv",
+    ),
+]
+
+
+def misplaced(fault: Fault) -> str | None:
+    """Why `fault` cannot be planted in the tree as it is, or None."""
+    path = ROOT / "convjax" / fault.file
+    if not path.is_file():
+        return f"{fault.file} does not exist"
+    count = path.read_text().count(fault.old)
+    return None if count == 1 else f"its text occurs {count} times in {fault.file}"
+
+
+def run_tests(tests: str, fault: Fault | None = None) -> tuple[int, float, str]:
+    """Exit status, seconds and output of `tests` in a copy of the tree with `fault` in it."""
+    with tempfile.TemporaryDirectory(prefix="mutate-") as folder:
+        copy = pathlib.Path(folder)
+        ignore = shutil.ignore_patterns("__pycache__", ".*")
+        for name in ("convjax", "tests"):
+            shutil.copytree(ROOT / name, copy / name, ignore=ignore)
+        shutil.copy(ROOT / "pyproject.toml", copy)
+        if fault is not None:
+            path = copy / "convjax" / fault.file
+            path.write_text(path.read_text().replace(fault.old, fault.new))
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-x",
+            "-q",
+            "--tb=short",
+            "-p",
+            "no:cacheprovider",
+        ]
+        environment = os.environ | {
+            "PYTHONPATH": folder,
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "HYPOTHESIS_PROFILE": "no shrinking",
+        }
+        start = time.perf_counter()
+        done = subprocess.run(
+            [*command, *tests.split()], cwd=copy, env=environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        seconds = time.perf_counter() - start
+        return done.returncode, seconds, done.stdout
+
+
+def reason(output: str) -> str:
+    """The first line that says what went wrong, cut to a table's width."""
+    lines = [line[1:].strip() for line in output.splitlines() if line.startswith("E ")]
+    return next((line for line in lines if line), "?")[:60]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Plant faults; every one must turn a test red.")
+    parser.add_argument("names", nargs="*", help="only faults whose name contains one of these")
+    parser.add_argument("--check", action="store_true", help="only check that all can be planted")
+    parser.add_argument("--jobs", type=int, default=2, help="how many to try at once")
+    options = parser.parse_args()
+
+    chosen = [f for f in FAULTS if not options.names or any(n in f.name for n in options.names)]
+    problems = [f"{f.name}: {why}" for f in chosen if (why := misplaced(f))]
+    if problems:
+        print("These faults cannot be planted:", *problems, sep="\n  ")
+        return 1
+    if options.check:
+        print(f"All {len(chosen)} faults can be planted.")
+        return 0
+
+    every = " ".join(sorted({test for fault in chosen for test in fault.tests.split()}))
+    print("Without any fault ...", end=" ", flush=True)
+    status, seconds, output = run_tests(every)
+    print("green" if status == PASSED else "NOT GREEN", f"({seconds:.0f} s)")
+    if status != PASSED:
+        print(output[-3000:])
+        return 1
+
+    survivors = 0
+    print(f"\n| {'fault':58} | {'file':24} | verdict  | seconds | first sign")
+    print(f"|{'-' * 60}|{'-' * 26}|{'-' * 10}|{'-' * 9}|-----------")
+    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        for fault, (status, seconds, output) in zip(
+            chosen, pool.map(lambda f: run_tests(f.tests, f), chosen), strict=True
+        ):
+            verdict = {FAILED: "red", PASSED: "SURVIVED"}.get(status, "BROKEN")
+            survivors += verdict != "red"
+            row = f"| {fault.name:58} | {fault.file:24} | {verdict:8} | {seconds:7.1f}"
+            print(f"{row} | {reason(output) if verdict == 'red' else ''}", flush=True)
+            if verdict == "BROKEN":
+                print(output[-3000:])
+    print(f"\n{len(chosen) - survivors} of {len(chosen)} faults turn the tests red.")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

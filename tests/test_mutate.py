@@ -1,0 +1,21 @@
+"""Law 10's script stays usable: every fault that it plants still finds its place."""
+
+import importlib.util
+import pathlib
+
+import pytest
+
+SCRIPT = pathlib.Path(__file__).parent.parent / "scripts" / "mutate.py"
+specification = importlib.util.spec_from_file_location("mutate", SCRIPT)
+mutate = importlib.util.module_from_spec(specification)
+specification.loader.exec_module(mutate)
+
+
+@pytest.mark.parametrize("fault", mutate.FAULTS, ids=lambda fault: fault.name.replace(" ", "-"))
+def test_the_fault_can_be_planted(fault):
+    assert mutate.misplaced(fault) is None
+    source = (mutate.ROOT / "convjax" / fault.file).read_text()
+    compile(source.replace(fault.old, fault.new), fault.file, "exec")
+    for test in fault.tests.split():
+        file, name = test.split("::")
+        assert f"def {name}(" in (mutate.ROOT / file).read_text()
