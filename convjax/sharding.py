@@ -87,9 +87,10 @@ def named_sharding(function: str, sharding: Any, ndim: int) -> Any:
             f"{function}: `out_sharding` must be a NamedSharding, a PartitionSpec or None, not "
             f"{type(sharding).__name__}."
         )
-    if len(spec) > ndim:
+    spec, beyond = spec[:ndim], spec[ndim:]
+    if any(entry is not None for entry in beyond):
         raise ValueError(
-            f"{function}: `out_sharding` (={spec}) must have at most one entry per axis of the "
+            f"{function}: `out_sharding` (={sharding}) must have at most one entry per axis of the "
             f"result ({ndim})."
         )
     return NamedSharding(mesh, PartitionSpec(*spec, *(None,) * (ndim - len(spec))))
