@@ -56,8 +56,9 @@ def run(
     x = lax.pad(x, zero, [(0, 0, 0), *pads, (0, 0, 0), (0, 0, 0)])
     if geometry.reversal:
         kernel = lax.rev(kernel, tuple(range(rank)))
-    result = preferred_element_type or x.dtype
-    accumulator = jnp.promote_types(result, jnp.float32) if result.itemsize == 2 else result
+    result = np.dtype(preferred_element_type or x.dtype)
+    narrow = jnp.issubdtype(result, jnp.floating) and jnp.finfo(result).bits < 32
+    accumulator = np.dtype(np.float32) if narrow else result
 
     def patch(start: Any, steps: tuple[int, ...], sizes: tuple[int, ...]) -> jax.Array:
         """The elements of x that lie `steps` apart from `start` on, `sizes` of them."""
