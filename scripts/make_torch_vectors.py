@@ -10,6 +10,7 @@ says what each call was.
 
 import json
 import pathlib
+from typing import Any
 
 import numpy as np
 import torch
@@ -94,7 +95,7 @@ def main() -> None:
     def normal(shape):
         return rng.normal(size=shape).astype(np.float16).astype(np.float32)
 
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, Any] = {}
     described = []
     for index, (kind, x_shape, weight_shape, options) in enumerate(CASES):
         x, weight = (normal(shape) for shape in (x_shape, weight_shape))

@@ -216,3 +216,11 @@ def test_a_lowering_that_cannot_says_why():
     # derived operations use it where it can, and choose otherwise
     y, pull = jax.vjp(partial(convjax.conv, algorithm="matmul"), x, kernel[:3, :3])
     assert [g.shape for g in pull(y)] == [x.shape, (3, 3, 2, 3)]
+
+
+def test_the_drop_in_may_take_laxs_place(monkeypatch):
+    """Whoever puts our function where lax's stood does not send us round in circles."""
+    monkeypatch.setattr(jax.lax, "conv_general_dilated", convjax.conv_general_dilated)
+    x, kernel = jnp.ones((1, 3, 5, 6)), jnp.ones((2, 3, 3, 2))
+    y = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME")
+    assert y.shape == (1, 2, 5, 6) and float(y[0, 0, 2, 2]) == 18

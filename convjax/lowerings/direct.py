@@ -11,6 +11,9 @@ from convjax._symbolic import product
 from convjax.geometry import Geometry
 from convjax.layout import Layout, Merging
 
+# Read once: a user may put this library's drop-in in its place.
+_conv_general_dilated = lax.conv_general_dilated
+
 partitionable = True
 
 
@@ -81,7 +84,7 @@ def _convolve(x: jax.Array, kernel: jax.Array, **params: Any) -> jax.Array:
     lax's function takes padding in integers alone; its primitive takes either.
     """
     if all(isinstance(side, int) for pair in params["padding"] for side in pair):
-        return lax.conv_general_dilated(x, kernel, **params)
+        return _conv_general_dilated(x, kernel, **params)
     return lax.conv_general_dilated_p.bind(x, kernel, **params)
 
 
