@@ -179,14 +179,14 @@ FAULTS = [
         "layout.py",
         'x_role, kernel_role = "batch", "out"',
         'x_role, kernel_role = "batch", "contract"',
-        "tests/test_transforms.py::test_vmap_equals_a_loop",
+        "tests/test_vmap.py::test_vmap_equals_a_loop",
     ),
     Fault(
         "insert a mapped axis beside its place",
         "layout.py",
         "a + (a >= position)",
         "a + (a > position)",
-        "tests/test_transforms.py::test_vmap_equals_a_loop",
+        "tests/test_vmap.py::test_vmap_equals_a_loop",
     ),
     Fault(
         "leave a term out of Taylor series",
@@ -200,7 +200,7 @@ FAULTS = [
         "operation.py",
         "return primitive is conv_p or primitive is lax.conv_general_dilated_p",
         "return primitive is lax.conv_general_dilated_p",
-        "tests/test_transforms.py::test_checkpoint_with_convs_saveable",
+        "tests/test_control_flow.py::test_checkpoint_with_convs_saveable",
     ),
     Fault(
         "resolve the precision when lowering",
@@ -221,7 +221,7 @@ FAULTS = [
         "operation.py",
         "return aval.sharding if sharding.is_explicit(aval.sharding.mesh) else None",
         "return None",
-        "tests/test_sharding.py::test_explicit_axes",
+        "tests/test_sharding_explicit.py::test_explicit_axes",
     ),
     Fault(
         "let NaN leak between groups",

@@ -341,7 +341,8 @@ def test_pointwise():
 TRANSPOSES = [
     (Y, TRANSPOSED, {"strides": (2, 0)}, ValueError, "`strides` (=(2, 0))", "at least 1"),
     (Y, TRANSPOSED, {"kernel_dilation": -1}, ValueError, "`kernel_dilation` (=-1)", "at least 1"),
-    (Y, TRANSPOSED, {"feature_group_count": 0}, ValueError, "`feature_group_count` (=0)", "at least"),
+    (Y, TRANSPOSED, {"feature_group_count": 0}, ValueError, "`feature_group_count` (=0)",
+     "at least 1"),
     (Y, TRANSPOSED, {"feature_group_count": 2}, ValueError, "`feature_group_count` (=2)",
      "must divide the channels of `y` (=5)"),
     (Y, TRANSPOSED.swapaxes(2, 3), {}, ValueError, "`kernel` (=(3, 2, 5, 4))", "5 channels of `y`"),
