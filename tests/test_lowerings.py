@@ -171,6 +171,12 @@ def test_select(changes, platform, mesh_axes, wanted):
     assert choice.runner_up == (None if wanted == "direct" else "direct")
 
 
+@pytest.mark.parametrize("mesh_axes, wanted", [(0, "matmul"), (1, "direct"), (2, "direct")])
+def test_only_partitionable_lowerings_over_several_devices(monkeypatch, mesh_axes, wanted):
+    monkeypatch.setattr(LOWERINGS["matmul"], "partitionable", False)
+    assert select.select(problem(**GRADIENT), "cpu", mesh_axes).name == wanted
+
+
 def lowered(function, *operands):
     return jax.jit(function).lower(*operands).as_text()
 

@@ -6,8 +6,8 @@ A lowering is a module with
   (N, *space, G, I) and kernel (*window, G, I, O), to (N, *out_space, G, O); `direct` alone works on
   the caller's layout, so that lax sees what a lax user would have written,
 - ``accepts(problem)``: None, or why not,
-- ``partitionable``: whether its result is right and free of needless gathers when XLA splits it
-  over devices.
+- ``partitionable``: whether `select` may choose it where XLA splits the computation over devices.
+  `direct` is the last resort there as everywhere.
 """
 
 from types import ModuleType

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from convjax.lowerings import LOWERINGS, matmul
+from convjax.lowerings import LOWERINGS
 
 ROLES = ("forward", "input_gradient", "kernel_gradient")
 
@@ -32,12 +32,18 @@ def select(problem: Any, platform: str, mesh_axes: int) -> Choice:
             one device or in a fully manual region). Where it does, only partitionable lowerings are
             eligible.
     """
-    if mesh_axes > 1 and problem.role == "kernel_gradient" and matmul.accepts(problem) is None:
+    kernel_gradient = problem.role == "kernel_gradient"
+    if mesh_axes > 1 and kernel_gradient and _eligible("matmul", problem, mesh_axes):
         return Choice("matmul", _MISCOUNT, "direct")
-    grouped_gradient = problem.role == "kernel_gradient" and problem.groups != 1
-    if platform == "cpu" and grouped_gradient and matmul.accepts(problem) is None:
+    grouped_gradient = kernel_gradient and problem.groups != 1
+    if platform == "cpu" and grouped_gradient and _eligible("matmul", problem, mesh_axes):
         return Choice("matmul", _LEAK, "direct")
     return Choice("direct", f"{platform}: no other lowering is measured to be faster")
+
+
+def _eligible(name: str, problem: Any, mesh_axes: int) -> bool:
+    lowering = LOWERINGS[name]
+    return lowering.accepts(problem) is None and (mesh_axes == 0 or lowering.partitionable)
 
 
 def forced(problem: Any, algorithm: Any, platform: str, mesh_axes: int) -> Choice:
