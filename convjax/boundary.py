@@ -7,8 +7,10 @@ from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
 from convjax import _checks, operation
+from convjax.geometry import Geometry
 from convjax.layout import Axes, Layout
 from convjax.lowerings import LOWERINGS, direct
+from convjax.lowerings.call import problem_of
 from convjax.sharding import is_explicit, mesh_size, named_sharding
 
 
@@ -57,11 +59,11 @@ def convolve(
             spec[channel : channel + 1] = [spec[channel] if led else None, None]
             out_sharding = NamedSharding(mesh, PartitionSpec(*spec))
     if algorithm == "direct" or (not isinstance(algorithm, str) and algorithm == ("direct",) * 3):
-        y = direct.run(
+        y = direct.convolution(
             x, kernel, layout=layout, out_sharding=None if groups != 1 else out_sharding, **params
         )
     else:
-        _check_accepted(function, algorithm, x, kernel, {"layout": layout, **params})
+        _check_accepted(function, algorithm, x, kernel, layout, params["geometry"])
         y = operation.bind(
             x, kernel, layout=layout, out_sharding=out_sharding, algorithm=algorithm, **params
         )
@@ -72,13 +74,14 @@ def convolve(
     return y if merged_sharding is None else jax.reshard(y, merged_sharding)
 
 
-def _check_accepted(function: str, algorithm: Any, x: Any, kernel: Any, params: Any) -> None:
+def _check_accepted(
+    function: str, algorithm: Any, x: Any, kernel: Any, layout: Layout, geometry: Geometry
+) -> None:
     """Refuse a forced lowering that cannot execute the forward operation, before it is lowered."""
     name = algorithm if algorithm is None or isinstance(algorithm, str) else algorithm[0]
     if name is None:
         return
-    problem = operation.problem_of((x, kernel), {"role": "forward", **params})
-    refusal = LOWERINGS[name].accepts(problem)
+    refusal = LOWERINGS[name].accepts(problem_of(x, kernel, layout, geometry, "forward"))
     if refusal is not None:
         _checks.fail(
             function,

@@ -34,6 +34,16 @@ class Geometry:
     def rank(self) -> int:
         return len(self.strides)
 
+    def along(self, axes: slice) -> "Geometry":
+        """The geometry on some of the spatial axes."""
+        return Geometry(
+            self.strides[axes],
+            self.padding[axes],
+            self.input_dilation[axes],
+            self.kernel_dilation[axes],
+            self.reversal,
+        )
+
     def output_space(self, space: tuple[Any, ...], window: tuple[Any, ...]) -> tuple[Any, ...]:
         """Output extents for input extents `space` and kernel extents `window` (relations 6, 15).
 

@@ -15,7 +15,8 @@ from jax.extend.backend import get_backend
 from convjax.counting import count_macs
 from convjax.geometry import Geometry
 from convjax.lowerings import select
-from convjax.operation import Problem, conv_p, problem_of
+from convjax.lowerings.call import Problem, problem_of
+from convjax.operation import conv_p
 from convjax.traversal import trace, walk
 
 
@@ -27,7 +28,8 @@ def _shapes(eqn: Any) -> tuple[tuple[int, ...], ...]:
 def _problem(eqn: Any) -> Problem | None:
     """The problem that `eqn` poses if it is a convolution: this library's, or lax's own."""
     if eqn.primitive is conv_p:
-        return problem_of([var.aval for var in eqn.invars], eqn.params)
+        operands, params = [var.aval for var in eqn.invars], eqn.params
+        return problem_of(*operands, params["layout"], params["geometry"], params["role"])
     if eqn.primitive is not lax.conv_general_dilated_p:
         return None
     params, (x, kernel, out) = eqn.params, _shapes(eqn)

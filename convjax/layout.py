@@ -31,6 +31,12 @@ class Axes(NamedTuple):
         moved = Axes(*(tuple(a + (a >= position) for a in axes) for axes in self))
         return moved._replace(**{role: (position, *getattr(moved, role))})
 
+    def without(self, role: str) -> "Axes":
+        """These axes after those of `role` are gone."""
+        gone = getattr(self, role)
+        kept = Axes(*(tuple(a - sum(g < a for g in gone) for a in axes) for axes in self))
+        return kept._replace(**{role: ()})
+
     def sizes(self, shape: Sequence[Any], role: str) -> tuple[Any, ...]:
         """The extents that `role` has in an operand of this `shape`."""
         return tuple(shape[a] for a in getattr(self, role))
@@ -92,31 +98,60 @@ class Layout(NamedTuple):
                 shape[axis] = size
         return tuple(shape)
 
-    def canonical_x(self, x: jax.Array) -> jax.Array:
-        """x as (N, *space, G, I)."""
-        return _canonical(x, self.x.batch, self.x.space, self.x.group, self.x.contract)
+    @property
+    def channels_last(self) -> bool:
+        """Whether every operand lies in memory as lax's NHWC and HWIO do."""
+        x, kernel, out = self
+        orders = (
+            (*x.batch, *x.space, *x.group, *x.contract),
+            (*kernel.space, *kernel.contract, *kernel.group, *kernel.out),
+            (*out.batch, *out.space, *out.group, *out.out),
+        )
+        return all(order == tuple(range(len(order))) for order in orders)
 
-    def canonical_kernel(self, kernel: jax.Array) -> jax.Array:
-        """The kernel as (*window, G, I, O)."""
-        axes = self.kernel
-        return _canonical(kernel, None, axes.space, axes.group, axes.contract, axes.out)
-
-    def restored(self, y: jax.Array, shape: Sequence[Any]) -> jax.Array:
-        """The result of this `shape` whose canonical form is y (N, *out_space, G, O)."""
-        axes = self.out
-        order = (*axes.batch, *axes.space, *axes.group, *axes.out)
-        y = lax.reshape(y, [shape[a] for a in order])
-        return lax.transpose(y, [order.index(a) for a in range(len(order))])
+    def ungrouped(self) -> "Layout":
+        """The layout of one group, its axes gone from each operand."""
+        return Layout(*(axes.without("group") for axes in self))
 
 
-def _canonical(x: jax.Array, batch: Any, space: Any, *channels: tuple[int, ...]) -> jax.Array:
-    """`x` transposed to batch, space, channels, with one axis for every role but space."""
-    merged = (batch, *channels) if batch is not None else channels
-    moved = lax.transpose(x, [*(batch or ()), *space, *(a for role in channels for a in role)])
-    sizes = [product([x.shape[a] for a in role]) for role in merged]
-    extents = [x.shape[a] for a in space]
-    lead = [] if batch is None else [sizes.pop(0)]
-    return lax.reshape(moved, [*lead, *extents, *sizes])
+def canonical(rank: int) -> Layout:
+    """x (N, *space, G, I), kernel (*window, G, I, O) -> (N, *out_space, G, O)."""
+    space, window = tuple(range(1, rank + 1)), tuple(range(rank))
+    group, channel = (rank + 1,), (rank + 2,)
+    return Layout(
+        x=Axes(batch=(0,), group=group, contract=channel, space=space),
+        kernel=Axes(group=(rank,), contract=(rank + 1,), out=(rank + 2,), space=window),
+        out=Axes(batch=(0,), group=group, out=channel, space=space),
+    )
+
+
+def arranged(x: jax.Array, axes: Axes, roles: str) -> jax.Array:
+    """`x` transposed to the order of `roles`, with one axis for every role but space.
+
+    A role that owns no axis gets one of extent 1.
+    """
+    order: list[int] = []
+    shape: list[Any] = []
+    for role in roles.split():
+        sizes = axes.sizes(x.shape, role)
+        order += getattr(axes, role)
+        shape += sizes if role == "space" else [product(sizes)]
+    return _reshaped(_moved(x, order), shape)
+
+
+def restored(y: jax.Array, axes: Axes, roles: str, shape: Sequence[Any]) -> jax.Array:
+    """The operand of this `shape` of which `y` is the arranged form."""
+    order = [axis for role in roles.split() for axis in getattr(axes, role)]
+    y = _reshaped(y, [shape[axis] for axis in order])
+    return _moved(y, [order.index(axis) for axis in range(len(order))])
+
+
+def _moved(x: jax.Array, order: Sequence[int]) -> jax.Array:
+    return x if list(order) == list(range(x.ndim)) else lax.transpose(x, order)
+
+
+def _reshaped(x: jax.Array, shape: Sequence[Any]) -> jax.Array:
+    return x if tuple(shape) == x.shape else lax.reshape(x, shape)
 
 
 class Merging(NamedTuple):
@@ -147,15 +182,9 @@ class Merging(NamedTuple):
         for run in self.runs:
             shape.append(product(sizes[:run]))
             sizes = sizes[run:]
-        if self.order != tuple(range(x.ndim)):
-            x = lax.transpose(x, self.order)
-        return x if len(shape) == x.ndim else lax.reshape(x, shape)
+        return _reshaped(_moved(x, self.order), shape)
 
     def undo(self, x: jax.Array, shape: Sequence[Any]) -> jax.Array:
         """The operand of this `shape` whose merged form is `x`."""
-        moved = [shape[axis] for axis in self.order]
-        if len(moved) != x.ndim:
-            x = lax.reshape(x, moved)
-        if self.order == tuple(range(len(self.order))):
-            return x
-        return lax.transpose(x, tuple(self.order.index(a) for a in range(len(self.order))))
+        x = _reshaped(x, [shape[axis] for axis in self.order])
+        return _moved(x, [self.order.index(axis) for axis in range(len(self.order))])

@@ -8,11 +8,9 @@ home of derivative rules.
 """
 
 import functools
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.experimental import jet
@@ -21,47 +19,12 @@ from jax.interpreters import ad, batching, mlir
 from jax.sharding import NamedSharding, PartitionSpec
 
 from convjax import sharding
-from convjax._symbolic import product
 from convjax.geometry import Geometry
 from convjax.layout import Layout
-from convjax.lowerings import LOWERINGS, direct, select
+from convjax.lowerings import select
+from convjax.lowerings.call import out_shape, problem_of
 
 conv_p = Primitive("convjax_conv")
-
-
-class Problem(NamedTuple):
-    """Canonical sizes of one convolution, x (N, *space, G, I), kernel (*window, G, I, O)."""
-
-    n: Any
-    groups: Any
-    i: Any
-    o: Any
-    space: tuple[Any, ...]
-    window: tuple[Any, ...]
-    out_space: tuple[Any, ...]
-    geometry: Geometry
-    dtype: Any
-    role: str
-
-
-def problem_of(avals: Sequence[Any], params: dict[str, Any]) -> Problem:
-    """The `Problem` that an equation of `conv_p` poses, from its operands' types."""
-    x, kernel = avals
-    layout, geometry = params["layout"], params["geometry"]
-    space = layout.x.sizes(x.shape, "space")
-    window = layout.kernel.sizes(kernel.shape, "space")
-    return Problem(
-        n=product(layout.x.sizes(x.shape, "batch")),
-        groups=product(layout.x.sizes(x.shape, "group")),
-        i=product(layout.x.sizes(x.shape, "contract")),
-        o=product(layout.kernel.sizes(kernel.shape, "out")),
-        space=space,
-        window=window,
-        out_space=geometry.output_space(space, window),
-        geometry=geometry,
-        dtype=np.dtype(x.dtype),
-        role=params["role"],
-    )
 
 
 def bind(
@@ -81,7 +44,7 @@ def bind(
     Without the cast the gradient of a kernel that is replicated inside ``shard_map`` would miss
     its sum over devices.
     """
-    x, kernel = _same_varying(x, kernel)
+    x, kernel = sharding.same_varying(x, kernel)
     return conv_p.bind(
         x,
         kernel,
@@ -95,20 +58,6 @@ def bind(
     )
 
 
-def _varying(x: Any) -> frozenset[Any]:
-    return frozenset(jax.typeof(x).manual_axis_type.varying)
-
-
-def _same_varying(*operands: jax.Array) -> list[jax.Array]:
-    union = frozenset().union(*map(_varying, operands))
-    return [
-        lax.pcast(x, tuple(sorted(union - _varying(x), key=str)), to="varying")
-        if union - _varying(x)
-        else x
-        for x in operands
-    ]
-
-
 # ---- types -------------------------------------------------------------------------------------
 
 
@@ -120,10 +69,7 @@ def _abstract_eval(
             raise TypeError(f"{conv_p}: {role} sizes of {x} and {kernel} differ under {layout}")
     if x.dtype != kernel.dtype:
         raise TypeError(f"{conv_p}: operands must have one dtype, not {x.dtype} and {kernel.dtype}")
-    out_space = geometry.output_space(
-        layout.x.sizes(x.shape, "space"), layout.kernel.sizes(kernel.shape, "space")
-    )
-    shape = layout.out_shape(x.shape, kernel.shape, out_space)
+    shape = out_shape(x, kernel, layout, geometry)
     mesh = kernel.sharding.mesh if x.sharding.mesh.empty else x.sharding.mesh
     if params["out_sharding"] is not None:
         out_sharding = params["out_sharding"]
@@ -261,27 +207,22 @@ def _mesh_axes(ctx: Any) -> int:
 
 def _lower(ctx: Any, x: Any, kernel: Any, *, platform: str, **params: Any) -> Any:
     (out,) = ctx.avals_out
-    problem = problem_of(ctx.avals_in, params)
-    choice = select.forced(problem, params["algorithm"], platform, _mesh_axes(ctx))
-
-    def implementation(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        if 0 in (*x.shape, *kernel.shape, *out.shape):
-            return _same_varying(jnp.zeros(out.shape, out.dtype), x)[0]  # an empty sum
-        layout = params["layout"]
-        options = {
-            "geometry": params["geometry"],
-            # resolved when bound: None must not be read as another default in force by now
-            "precision": params["precision"] or (lax.Precision.DEFAULT,) * 2,
-            "preferred_element_type": params["preferred_element_type"],
-        }
-        if choice.name == "direct":
-            in_batch = problem.role == "kernel_gradient"
-            return direct.run(x, kernel, layout=layout, groups_in_batch=in_batch, **options)
-        y = LOWERINGS[choice.name].run(
-            layout.canonical_x(x), layout.canonical_kernel(kernel), **options
-        )
-        return layout.restored(y, out.shape)
-
+    layout, geometry, role = params["layout"], params["geometry"], params["role"]
+    mesh_axes = _mesh_axes(ctx)
+    problem = problem_of(*ctx.avals_in, layout, geometry, role)
+    choice = select.forced(problem, params["algorithm"], platform, mesh_axes)
+    implementation = functools.partial(
+        select.execute,
+        layout=layout,
+        geometry=geometry,
+        role=role,
+        # resolved when bound: None must not be read as another default in force by now
+        precision=params["precision"] or (lax.Precision.DEFAULT,) * 2,
+        preferred_element_type=params["preferred_element_type"],
+        platform=platform,
+        mesh_axes=mesh_axes,
+        choice=choice,
+    )
     if sharding.is_explicit(out.sharding.mesh):
         # Lowerings pad and reshape freely, which explicit sharding types would refuse.
         implementation = jax.sharding.auto_axes(implementation, out_sharding=out.sharding)

@@ -1,9 +1,10 @@
-"""Explicit mesh axes: the shardings that results have by their types."""
+"""Mesh axes in types: over which ones results are sharded (explicit), or vary (manual)."""
 
 import math
 from typing import Any
 
 import jax
+from jax import lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from convjax.layout import Axes, Layout
@@ -94,3 +95,18 @@ def named_sharding(function: str, sharding: Any, ndim: int) -> Any:
             f"result ({ndim})."
         )
     return NamedSharding(mesh, PartitionSpec(*spec, *(None,) * (ndim - len(spec))))
+
+
+def same_varying(*operands: jax.Array) -> list[jax.Array]:
+    """The operands, all varying over the same manual mesh axes, as ``shard_map`` wants them."""
+    union = frozenset().union(*map(_varying, operands))
+    return [
+        lax.pcast(x, tuple(sorted(union - _varying(x), key=str)), to="varying")
+        if union - _varying(x)
+        else x
+        for x in operands
+    ]
+
+
+def _varying(x: Any) -> frozenset[Any]:
+    return frozenset(jax.typeof(x).manual_axis_type.varying)

@@ -2,19 +2,34 @@
 
 A lowering is a module with
 
-- ``run(x, kernel, *, geometry, precision, preferred_element_type)`` on canonical operands, x
-  (N, *space, G, I) and kernel (*window, G, I, O), to (N, *out_space, G, O); `direct` alone works on
-  the caller's layout, so that lax sees what a lax user would have written,
+- ``run(x, kernel, call)``: the convolution of a `Call`, operands and result in the caller's layout;
+  `layout.arranged` brings them into the order that suits it,
 - ``accepts(problem)``: None, or why not,
-- ``partitionable``: whether `select` may choose it where XLA splits the computation over devices.
-  `direct` is the last resort there as everywhere.
+- ``partitionable(problem)``: whether `select` may choose it where XLA splits the computation over
+  devices. `direct` is the last resort there as everywhere,
+- ``exact = False`` if its results on integers are rounded.
 """
 
 from types import ModuleType
 
-from convjax.lowerings import direct, matmul
+from convjax.lowerings import (
+    channels_last,
+    depth_fold,
+    direct,
+    fft,
+    matmul,
+    per_group,
+    polyphase,
+    taps,
+)
 
 LOWERINGS: dict[str, ModuleType] = {
     "direct": direct,
+    "channels_last": channels_last,
+    "taps": taps,
     "matmul": matmul,
+    "per_group": per_group,
+    "polyphase": polyphase,
+    "depth_fold": depth_fold,
+    "fft": fft,
 }

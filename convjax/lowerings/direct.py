@@ -10,19 +10,36 @@ from jax import lax
 from convjax._symbolic import product
 from convjax.geometry import Geometry
 from convjax.layout import Layout, Merging
+from convjax.lowerings.call import Call, Problem
 
 # Read once: a user may put this library's drop-in in its place.
 _conv_general_dilated = lax.conv_general_dilated
 
-partitionable = True
 
-
-def accepts(problem: Any) -> str | None:
+def accepts(problem: Problem) -> str | None:
     """Why not, or None: lax accepts every geometry."""
     return None
 
 
-def run(
+def partitionable(problem: Problem) -> bool:
+    """The last resort, there as everywhere."""
+    return True
+
+
+def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
+    """The convolution; `x`, `kernel` and the result in the caller's layout."""
+    return convolution(
+        x,
+        kernel,
+        geometry=call.geometry,
+        layout=call.layout,
+        precision=call.precision,
+        preferred_element_type=call.preferred_element_type,
+        groups_in_batch=call.role == "kernel_gradient",
+    )
+
+
+def convolution(
     x: jax.Array,
     kernel: jax.Array,
     *,

@@ -11,24 +11,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from convjax.geometry import Geometry
-
-partitionable = True
+from convjax.layout import arranged, restored
+from convjax.lowerings.call import Call, Problem, count
+from convjax.lowerings.patches import padded, piece, reversed_where
 
 _UNROLLED = 64  # products written out; beyond it compilation would take too long
 _LOOPED = 4096
 
 
-def _count(sizes: tuple[Any, ...]) -> int:
-    count = 1
-    for size in sizes:
-        count *= size if isinstance(size, int) else _LOOPED + 1
-    return count
-
-
-def accepts(problem: Any) -> str | None:
+def accepts(problem: Problem) -> str | None:
     """Why not, or None."""
-    if _count(problem.window) <= _UNROLLED or _count(problem.out_space) <= _LOOPED:
+    if count(problem.window) <= _UNROLLED or count(problem.out_space) <= _LOOPED:
         return None
     return (
         f"its window {problem.window} has more than {_UNROLLED} positions, and its output "
@@ -36,61 +29,65 @@ def accepts(problem: Any) -> str | None:
     )
 
 
-def run(
-    x: jax.Array,
-    kernel: jax.Array,
-    *,
-    geometry: Geometry,
-    precision: Any,
-    preferred_element_type: Any,
+def partitionable(problem: Problem) -> bool:
+    """Slices and products with a batch axis for groups: XLA splits both."""
+    return True
+
+
+def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
+    """The convolution; `x`, `kernel` and the result in the caller's layout."""
+    layout, shape = call.layout, call.out_shape(x, kernel)
+    window = layout.kernel.sizes(kernel.shape, "space")
+    out_space = tuple(shape[axis] for axis in layout.out.space)
+    by_tap = count(window) <= min(count(out_space), _UNROLLED)
+    # The gradient of a kernel contracts N: in this order its operands stay where they are.
+    moved = call.role == "kernel_gradient" and not by_tap
+    x_roles = "contract space group batch" if moved else "batch space group contract"
+    k_roles = "contract space group out" if moved else "space group contract out"
+    out_roles = "space group batch out" if moved or not by_tap else "batch space group out"
+    x = padded(arranged(x, layout.x, x_roles), call.geometry, 1)
+    kernel = arranged(kernel, layout.kernel, k_roles)
+    kernel = reversed_where(kernel, call.geometry, int(moved))
+    if by_tap:
+        y = _by_tap(x, kernel, call, out_space)
+    else:
+        y = _by_position(x, kernel, call, window, out_space, moved)
+    return restored(y.astype(call.result_type(x)), layout.out, out_roles, shape)
+
+
+def _product(spec: str, a: jax.Array, b: jax.Array, call: Call) -> jax.Array:
+    return jnp.einsum(
+        spec, a, b, precision=call.precision, preferred_element_type=call.accumulator(a)
+    )
+
+
+def _by_tap(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.Array:
+    """(N, *out_space, G, O): a product for every tap."""
+    geometry = call.geometry
+    total: Any = None
+    for tap in np.ndindex(*kernel.shape[: geometry.rank]):
+        starts = [t * d for t, d in zip(tap, geometry.kernel_dilation, strict=True)]
+        inputs = piece(x, 1, starts, geometry.strides, out_space)
+        term = _product("n...gi,gio->n...go", inputs, kernel[tap], call)
+        total = term if total is None else total + term
+    return total
+
+
+def _by_position(
+    x: jax.Array, kernel: jax.Array, call: Call, window: Any, out_space: Any, moved: bool
 ) -> jax.Array:
-    """x (N, *space, G, I), kernel (*window, G, I, O) -> (N, *out_space, G, O)."""
-    rank = geometry.rank
-    out_space = geometry.output_space(x.shape[1 : rank + 1], kernel.shape[:rank])
-    window = kernel.shape[:rank]
-    zero = jnp.zeros((), x.dtype)
-    pads = [
-        (lo, hi, dilation - 1)
-        for (lo, hi), dilation in zip(geometry.padding, geometry.input_dilation, strict=True)
-    ]
-    x = lax.pad(x, zero, [(0, 0, 0), *pads, (0, 0, 0), (0, 0, 0)])
-    if geometry.reversal:
-        kernel = lax.rev(kernel, tuple(range(rank)))
-    result = np.dtype(preferred_element_type or x.dtype)
-    narrow = jnp.issubdtype(result, jnp.floating) and jnp.finfo(result).bits < 32
-    accumulator = np.dtype(np.float32) if narrow else result
-
-    def patch(start: Any, steps: tuple[int, ...], sizes: tuple[int, ...]) -> jax.Array:
-        """The elements of x that lie `steps` apart from `start` on, `sizes` of them."""
-        reach = [(n - 1) * s + 1 for n, s in zip(sizes, steps, strict=True)]
-        block = lax.dynamic_slice(
-            x, (0, *start, 0, 0), (x.shape[0], *reach, *x.shape[-2:]), allow_negative_indices=False
-        )
-        return block[(slice(None), *(slice(None, None, s) for s in steps))]
-
-    def product(spec: str, a: jax.Array, b: jax.Array) -> jax.Array:
-        return jnp.einsum(spec, a, b, precision=precision, preferred_element_type=accumulator)
-
-    if _count(window) <= min(_count(out_space), _UNROLLED):
-        total: Any = None
-        for tap in np.ndindex(window):
-            start = [t * d for t, d in zip(tap, geometry.kernel_dilation, strict=True)]
-            term = product(
-                "n...gi,gio->n...go", patch(start, geometry.strides, out_space), kernel[tap]
-            )
-            total = term if total is None else total + term
-        return total.astype(result)
-
-    space = "abcdefh"[:rank]
+    """(*out_space, G, N, O): a product for every element of the output."""
+    geometry = call.geometry
+    space = "abcdefh"[: geometry.rank]
+    spec = f"i{space}gn,i{space}go->gno" if moved else f"n{space}gi,{space}gio->gno"
 
     def column(start: Any) -> jax.Array:
-        """One position of the result, (N, G, O)."""
-        inputs = patch(start, geometry.kernel_dilation, window)
-        return product(f"n{space}gi,{space}gio->ngo", inputs, kernel)
+        inputs = piece(x, 1, start, geometry.kernel_dilation, window)
+        return _product(spec, inputs, kernel, call)
 
-    starts = np.array(list(np.ndindex(out_space)), np.int32) * np.array(geometry.strides, np.int32)
+    starts = np.array(list(np.ndindex(*out_space)), np.int32) * np.array(geometry.strides, np.int32)
     if len(starts) <= _UNROLLED:
-        y = jnp.stack([column(start.tolist()) for start in starts], axis=1)
+        y = jnp.stack([column(start) for start in starts.tolist()])
     else:
-        y = jnp.moveaxis(lax.map(lambda start: column(tuple(start)), starts), 0, 1)
-    return y.reshape(y.shape[0], *out_space, *y.shape[2:]).astype(result)
+        y = lax.map(lambda start: column(tuple(start)), starts)
+    return y.reshape(*out_space, *y.shape[1:])

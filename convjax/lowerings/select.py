@@ -1,17 +1,19 @@
 """Which lowering executes a convolution, on which platform, and why."""
 
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
+
+from convjax.geometry import Geometry
+from convjax.layout import Layout
 from convjax.lowerings import LOWERINGS
+from convjax.lowerings.call import Call, Problem, correlates, count, out_shape, problem_of
+from convjax.sharding import same_varying
 
 ROLES = ("forward", "input_gradient", "kernel_gradient")
-
-# Seen on jaxlib 0.10.2 and 0.12.0: one NaN in a cotangent reaches kernels of other groups.
-_LEAK = "cpu: lax's gradient of a grouped kernel mixes the groups, slowly, and a NaN with them"
-
-# Seen on jaxlib 0.10.2 and 0.12.0: with an input sharded over one of two mesh axes (height; batch,
-# for groups), the partitioned gradient of lax's kernel is the true one times the other axis' size.
-_MISCOUNT = "several mesh axes: XLA's partitioner miscounts lax's kernel gradient"
 
 
 class Choice(NamedTuple):
@@ -22,8 +24,95 @@ class Choice(NamedTuple):
     runner_up: str | None = None
 
 
-def select(problem: Any, platform: str, mesh_axes: int) -> Choice:
-    """The lowering for `problem` (an ``operation.Problem``).
+class Rule(NamedTuple):
+    """`lowering` is chosen where `holds`, because of what `why` says."""
+
+    lowering: str
+    holds: Callable[[Problem], bool]
+    why: str
+
+
+def _pairs(problem: Problem) -> float:
+    """Products per group and tap (or window position): pairs of channels."""
+    return count((problem.n if correlates(problem) else problem.i, problem.o))
+
+
+def _pointwise(problem: Problem) -> bool:
+    """A window, or a result, of one element."""
+    return 1 in (count(problem.window), count(problem.out_space))
+
+
+# The first rule that holds decides.
+_CPU = (
+    Rule(
+        "polyphase",
+        lambda p: any(d > 1 for d in p.geometry.input_dilation),
+        "cpu: lax multiplies the zeros between the elements of a dilated input",
+    ),
+    Rule(
+        "taps",
+        lambda p: p.groups != 1 and _pairs(p) <= 16,
+        "cpu: lax's groups of few channels are computed one element at a time",
+    ),
+    Rule(
+        "matmul",
+        lambda p: _pointwise(p),
+        "cpu: a window of one element is a matrix product",
+    ),
+    Rule(
+        "per_group",
+        lambda p: p.groups != 1 and count((p.groups,)) <= 16,
+        "cpu: lax's groups miss the fast path of dense convolutions",
+    ),
+    Rule(
+        "matmul",
+        lambda p: p.groups != 1 and correlates(p),
+        # Seen on jaxlib 0.10.2 and 0.12.0: a NaN in a cotangent reaches kernels of other groups.
+        "cpu: lax's gradient of a grouped kernel mixes the groups, slowly, and a NaN with them",
+    ),
+    Rule(
+        "depth_fold",
+        lambda p: p.groups == 1 and p.geometry.rank == 3,
+        "cpu: two dimensions have a fast path, three have not",
+    ),
+    Rule(
+        "channels_last",
+        lambda p: p.groups == 1 and not p.channels_last,
+        "cpu: the fast path of dense convolutions wants channels last, in loops too",
+    ),
+)
+
+_CPU_PARTITIONED = (
+    Rule(
+        "taps",
+        lambda p: p.groups != 1 and _pairs(p) <= 16,
+        "cpu, several devices: lax's grouped convolution gathers all groups",
+    ),
+    Rule(
+        "matmul",
+        lambda p: p.groups != 1,
+        "cpu, several devices: lax's grouped convolution gathers all groups",
+    ),
+)
+
+# Seen on jaxlib 0.10.2 and 0.12.0: with an input sharded over one of two mesh axes (height; batch,
+# for groups), the partitioned gradient of lax's kernel is the true one times the other axis' size.
+_MISCOUNT = Rule(
+    "matmul",
+    lambda p: p.role == "kernel_gradient",
+    "several mesh axes: XLA's partitioner miscounts lax's kernel gradient",
+)
+
+
+def _rules(platform: str, mesh_axes: int) -> tuple[Rule, ...]:
+    rules = (_MISCOUNT,) if mesh_axes > 1 else ()
+    if platform != "cpu":
+        return rules
+    return (*rules, *(_CPU_PARTITIONED if mesh_axes else _CPU))
+
+
+def select(problem: Problem, platform: str, mesh_axes: int) -> Choice:
+    """The lowering for `problem`.
 
     Args:
         problem: sizes, geometry, dtype and role of the convolution.
@@ -32,21 +121,23 @@ def select(problem: Any, platform: str, mesh_axes: int) -> Choice:
             one device or in a fully manual region). Where it does, only partitionable lowerings are
             eligible.
     """
-    kernel_gradient = problem.role == "kernel_gradient"
-    if mesh_axes > 1 and kernel_gradient and _eligible("matmul", problem, mesh_axes):
-        return Choice("matmul", _MISCOUNT, "direct")
-    grouped_gradient = kernel_gradient and problem.groups != 1
-    if platform == "cpu" and grouped_gradient and _eligible("matmul", problem, mesh_axes):
-        return Choice("matmul", _LEAK, "direct")
-    return Choice("direct", f"{platform}: no other lowering is measured to be faster")
+    found: list[Rule] = [
+        rule
+        for rule in _rules(platform, mesh_axes)
+        if rule.holds(problem) and _eligible(rule.lowering, problem, mesh_axes)
+    ]
+    if not found:
+        return Choice("direct", f"{platform}: no other lowering is measured to be faster")
+    others = (rule.lowering for rule in found if rule.lowering != found[0].lowering)
+    return Choice(found[0].lowering, found[0].why, next(others, "direct"))
 
 
-def _eligible(name: str, problem: Any, mesh_axes: int) -> bool:
+def _eligible(name: str, problem: Problem, mesh_axes: int) -> bool:
     lowering = LOWERINGS[name]
-    return lowering.accepts(problem) is None and (mesh_axes == 0 or lowering.partitionable)
+    return lowering.accepts(problem) is None and (mesh_axes == 0 or lowering.partitionable(problem))
 
 
-def forced(problem: Any, algorithm: Any, platform: str, mesh_axes: int) -> Choice:
+def forced(problem: Problem, algorithm: Any, platform: str, mesh_axes: int) -> Choice:
     """The lowering for `problem` under the caller's `algorithm`: None, a name, or a triple.
 
     A triple names the lowering of the forward operation, the input's gradient and the kernel's
@@ -66,3 +157,37 @@ def forced(problem: Any, algorithm: Any, platform: str, mesh_axes: int) -> Choic
             f"algorithm {name!r} cannot execute this convolution ({problem.role}): {refusal}"
         )
     return select(problem, platform, mesh_axes)
+
+
+def execute(
+    x: jax.Array,
+    kernel: jax.Array,
+    *,
+    layout: Layout,
+    geometry: Geometry,
+    role: str,
+    precision: Any,
+    preferred_element_type: Any,
+    platform: str,
+    mesh_axes: int,
+    choice: Choice | None = None,
+) -> jax.Array:
+    """The convolution by the lowering of `choice`, or by the one that is selected for it.
+
+    Lowerings call this again for the smaller convolutions that they are made of.
+    """
+    shape = out_shape(x, kernel, layout, geometry)
+    if 0 in (*x.shape, *kernel.shape, *shape):  # an empty sum
+        return same_varying(jnp.zeros(shape, preferred_element_type or x.dtype), x, kernel)[0]
+    if choice is None:
+        problem = problem_of(x, kernel, layout, geometry, role)
+        choice = select(problem, platform, mesh_axes)
+    again = functools.partial(
+        execute,
+        precision=precision,
+        preferred_element_type=preferred_element_type,
+        platform=platform,
+        mesh_axes=mesh_axes,
+    )
+    call = Call(layout, geometry, role, precision, preferred_element_type, again)
+    return LOWERINGS[choice.name].run(x, kernel, call)

@@ -1,0 +1,94 @@
+"""What a lowering is asked to do: the operands' sizes (`Problem`) and the request (`Call`)."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from convjax._symbolic import product
+from convjax.geometry import Geometry
+from convjax.layout import Layout
+
+
+class Problem(NamedTuple):
+    """Canonical sizes of one convolution, x (N, *space, G, I), kernel (*window, G, I, O)."""
+
+    n: Any
+    groups: Any
+    i: Any
+    o: Any
+    space: tuple[Any, ...]
+    window: tuple[Any, ...]
+    out_space: tuple[Any, ...]
+    geometry: Geometry
+    dtype: Any
+    role: str
+    channels_last: bool = True  # whether the operands lie in memory as lax's NHWC and HWIO do
+
+
+class Call(NamedTuple):
+    """One convolution: how its operands are laid out, where its taps fall, and in what precision.
+
+    `convolve(x, kernel, layout=, geometry=, role=)` executes another one, by whichever lowering is
+    chosen for it, with the same precision and types.
+    """
+
+    layout: Layout
+    geometry: Geometry
+    role: str
+    precision: Any
+    preferred_element_type: Any
+    convolve: Callable[..., Any]
+
+    def out_shape(self, x: Any, kernel: Any) -> tuple[Any, ...]:
+        """The shape of the result, in the caller's layout."""
+        return out_shape(x, kernel, self.layout, self.geometry)
+
+    def result_type(self, x: Any) -> np.dtype:
+        """The element type of the result."""
+        return np.dtype(self.preferred_element_type or x.dtype)
+
+    def accumulator(self, x: Any) -> np.dtype:
+        """The type to sum in: 16-bit floats in float32, others in the result's own."""
+        result = self.result_type(x)
+        narrow = jnp.issubdtype(result, jnp.floating) and jnp.finfo(result).bits < 32
+        return np.dtype(np.float32) if narrow else result
+
+
+def out_shape(x: Any, kernel: Any, layout: Layout, geometry: Geometry) -> tuple[Any, ...]:
+    """The shape of the result, in the layout's order."""
+    out_space = geometry.output_space(
+        layout.x.sizes(x.shape, "space"), layout.kernel.sizes(kernel.shape, "space")
+    )
+    return layout.out_shape(x.shape, kernel.shape, out_space)
+
+
+def problem_of(x: Any, kernel: Any, layout: Layout, geometry: Geometry, role: str) -> Problem:
+    """The `Problem` that operands of these shapes pose."""
+    space = layout.x.sizes(x.shape, "space")
+    window = layout.kernel.sizes(kernel.shape, "space")
+    return Problem(
+        n=product(layout.x.sizes(x.shape, "batch")),
+        groups=product(layout.x.sizes(x.shape, "group")),
+        i=product(layout.x.sizes(x.shape, "contract")),
+        o=product(layout.kernel.sizes(kernel.shape, "out")),
+        space=space,
+        window=window,
+        out_space=geometry.output_space(space, window),
+        geometry=geometry,
+        dtype=np.dtype(x.dtype),
+        role=role,
+        channels_last=layout.channels_last,
+    )
+
+
+def count(sizes: tuple[Any, ...]) -> float:
+    """The product of `sizes`; infinity where one is symbolic."""
+    return math.prod(sizes) if all(isinstance(size, int) for size in sizes) else math.inf
+
+
+def correlates(problem: Problem) -> bool:
+    """Whether the window is larger than the result, as it is for the gradient of a kernel."""
+    return count(problem.window) > count(problem.out_space)

@@ -1,0 +1,40 @@
+"""The `channels_last` lowering: lax's convolution on operands moved to NHWC and HWIO first.
+
+XLA's fast convolution on CPU knows this order alone. It moves operands there by itself, but only in
+the outermost computation: in the body of a loop (``scan``) any other order, and with it every
+gradient of a kernel, would be computed one element at a time.
+"""
+
+import jax
+
+from convjax.layout import arranged, canonical, restored
+from convjax.lowerings import direct
+from convjax.lowerings.call import Call, Problem
+
+
+def accepts(problem: Problem) -> str | None:
+    """Why not, or None: lax accepts every geometry."""
+    return None
+
+
+def partitionable(problem: Problem) -> bool:
+    """As lax's own."""
+    return True
+
+
+def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
+    """The convolution; `x`, `kernel` and the result in the caller's layout."""
+    layout, shape = call.layout, call.out_shape(x, kernel)
+    grouped = canonical(call.geometry.rank)
+    if layout.x.group:
+        x_roles, k_roles = "batch space group contract", "space group contract out"
+        inner, out_roles = grouped, "batch space group out"
+    else:
+        x_roles, k_roles = "batch space contract", "space contract out"
+        inner, out_roles = grouped.ungrouped(), "batch space out"
+    y = direct.run(
+        arranged(x, layout.x, x_roles),
+        arranged(kernel, layout.kernel, k_roles),
+        call._replace(layout=inner, role="forward"),
+    )
+    return restored(y, layout.out, out_roles, shape)

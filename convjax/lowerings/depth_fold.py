@@ -1,0 +1,55 @@
+"""The `depth_fold` lowering: the window's first axis becomes channels, for one rank less.
+
+XLA on CPU has a fast path for two dimensions and a slow one for three. Every output's depth is an
+example of its own, whose channels are those of all the depths it reads.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from convjax.layout import arranged, canonical, restored
+from convjax.lowerings.call import Call, Problem, count
+from convjax.lowerings.patches import padded, piece, reversed_where
+
+_COPIES = 64  # times that the input may be read
+
+
+def accepts(problem: Problem) -> str | None:
+    """Why not, or None."""
+    if problem.geometry.rank < 2:
+        return f"it has fewer than two spatial axes ({problem.geometry.rank})"
+    if problem.groups != 1:
+        return f"it has groups ({problem.groups})"
+    copies = min(count(problem.window[:1]), count(problem.out_space[:1]))
+    if copies > _COPIES:
+        return f"neither its window nor its output is at most {_COPIES} deep"
+    return None
+
+
+def partitionable(problem: Problem) -> bool:
+    """Output depths join the batch, wherever they were."""
+    return False
+
+
+def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
+    """The convolution; `x`, `kernel` and the result in the caller's layout."""
+    layout, geometry, shape = call.layout, call.geometry, call.out_shape(x, kernel)
+    depth, flat = geometry.along(slice(1)), geometry.along(slice(1, None))
+    x = padded(arranged(x, layout.x, "batch space contract"), depth, 1)
+    kernel = arranged(kernel, layout.kernel, "space contract out")
+    kernel = reversed_where(kernel, depth, 0)
+    taps, outputs = kernel.shape[0], shape[layout.out.space[0]]
+    (stride,), (dilation,) = depth.strides, depth.kernel_dilation
+    if taps <= outputs:
+        pieces = [piece(x, 1, [t * dilation], [stride], [outputs]) for t in range(taps)]
+        x = jnp.stack(pieces, -2)  # (N, outputs, *space, taps, I)
+    else:
+        pieces = [piece(x, 1, [o * stride], [dilation], [taps]) for o in range(outputs)]
+        x = jnp.moveaxis(jnp.stack(pieces, 1), 2, -2)
+    x = x.reshape(-1, *x.shape[2:-2], taps * x.shape[-1])
+    kernel = jnp.moveaxis(kernel, 0, -3)
+    kernel = kernel.reshape(*kernel.shape[:-3], taps * kernel.shape[-2], kernel.shape[-1])
+    y = call.convolve(
+        x, kernel, layout=canonical(flat.rank).ungrouped(), geometry=flat, role="forward"
+    )
+    return restored(y, layout.out, "batch space out", shape)

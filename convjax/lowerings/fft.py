@@ -1,0 +1,61 @@
+"""The `fft` lowering: a product of Fourier transforms, whatever the kernel's extent. By name only.
+
+Its error grows with the whole input's norm, and one NaN or Inf reaches every output of its channel.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from convjax.layout import arranged, restored
+from convjax.lowerings.call import Call, Problem, count
+from convjax.lowerings.patches import padded, reversed_where
+
+exact = False  # on integers: results are rounded
+
+
+def accepts(problem: Problem) -> str | None:
+    """Why not, or None."""
+    if not jnp.issubdtype(problem.dtype, jnp.inexact):
+        return f"its elements ({problem.dtype}) are not floating"
+    if not 1 <= problem.geometry.rank <= 3:
+        return f"XLA transforms one to three axes, not {problem.geometry.rank}"
+    if math.inf in (count(problem.space), count(problem.window)):
+        return f"it has a symbolic size among {problem.space} and {problem.window}"
+    return None
+
+
+def partitionable(problem: Problem) -> bool:
+    """Every output needs all of the input's spatial elements."""
+    return False
+
+
+def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
+    """The convolution; `x`, `kernel` and the result in the caller's layout."""
+    layout, geometry, rank = call.layout, call.geometry, call.geometry.rank
+    shape, result = call.out_shape(x, kernel), call.result_type(x)
+    out_space = [shape[axis] for axis in layout.out.space]
+    sums = jnp.promote_types(x.dtype, jnp.float32)
+    x = padded(arranged(x, layout.x, "batch group contract space"), geometry, 3).astype(sums)
+    kernel = reversed_where(
+        arranged(kernel, layout.kernel, "group contract out space"), geometry, 3
+    )
+    gaps = [(0, 0, dilation - 1) for dilation in geometry.kernel_dilation]
+    kernel = lax.pad(kernel.astype(sums), jnp.zeros((), sums), [(0, 0, 0)] * 3 + gaps)
+
+    # Outputs that are read lie within the padded input, where nothing has wrapped around.
+    lengths = [max(a, b) for a, b in zip(x.shape[3:], kernel.shape[3:], strict=True)]
+    real = not jnp.issubdtype(sums, jnp.complexfloating)
+    forward, back = (jnp.fft.rfftn, jnp.fft.irfftn) if real else (jnp.fft.fftn, jnp.fft.ifftn)
+    axes = tuple(range(3, 3 + rank))
+    # A correlation: the kernel's transform at the opposite frequency.
+    spectrum = jnp.conj(forward(jnp.conj(kernel), lengths, axes))
+    product = jnp.einsum(
+        "ngi...,gio...->ngo...", forward(x, lengths, axes), spectrum, precision="highest"
+    )
+    y = back(product, lengths, axes)
+    ends = [(out - 1) * stride + 1 for out, stride in zip(out_space, geometry.strides, strict=True)]
+    y = y[(..., *(slice(0, e, s) for e, s in zip(ends, geometry.strides, strict=True)))]
+    return restored(y.astype(result), layout.out, "batch group out space", shape)

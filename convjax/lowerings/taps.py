@@ -1,0 +1,172 @@
+"""The `taps` lowering: a sum over taps of shifted inputs times kernel elements, channel by channel.
+
+For groups of one or few channels: the groups are the vector that one multiplication covers, and
+XLA fuses the sum into one pass over the padded input. The gradient of a kernel runs over the rows
+of the input and keeps one sum per kernel element.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from convjax.layout import arranged, restored
+from convjax.lowerings.call import Call, Problem, correlates, count
+from convjax.lowerings.patches import padded, piece, reversed_where
+from convjax.sharding import same_varying
+
+_CHANNELS = 64  # per group: pairs of channels (products per tap) that it is asked to write out
+_UNROLLED = 64  # products written out; more of them are looped over, so that compiling stays quick
+_SUMS = 32  # kernel elements whose gradients are summed in one pass over the rows
+_ROWS = 4  # rows added to these sums at once
+_CACHE = 1 << 18  # bytes that the sums may take, so that they stay in the second-level cache
+
+
+def accepts(problem: Problem) -> str | None:
+    """Why not, or None."""
+    pairs = (problem.n, problem.o) if correlates(problem) else (problem.i, problem.o)
+    if count(pairs) > _CHANNELS:
+        return f"it has more than {_CHANNELS} pairs of channels per group, {pairs}"
+    if correlates(problem) and math.isinf(count((*problem.window, problem.i))):
+        return f"it has a symbolic size among {problem.window} and {problem.i}"
+    if math.isinf(count(problem.window)):
+        return f"its window {problem.window} has a symbolic size"
+    return None
+
+
+def partitionable(problem: Problem) -> bool:
+    """Loops read rows at traced positions, which gathers rows that are sharded."""
+    products = count((*problem.window, problem.i, problem.o))
+    return not correlates(problem) and products <= _UNROLLED
+
+
+def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
+    """The convolution; `x`, `kernel` and the result in the caller's layout."""
+    shape = call.out_shape(x, kernel)
+    window = call.layout.kernel.sizes(kernel.shape, "space")
+    out_space = tuple(shape[axis] for axis in call.layout.out.space)
+    if count(window) > count(out_space):
+        y, roles = _correlate(x, kernel, call, out_space), "space group batch out"
+    else:
+        y, roles = _shift(x, kernel, call, out_space), "out batch space group"
+    y = y.astype(call.result_type(x))
+    return restored(y, call.layout.out, roles, shape)
+
+
+def _split(axes: tuple[int, ...], limit: int) -> int:
+    """From which axis on the product of the extents stays within `limit`."""
+    first = len(axes)
+    while first > 0 and math.prod(axes[first - 1 :]) <= limit:
+        first -= 1
+    return first
+
+
+def _shift(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.Array:
+    """(O, N, *out_space, G): every tap shifts the whole input."""
+    geometry, rank = call.geometry, call.geometry.rank
+    sums = call.accumulator(x)
+    x = padded(arranged(x, call.layout.x, "contract batch space group"), geometry, 2).astype(sums)
+    kernel = arranged(kernel, call.layout.kernel, "space contract out group")
+    kernel = reversed_where(kernel, geometry, 0).astype(sums)
+    window, (inputs, outputs) = kernel.shape[:rank], kernel.shape[rank : rank + 2]
+    looped = _split(window, _UNROLLED // (inputs * outputs))
+
+    def added(totals: list[Any], leading: Any) -> list[Any]:
+        """`totals` and the taps whose first coordinates are `leading`."""
+        for trailing in np.ndindex(*window[looped:]):
+            tap = (*leading, *trailing)
+            starts = [t * d for t, d in zip(tap, geometry.kernel_dilation, strict=True)]
+            for i in range(inputs):
+                shifted = piece(x[i], 1, starts, geometry.strides, out_space)
+                weights = piece(kernel, 0, tap, (1,) * rank, (1,) * rank)
+                for o in range(outputs):
+                    weight = weights[(0,) * rank][i, o]
+                    term = shifted * weight
+                    totals[o] = term if totals[o] is None else totals[o] + term
+        return totals
+
+    if looped == 0:
+        return jnp.stack(added([None] * outputs, ()))
+    zeros = jnp.zeros((x.shape[1], *out_space, x.shape[-1]), sums)
+    start = [same_varying(zeros, x, kernel)[0]] * outputs
+    steps = np.array(list(np.ndindex(*window[:looped])), np.int32)
+    totals, _ = lax.scan(lambda totals, tap: (added(totals, tuple(tap)), None), start, steps)
+    return jnp.stack(totals)
+
+
+def _correlate(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.Array:
+    """(*out_space, G, N, O): every element of the result is a sum over rows of the window."""
+    geometry, rank = call.geometry, call.geometry.rank
+    sums = call.accumulator(x)
+    x = padded(arranged(x, call.layout.x, "batch contract space group"), geometry, 2).astype(sums)
+    kernel = arranged(kernel, call.layout.kernel, "out contract space group")
+    kernel = reversed_where(kernel, geometry, 2).astype(sums)
+    (outputs, depth, *window, groups), inputs = kernel.shape, x.shape[0]
+
+    # One pass sums the elements with the same `leading` coordinates, all others at once.
+    elements = (inputs, *out_space, outputs)
+    first = _split(elements, _SUMS)
+    trailing = list(np.ndindex(*elements[first:]))
+    leading = np.array(list(np.ndindex(*elements[:first])), np.int32)
+    block = max(1, _CACHE // (sums.itemsize * max(1, groups) * len(trailing)))
+
+    def summed(leading: Any) -> jax.Array:
+        """Sums over the window, (elements in one pass, G)."""
+
+        def added(total: jax.Array, element: Any, position: Any, width: int) -> jax.Array:
+            i, *out, o = (*leading, *element)
+            n, *place = position
+            starts = [
+                r * s + t * d
+                for r, s, t, d in zip(
+                    out, geometry.strides, place, geometry.kernel_dilation, strict=True
+                )
+            ]
+            sizes = (*(1,) * (rank - 1), width)
+            row = piece(x, 0, (i, n, *starts), (1, 1, *geometry.kernel_dilation), (1, 1, *sizes))
+            weights = piece(kernel, 0, (o, n, *place), (1,) * (rank + 2), (1, 1, *sizes))
+            return total + row.reshape(width, groups) * weights.reshape(width, groups)
+
+        total: Any = 0
+        for width, positions in _rows((depth, *window), block):
+            rows = max(r for r in range(1, _ROWS + 1) if len(positions) % r == 0)
+
+            def step(totals: list[Any], positions: Any, width: int = width) -> Any:
+                for position in positions:
+                    totals = [
+                        added(total, element, tuple(position), width)
+                        for total, element in zip(totals, trailing, strict=True)
+                    ]
+                return totals, None
+
+            zeros = same_varying(jnp.zeros((width, groups), sums), x, kernel)[0]
+            totals, _ = lax.scan(
+                step, [zeros] * len(trailing), positions.reshape(-1, rows, positions.shape[-1])
+            )
+            total = total + jnp.stack(totals).sum(1)
+        return total
+
+    if first == 0:
+        y = summed(())
+    else:
+        y = lax.map(lambda row: summed(tuple(row)), leading)
+    y = y.reshape(*elements, groups)
+    return jnp.moveaxis(y, (0, rank + 1, rank + 2), (rank + 1, rank + 2, rank))
+
+
+def _rows(extents: tuple[int, ...], block: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Rows of at most `block` positions that cover a window of `extents`: width, first positions.
+
+    Two kinds at most: full rows, and the rest of a last axis that they do not fill.
+    """
+    *others, last = extents
+    block = min(block, last)
+    for width, firsts in ((block, range(0, last - block + 1, block)), (last % block, [-1])):
+        if width:
+            firsts = [last - width] if firsts == [-1] else firsts
+            positions = [(*place, f) for place in np.ndindex(*others) for f in firsts]
+            yield width, np.array(positions, np.int32)
