@@ -11,8 +11,6 @@ import torch.nn.functional as F
 from benchmarking.ops import LeftOut, to_first, to_last
 from benchmarking.rows import Operand, Spec
 
-_FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
-
 
 class TorchOps:
     """Contiguous NCHW tensors, or the same in `channels_last`."""
@@ -33,11 +31,11 @@ class TorchOps:
         first = np.ascontiguousarray(to_first(array, operand))
         tensor = torch.from_numpy(first).to(self.device, getattr(torch, dtype))
         if self.name == "torch_nhwc":
-            if operand.lead:
-                raise LeftOut("no channels_last of stacked operands")
-            if tensor.ndim not in _FORMATS:
+            if tensor.ndim - operand.lead not in (4, 5):
                 raise LeftOut("channels_last is for 2-D and 3-D")
-            tensor = tensor.contiguous(memory_format=_FORMATS[tensor.ndim])
+            # The strides of torch.channels_last, for each of the arrays that are stacked.
+            axis = operand.lead + 1
+            tensor = tensor.movedim(axis, -1).contiguous().movedim(-1, axis)
         return tensor
 
     def read(self, tensor: Any, operand: Operand) -> np.ndarray:
