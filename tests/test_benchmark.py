@@ -9,7 +9,7 @@ import benchmark
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from benchmarking import ops, readme, results, session, summary, timing
+from benchmarking import machine, ops, readme, results, session, summary, timing
 from benchmarking.networks import mobilenet, per_example
 from benchmarking.prepare import CELLS, lowerings, prepare_jax
 from benchmarking.results import Conflict, Record, Store, Table
@@ -330,6 +330,8 @@ def test_what_stands_out():
     fine = record(compile_s={"lax": 0.1, "convjax": 0.9}, temp_bytes={"lax": 9, "convjax": 99})
     assert summary.long_compiles([slow, fine]) == [slow]
     assert summary.much_memory([slow, fine]) == [slow]
+    busy = record(others=0.5)
+    assert summary.disturbed([busy, record(others=0.1), fine]) == [busy]
     assert "none" in summary.summary([fine])
 
 
@@ -352,6 +354,13 @@ def test_readme_table(tmp_path):
     file.write_text(f"before\n{readme.START}old\n{readme.END}\nafter\n")
     assert readme.rewrite(file, tmp_path) and not readme.rewrite(file, tmp_path)
     assert file.read_text() == f"before\n{readme.START}{text}{readme.END}\nafter\n"
+
+
+def test_others_are_counted(monkeypatch):
+    seen = iter([(10.0, 5.0, 100.0), (25.0, 15.0, 110.0), (0.0, 0.0, 0.0), None])
+    monkeypatch.setattr(machine.Others, "_now", staticmethod(lambda: next(seen)))
+    assert machine.Others().cores() == 0.5
+    assert machine.Others().cores() is None
 
 
 def test_bfloat16_operands_are_bfloat16():

@@ -7,6 +7,7 @@ import platform
 import re
 import subprocess
 import sys
+import time
 
 import jax
 
@@ -84,3 +85,34 @@ def conditions(dtype: str, compiler_options: dict[str, str], sizes: str) -> dict
         "XLA_FLAGS": os.environ.get("XLA_FLAGS", "") or "none",
         "sizes": sizes,
     }
+
+
+class Others:
+    """How many cores other processes kept busy since it was made; None where Linux does not say.
+
+    PyTorch's threads wait for each other at every step, so that one busy neighbour can make it
+    many times slower, and JAX hardly: ratios of such a cell mean nothing.
+    """
+
+    def __init__(self) -> None:
+        self.start = self._now()
+
+    @staticmethod
+    def _now() -> tuple[float, float, float] | None:
+        """Busy seconds of all cores, those of this process, and the clock."""
+        try:
+            fields = (
+                pathlib.Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()
+            )
+        except OSError:
+            return None
+        user, nice, system, _, _, irq, soft, steal = map(int, fields[1:9])
+        busy = (user + nice + system + irq + soft + steal) / os.sysconf("SC_CLK_TCK")
+        return busy, time.process_time(), time.perf_counter()
+
+    def cores(self) -> float | None:
+        now = self._now()
+        if self.start is None or now is None:
+            return None
+        busy, own, wall = (b - a for a, b in zip(self.start, now, strict=True))
+        return max(0.0, busy - own) / max(wall, 1e-9)

@@ -14,6 +14,7 @@ from typing import Any
 TIMED = ("lax", "convjax", "flax", "equinox", "keras", "torch_nchw", "torch_nhwc", "torch")
 COMPARED = tuple(name for name in TIMED if name != "convjax")
 COMPILED = ("lax", "convjax")
+BUSY = 0.2  # cores that others may use while a cell is timed
 _GROUPS = {"ms": TIMED, "ratio": COMPARED, "compile_s": COMPILED, "temp_bytes": COMPILED}
 
 
@@ -32,6 +33,7 @@ class Record:
     same_hlo: str = ""  # "yes" or "no" where all is direct: whether the program is lax's
     rounds: int = 0
     rerun: bool = False
+    others: float | None = None  # cores that other processes kept busy meanwhile
     ratio_low: float | None = None
     ratio_high: float | None = None
     ms: dict[str, float] = dataclasses.field(default_factory=dict)

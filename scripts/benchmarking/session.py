@@ -10,10 +10,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarking import hlo_text, prepare, timing
+from benchmarking import hlo_text, machine, prepare, timing
 from benchmarking.ops import TORCH_PEERS, LeftOut
 from benchmarking.prepare import Contender
-from benchmarking.results import Record
+from benchmarking.results import BUSY, Record
 from benchmarking.rows import Row
 from benchmarking.timing import Samples, Timed
 
@@ -131,7 +131,9 @@ def run_cell(row: Row, cell: str, plan: Plan) -> Record:
     arrays = row.draw()
     ready, out = contenders_of(row, cell, plan, dtype, arrays)
     out |= check_equal(ready, row, cell, dtype, arrays, plan.compiler_options)
+    others = machine.Others()
     samples, rerun = time_cell(ready, plan, seed=len(row.name))
+    busy = others.cores()
     record = Record(
         row=row.name,
         cell=cell,
@@ -142,6 +144,7 @@ def run_cell(row: Row, cell: str, plan: Plan) -> Record:
         dtype=dtype,
         rounds=len(samples["lax"]),
         rerun=rerun,
+        others=busy,
         left_out="; ".join(f"{peer}: {why}" for peer, why in out.items()),
         date=datetime.date.today().isoformat(),
         commit=plan.commit,
@@ -177,7 +180,9 @@ def progress_text(record: Record) -> str:
     times = "  ".join(f"{name} {record.ms[name]:.3g}" for name in names)
     ratio = record.ratio.get("lax")
     end = f"  lax/convjax {1 / ratio:.2f}" if ratio else ""
-    marks = " (rerun)" * record.rerun + " (same program)" * (record.same_hlo == "yes")
+    disturbed = (record.others or 0) > BUSY
+    marks = f" (DISTURBED: {record.others:.1f} cores)" * disturbed if record.others else ""
+    marks += " (rerun)" * record.rerun + " (same program)" * (record.same_hlo == "yes")
     return f"{record.row}, {record.cell} [ms]: {times}{end}  {record.lowerings}{marks}"
 
 

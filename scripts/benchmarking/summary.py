@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterable, Sequence
 
-from benchmarking.results import COMPARED, Record
+from benchmarking.results import BUSY, COMPARED, Record
 from benchmarking.rows import SLOW
 from benchmarking.timing import loses
 
@@ -70,6 +70,11 @@ def much_memory(records: Sequence[Record]) -> list[Record]:
         if ours > MUCH_MEMORY * theirs and ours > MUCH_MEMORY_BYTES:
             found.append(r)
     return found
+
+
+def disturbed(records: Sequence[Record]) -> list[Record]:
+    """Cells that were timed while the machine did something else."""
+    return [r for r in records if (r.others or 0) > BUSY]
 
 
 # ---- text ----------------------------------------------------------------------------------------
@@ -229,6 +234,11 @@ def summary(records: Sequence[Record]) -> str:
         "Direct, yet not lax's program",
         [r for r in records if r.same_hlo == "no"],
         lambda r: r.lowerings,
+    )
+    lines += _listed(
+        f"Disturbed: other processes took over {BUSY:g} cores, run these again",
+        disturbed(records),
+        lambda r: f"{number(r.others)} cores",
     )
     left = [r for r in records if r.left_out and r.cell == "forward"]
     lines += _listed("Left out", left, lambda r: r.left_out)
