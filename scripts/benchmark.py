@@ -54,6 +54,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--compiler-option", action="append", default=[], metavar="NAME=VALUE", help="another one"
     )
+    p.add_argument(
+        "--resume", action="store_true", help="skip the cells that an interrupted run has saved"
+    )
     p.add_argument("--out", type=pathlib.Path, default=readme.FOLDER, metavar="DIR")
     p.add_argument("--list", action="store_true", help="print the chosen rows and stop")
     p.add_argument(
@@ -136,7 +139,9 @@ def measure(arguments: argparse.Namespace, chosen: Sequence[Row], every: Sequenc
         print(f"error: {conflict}", file=sys.stderr)
         return 2
     peers = peers_of(arguments)
-    bar, say = progress_of(len(chosen) * len(cells))
+    done = {record.key for record in store.new} if arguments.resume else set()
+    todo = sum((row.name, cell) not in done for row in chosen for cell in cells)
+    bar, say = progress_of(todo)
     plan = session.Plan(
         peers=peers,
         rounds=arguments.rounds or (QUICK_ROUNDS if arguments.quick else ROUNDS),
@@ -147,7 +152,7 @@ def measure(arguments: argparse.Namespace, chosen: Sequence[Row], every: Sequenc
         say=say,
     )
     prepare.warm_up()
-    unequal = session.run(chosen, cells, plan, store.save, bar)
+    unequal = session.run(chosen, cells, plan, store.save, bar, done)
     if bar is not None:
         bar.close()
     records = store.finish()

@@ -165,6 +165,25 @@ def test_main_fails_where_results_are_unequal(monkeypatch, tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
 
+def test_resume(monkeypatch, tmp_path):
+    real, ran = session.run_cell, []
+
+    def interrupted(row, cell, plan):
+        ran.append((row.name, cell))
+        if len(ran) == 3:
+            raise KeyboardInterrupt
+        return real(row, cell, plan)
+
+    monkeypatch.setattr(session, "run_cell", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_main(monkeypatch, tmp_path)
+    assert [path.name.endswith(".partial.csv") for path in tmp_path.iterdir()] == [True]
+    assert run_main(monkeypatch, tmp_path, "--resume") == 0
+    assert ran[3:] == [("strided", "forward"), ("strided", "training")]
+    (path,) = tmp_path.iterdir()
+    assert len(results.load(path).records) == 4
+
+
 def test_no_row(monkeypatch, tmp_path):
     assert run_main(monkeypatch, tmp_path, "--rows", "nothing like it") == 2
 

@@ -4,7 +4,7 @@ import dataclasses
 import datetime
 import gc
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import jax
@@ -192,11 +192,14 @@ def run(
     plan: Plan,
     save: Callable[[Record], None],
     progress: Any = None,
+    done: Collection[tuple[str, str]] = (),
 ) -> list[str]:
-    """Run every cell and save each when it is done; returns what was unequal."""
+    """Run every cell that is not `done` and save each; returns what was unequal."""
     unequal = []
     for row in rows:
         for cell in cells:
+            if (row.name, cell) in done:
+                continue
             try:
                 record = run_cell(row, cell, plan)
             except Unequal as why:
