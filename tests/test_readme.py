@@ -41,3 +41,11 @@ def test_public_names():
     listed = re.findall(r"`([^`]+)`", between("names"))
     assert len(listed) == len(set(listed))
     assert set(listed) == set(convjax.__all__)
+
+
+def test_table_of_benchmarks():
+    from benchmarking import readme
+
+    assert between("benchmark") == readme.markdown(), (
+        "README.md's table is stale: run `scripts/benchmark.py --readme`"
+    )
