@@ -61,7 +61,7 @@ _CPU = (
     ),
     Rule(
         "per_group",
-        lambda p: p.groups != 1 and count((p.groups,)) <= 16,
+        lambda p: p.groups != 1,
         "cpu: lax's groups miss the fast path of dense convolutions",
     ),
     Rule(

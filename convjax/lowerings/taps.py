@@ -19,7 +19,7 @@ from convjax.lowerings.call import Call, Problem, correlates, count
 from convjax.lowerings.patches import padded, piece, reversed_where
 from convjax.sharding import same_varying
 
-_CHANNELS = 64  # per group: pairs of channels (products per tap) that it is asked to write out
+_CHANNELS = 16  # per group, at most
 _UNROLLED = 64  # products written out; more of them are looped over, so that compiling stays quick
 _SUMS = 32  # kernel elements whose gradients are summed in one pass over the rows
 _ROWS = 4  # rows added to these sums at once
@@ -28,9 +28,9 @@ _CACHE = 1 << 18  # bytes that the sums may take, so that they stay in the secon
 
 def accepts(problem: Problem) -> str | None:
     """Why not, or None."""
-    pairs = (problem.n, problem.o) if correlates(problem) else (problem.i, problem.o)
-    if count(pairs) > _CHANNELS:
-        return f"it has more than {_CHANNELS} pairs of channels per group, {pairs}"
+    inputs = problem.n if correlates(problem) else problem.i
+    if max(count((inputs,)), count((problem.o,))) > _CHANNELS:
+        return f"it has more than {_CHANNELS} channels per group ({inputs} and {problem.o})"
     if correlates(problem) and math.isinf(count((*problem.window, problem.i))):
         return f"it has a symbolic size among {problem.window} and {problem.i}"
     if math.isinf(count(problem.window)):
@@ -40,7 +40,7 @@ def accepts(problem: Problem) -> str | None:
 
 def partitionable(problem: Problem) -> bool:
     """Loops read rows at traced positions, which gathers rows that are sharded."""
-    products = count((*problem.window, problem.i, problem.o))
+    products = count((*problem.window, problem.i))
     return not correlates(problem) and products <= _UNROLLED
 
 
@@ -50,7 +50,7 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     window = call.layout.kernel.sizes(kernel.shape, "space")
     out_space = tuple(shape[axis] for axis in call.layout.out.space)
     if count(window) > count(out_space):
-        y, roles = _correlate(x, kernel, call, out_space), "space group batch out"
+        y, roles = _correlate(x, kernel, call, out_space), "space batch out group"
     else:
         y, roles = _shift(x, kernel, call, out_space), "out batch space group"
     y = y.astype(call.result_type(x))
@@ -72,34 +72,35 @@ def _shift(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.A
     x = padded(arranged(x, call.layout.x, "contract batch space group"), geometry, 2).astype(sums)
     kernel = arranged(kernel, call.layout.kernel, "space contract out group")
     kernel = reversed_where(kernel, geometry, 0).astype(sums)
-    window, (inputs, outputs) = kernel.shape[:rank], kernel.shape[rank : rank + 2]
-    looped = _split(window, _UNROLLED // (inputs * outputs))
+    window, (inputs, outputs, groups) = kernel.shape[:rank], kernel.shape[rank:]
+    looped = _split(window, _UNROLLED // inputs)
 
-    def added(totals: list[Any], leading: Any) -> list[Any]:
-        """`totals` and the taps whose first coordinates are `leading`."""
+    def added(total: Any, leading: Any) -> Any:
+        """`total` and the taps whose first coordinates are `leading`."""
         for trailing in np.ndindex(*window[looped:]):
             tap = (*leading, *trailing)
             starts = [t * d for t, d in zip(tap, geometry.kernel_dilation, strict=True)]
+            weights = piece(kernel, 0, tap, (1,) * rank, (1,) * rank)
             for i in range(inputs):
                 shifted = piece(x[i], 1, starts, geometry.strides, out_space)
-                weights = piece(kernel, 0, tap, (1,) * rank, (1,) * rank)
-                for o in range(outputs):
-                    weight = weights[(0,) * rank][i, o]
-                    term = shifted * weight
-                    totals[o] = term if totals[o] is None else totals[o] + term
-        return totals
+                weight = weights[(0,) * rank][i].reshape(outputs, *(1,) * (rank + 1), groups)
+                total = total + shifted * weight
+        return total
 
     if looped == 0:
-        return jnp.stack(added([None] * outputs, ()))
-    zeros = jnp.zeros((x.shape[1], *out_space, x.shape[-1]), sums)
-    start = [same_varying(zeros, x, kernel)[0]] * outputs
-    steps = np.array(list(np.ndindex(*window[:looped])), np.int32)
-    totals, _ = lax.scan(lambda totals, tap: (added(totals, tuple(tap)), None), start, steps)
-    return jnp.stack(totals)
+        return added(jnp.zeros((), sums), ())
+    zeros = jnp.zeros((outputs, x.shape[1], *out_space, groups), sums)
+    taps = np.array(list(np.ndindex(*window[:looped])), np.int32)
+    total, _ = lax.scan(
+        lambda total, tap: (added(total, tuple(tap)), None),
+        same_varying(zeros, x, kernel)[0],
+        taps,
+    )
+    return total
 
 
 def _correlate(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.Array:
-    """(*out_space, G, N, O): every element of the result is a sum over rows of the window."""
+    """(*out_space, N, O, G): every element of the result is a sum over rows of the window."""
     geometry, rank = call.geometry, call.geometry.rank
     sums = call.accumulator(x)
     x = padded(arranged(x, call.layout.x, "batch contract space group"), geometry, 2).astype(sums)
@@ -107,31 +108,31 @@ def _correlate(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> j
     kernel = reversed_where(kernel, geometry, 2).astype(sums)
     (outputs, depth, *window, groups), inputs = kernel.shape, x.shape[0]
 
-    # One pass sums the elements with the same `leading` coordinates, all others at once.
-    elements = (inputs, *out_space, outputs)
-    first = _split(elements, _SUMS)
-    trailing = list(np.ndindex(*elements[first:]))
-    leading = np.array(list(np.ndindex(*elements[:first])), np.int32)
-    block = max(1, _CACHE // (sums.itemsize * max(1, groups) * len(trailing)))
+    # One pass sums the elements with the same first coordinates, all others at once.
+    first = _split(out_space, _SUMS)
+    together = list(np.ndindex(*out_space[first:]))
+    size = sums.itemsize * inputs * outputs * groups * len(together)
+    block = max(1, _CACHE // size)
 
     def summed(leading: Any) -> jax.Array:
-        """Sums over the window, (elements in one pass, G)."""
+        """Sums over the window, (elements in one pass, N, O, G)."""
 
         def added(total: jax.Array, element: Any, position: Any, width: int) -> jax.Array:
-            i, *out, o = (*leading, *element)
             n, *place = position
             starts = [
                 r * s + t * d
                 for r, s, t, d in zip(
-                    out, geometry.strides, place, geometry.kernel_dilation, strict=True
+                    (*leading, *element), geometry.strides, place, geometry.kernel_dilation,
+                    strict=True,
                 )
-            ]
-            sizes = (*(1,) * (rank - 1), width)
-            row = piece(x, 0, (i, n, *starts), (1, 1, *geometry.kernel_dilation), (1, 1, *sizes))
-            weights = piece(kernel, 0, (o, n, *place), (1,) * (rank + 2), (1, 1, *sizes))
-            return total + row.reshape(width, groups) * weights.reshape(width, groups)
+            ]  # fmt: skip
+            sizes = (1, *(1,) * (rank - 1), width)
+            row = piece(x, 1, (n, *starts), (1, *geometry.kernel_dilation), sizes)
+            weights = piece(kernel, 1, (n, *place), (1,) * (rank + 1), sizes)
+            row = row.reshape(inputs, 1, width, groups)
+            return total + row * weights.reshape(1, outputs, width, groups)
 
-        total: Any = 0
+        result: Any = 0
         for width, positions in _rows((depth, *window), block):
             rows = max(r for r in range(1, _ROWS + 1) if len(positions) % r == 0)
 
@@ -139,23 +140,23 @@ def _correlate(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> j
                 for position in positions:
                     totals = [
                         added(total, element, tuple(position), width)
-                        for total, element in zip(totals, trailing, strict=True)
+                        for total, element in zip(totals, together, strict=True)
                     ]
                 return totals, None
 
-            zeros = same_varying(jnp.zeros((width, groups), sums), x, kernel)[0]
+            zeros = same_varying(jnp.zeros((inputs, outputs, width, groups), sums), x, kernel)[0]
             totals, _ = lax.scan(
-                step, [zeros] * len(trailing), positions.reshape(-1, rows, positions.shape[-1])
+                step, [zeros] * len(together), positions.reshape(-1, rows, positions.shape[-1])
             )
-            total = total + jnp.stack(totals).sum(1)
-        return total
+            result = result + jnp.stack(totals).sum(-2)
+        return result
 
     if first == 0:
         y = summed(())
     else:
+        leading = np.array(list(np.ndindex(*out_space[:first])), np.int32)
         y = lax.map(lambda row: summed(tuple(row)), leading)
-    y = y.reshape(*elements, groups)
-    return jnp.moveaxis(y, (0, rank + 1, rank + 2), (rank + 1, rank + 2, rank))
+    return y.reshape(*out_space, inputs, outputs, groups)
 
 
 def _rows(extents: tuple[int, ...], block: int) -> Iterator[tuple[int, np.ndarray]]:
