@@ -20,9 +20,8 @@ def accelerate(fn: Callable[..., Any]) -> Callable[..., Any]:
     whatever else holds jaxprs, and composes with every transform on either side.
 
     What stays lax's: the rule of a ``jax.custom_batching.custom_vmap``, the transpose of a
-    ``linear_call``, what a callback runs on the host, and Pallas kernels. A ``vjp`` function made
-    outside, by ``jax.vjp(fn, ...)``, was differentiated with lax's convolutions before this
-    function could see it: give it `fn` first, or the whole of the gradient.
+    ``linear_call``, what is compiled already (an exported function, a callback on the host), and
+    Pallas kernels. A call of this library with ``algorithm="direct"`` is lax's, and is rebound too.
 
     Args:
         fn: any function that JAX can trace. Arrays among its arguments, numpy's too, are traced,

@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import jaxlib
 import numpy as np
 
 from convjax.functional import conv, conv_transpose
@@ -72,21 +71,21 @@ CASES = (
     Case("pointwise", (2, 5, 4, 6), (1, 1, 6, 5), ((0, 0), (0, 0))),
     Case("dense 1d", (2, 9, 3), (4, 3, 5), ((1, 2),)),
     Case("dense 2d", (2, 6, 5, 3), (3, 2, 3, 4), ((1, 1), (0, 1))),
-    Case("dense 3d", (1, 4, 5, 3, 2), (2, 3, 2, 2, 3), ((0, 1), (1, 1), (1, 0))),
-    Case("large window", (1, 8, 7, 2), (7, 6, 2, 3), ((3, 3), (2, 3))),
-    Case("one image, one channel", (1, 6, 7, 1), (3, 3, 1, 1), ((1, 1), (1, 1))),
-    Case("strided", (2, 7, 8, 3), (3, 3, 3, 4), ((1, 1), (0, 1)), strides=(2, 3)),
+    Case("dense 3d", (1, 4, 5, 3, 2), (2, 1, 3, 2, 3), ((0, 1), (1, 1), (1, 0))),
+    Case("large window", (1, 8, 7, 2), (7, 2, 2, 3), ((3, 3), (2, 3))),
+    Case("one image, one channel", (1, 6, 7, 1), (2, 3, 1, 1), ((1, 1), (1, 1))),
+    Case("strided", (2, 7, 8, 3), (3, 2, 3, 4), ((1, 1), (0, 1)), strides=(2, 3)),
     Case("stride beyond the window", (2, 9, 7, 2), (2, 1, 2, 3), ((0, 0), (1, 0)), strides=(4, 2)),
     Case("dilated", (2, 8, 7, 3), (3, 2, 3, 4), ((2, 2), (3, 0)), kernel_dilation=(2, 3)),
     Case("dilated and strided 1d", (2, 11, 2), (3, 2, 4), ((4, 1),), (2,), (1,), (3,)),
-    Case("dilated input", (2, 4, 5, 3), (3, 3, 3, 2), ((2, 2), (1, 2)), input_dilation=(2, 3)),
+    Case("dilated input", (2, 4, 5, 3), (2, 3, 3, 2), ((2, 2), (1, 2)), input_dilation=(2, 3)),
     Case("every step", (1, 5, 6, 2), (3, 2, 2, 3), ((3, 2), (1, 4)), (3, 2), (2, 3), (2, 3)),
     Case("cropped", (2, 7, 8, 3), (2, 3, 3, 4), ((-1, 2), (1, -2))),
     Case("padding beyond the window", (1, 4, 3, 2), (2, 2, 2, 3), ((4, 3), (0, 5))),
     Case("grouped", (2, 6, 5, 6), (3, 2, 2, 9), ((1, 1), (0, 1)), (1, 2), groups=3),
-    Case("depthwise", (2, 6, 5, 4), (3, 3, 1, 8), ((1, 1), (1, 1)), groups=4),
+    Case("depthwise", (2, 6, 5, 4), (3, 2, 1, 8), ((1, 1), (1, 1)), groups=4),
     Case("depthwise 1d, strided", (2, 9, 5), (3, 1, 5), ((1, 1),), (2,), groups=5),
-    Case("depthwise 3d", (1, 4, 3, 5, 3), (2, 2, 3, 1, 3), ((1, 0), (0, 1), (1, 1)), groups=3),
+    Case("depthwise 3d", (1, 4, 3, 5, 3), (2, 3, 1, 1, 3), ((1, 0), (0, 1), (1, 1)), groups=3),
     Case("spatially separable", (2, 6, 5, 3), (3, 1, 3, 4), ((1, 1), (0, 0)), (2, 1)),
     Case("wrapped", (2, 6, 5, 3), (3, 2, 3, 4), ((2, 1), (0, 1)), mode="wrap"),
     Case("reflected", (2, 6, 5, 4), (3, 2, 2, 4), ((2, 1), (0, 1)), groups=2, mode="reflect"),
@@ -296,12 +295,15 @@ def checks() -> Iterator[Check]:
 # ---- running them ------------------------------------------------------------------------------
 
 
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed (a source tree)"
+
+
 def versions() -> list[str]:
     """What a report of a bug should say."""
-    try:
-        ours = importlib.metadata.version("convjax")
-    except importlib.metadata.PackageNotFoundError:
-        ours = "not installed (a source tree)"
     devices = jax.devices()
     flags = {
         name: value
@@ -311,8 +313,8 @@ def versions() -> list[str]:
     }
     return [
         f"python    {platform.python_version()} on {platform.platform()}",
-        f"jax       {jax.__version__}, jaxlib {jaxlib.__version__}, numpy {np.__version__}",
-        f"convjax   {ours}",
+        f"jax       {jax.__version__}, jaxlib {_version('jaxlib')}, numpy {np.__version__}",
+        f"convjax   {_version('convjax')}",
         f"platform  {devices[0].platform}: {len(devices)} x {devices[0].device_kind}",
         f"flags     {' '.join(f'{k}={v}' for k, v in flags.items()) or 'none'}",
     ]
