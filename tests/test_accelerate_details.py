@@ -115,6 +115,21 @@ def test_effects_happen_once_and_in_order(capfd):
     assert len(records[0][0]) == 4 and records[0][1].count("step") == 3
 
 
+def test_references_are_written():
+    """A mutable array, as an argument and closed over."""
+    reference = jax.new_ref(jnp.asarray(X))
+
+    def write(to, scale):
+        to[...] = scale * conv(to[...], K)
+        return to[...].sum()
+
+    found = convjax.accelerate(write)(reference, 2.0)
+    equal(reference[...], 2 * conv(X, K))
+    equal(found, (2 * conv(X, K)).sum())
+    convjax.accelerate(lambda: write(reference, 1.0))()
+    equal(reference[...], conv(2 * conv(X, K), K))
+
+
 # ---- arguments and results ---------------------------------------------------------------------
 
 
