@@ -145,6 +145,11 @@ REMAT = {
     "offloading": checkpoint_policies.offload_dot_with_no_batch_dims("device", "pinned_host"),
 }
 
+def squared(function, **options):
+    """A checkpoint whose gradient needs the convolution's result: saved, or computed again."""
+    return jax.checkpoint(lambda x, k: function(x, k) ** 2, **options)
+
+
 PROGRAMS = {
     "flat": conv,
     "jit": jax.jit(conv, inline=False),
@@ -162,7 +167,8 @@ PROGRAMS = {
     "custom_vjp with integers": lambda x, k: counted(x, k, jnp.int32(2)),
     "custom_linear_solve": linear_solve,
     "relu": lambda x, k: conv(jax.nn.relu(conv(x, k)), k),
-    **{f"checkpoint, {name}": jax.checkpoint(conv, policy=p) for name, p in REMAT.items()},
+    **{f"checkpoint, {name}": squared(conv, policy=p) for name, p in REMAT.items()},
+    "custom_vjp, rematerialised in a checkpoint": squared(vjp_rule_of(optimize_remat=True)),
     "all at once": jax.checkpoint(lambda x, k: jax.jit(scan)(jvp_rule(x, k), k)[0]),
 }
 
