@@ -145,6 +145,7 @@ REMAT = {
     "offloading": checkpoint_policies.offload_dot_with_no_batch_dims("device", "pinned_host"),
 }
 
+
 def squared(function, **options):
     """A checkpoint whose gradient needs the convolution's result: saved, or computed again."""
     return jax.checkpoint(lambda x, k: function(x, k) ** 2, **options)
