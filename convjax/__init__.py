@@ -4,6 +4,7 @@ import importlib
 from typing import Any
 
 from convjax import arithmetic, cost, equivalents, lax
+from convjax.accelerate import accelerate
 from convjax.functional import (
     channel_shuffle,
     channel_unshuffle,
@@ -35,6 +36,7 @@ from convjax.lax import conv_general_dilated
 from convjax.operation import convs_saveable
 
 __all__ = [
+    "accelerate",
     "arithmetic",
     "channel_shuffle",
     "channel_unshuffle",

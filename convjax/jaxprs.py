@@ -189,7 +189,7 @@ def cost_of(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> CostTable:
         total                                                          15,552       15,552
     """
     rows, uncounted = [], []
-    for site in walk(trace(fn, args, kwargs), _largest):
+    for site in walk(trace(fn, args, kwargs).jaxpr, _largest):
         found = _count(site.eqn)
         if found:
             name, macs, useful = found
@@ -274,7 +274,7 @@ def explain(
     platform = _platform(platform)
     outside = 2 if partitioned is True else int(partitioned)
     rows = []
-    for site in walk(trace(fn, args, kwargs)):
+    for site in walk(trace(fn, args, kwargs).jaxpr):
         problem = _problem(site.eqn)
         if problem is None:
             continue

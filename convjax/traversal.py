@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.extend.core as jex
 import numpy as np
+from jax.custom_derivatives import SymbolicZero
+from jax.dtypes import float0
 
 
 class Body(NamedTuple):
@@ -133,21 +135,48 @@ def walk(
             yield from walk(body.jaxpr, branches, (*path, Step(eqn, body)))
 
 
-def trace(fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    """The jaxpr of ``fn(*args, **kwargs)``; what is not an array stays what it is."""
+class Traced(NamedTuple):
+    """A call: its jaxpr, the operands to run that on, and how its outputs make the result."""
+
+    jaxpr: Any
+    operands: list[Any]
+    restore: Callable[[Sequence[Any]], Any]
+
+
+def trace(fn: Callable[..., Any], args: Any, kwargs: Any) -> Traced:
+    """``fn(*args, **kwargs)`` traced; arguments and results that are not arrays stay as is."""
     leaves, tree = jax.tree.flatten((args, kwargs))
     traced = [number for number, leaf in enumerate(leaves) if is_array(leaf)]
+    found: list[Any] = []
 
     def call(*arrays: Any) -> Any:
         filled = list(leaves)
         for number, array in zip(traced, arrays, strict=True):
             filled[number] = array
         found_args, found_kwargs = jax.tree.unflatten(tree, filled)
-        return [leaf for leaf in jax.tree.leaves(fn(*found_args, **found_kwargs)) if is_array(leaf)]
+        results, result_tree = jax.tree.flatten(fn(*found_args, **found_kwargs))
+        outputs = [leaf for leaf in results if is_array(leaf)]
+        # no tracer may outlive the trace: only the leaves that are not arrays are kept
+        found[:] = result_tree, [None if is_array(leaf) else (leaf,) for leaf in results]
+        return outputs
 
-    return jax.make_jaxpr(call)(*(leaves[number] for number in traced))
+    operands = [leaves[number] for number in traced]
+    jaxpr = jax.make_jaxpr(call)(*operands)
+    result_tree, kept = found
+
+    def restore(outputs: Sequence[Any]) -> Any:
+        arrays = iter(outputs)
+        results = [next(arrays) if held is None else held[0] for held in kept]
+        return jax.tree.unflatten(result_tree, results)
+
+    return Traced(jaxpr, operands, restore)
 
 
 def is_array(leaf: Any) -> bool:
-    """Whether `leaf` is an array or stands for one; numpy's scalars are static, as ints are."""
-    return hasattr(leaf, "shape") and hasattr(leaf, "dtype") and not isinstance(leaf, np.generic)
+    """Whether `leaf` is an array or stands for one; numpy's scalars are static, as ints are.
+
+    So are the zeros that JAX hands to rules of derivatives: symbolic ones, and those of integers.
+    """
+    if isinstance(leaf, (np.generic, SymbolicZero)):
+        return False
+    return hasattr(leaf, "shape") and hasattr(leaf, "dtype") and leaf.dtype != float0

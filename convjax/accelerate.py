@@ -1,0 +1,63 @@
+"""`accelerate`: a whole function's convolutions executed by this library, with no line changed."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from convjax import _checks
+from convjax.rebinding import evaluate
+from convjax.traversal import trace
+
+
+def accelerate(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function, with every ``lax.conv_general_dilated`` in it executed by this library.
+
+    ``accelerate(fn)(*args, **kwargs)`` traces `fn` to a jaxpr, rebinds its convolutions to this
+    library's operation, and evaluates it. Values, types and derivatives stay what they are; so do
+    effects, name scopes, shardings, donation and checkpointing policies, for which our convolution
+    counts as lax's. It reaches into ``jit``, ``scan``, ``while_loop``, ``cond``, ``checkpoint``,
+    ``shard_map``, ``custom_linear_solve``, ``custom_jvp`` and ``custom_vjp`` with their rules, and
+    whatever else holds jaxprs, and composes with every transform on either side.
+
+    What stays lax's: the rule of a ``jax.custom_batching.custom_vmap``, the transpose of a
+    ``linear_call``, what is compiled already (an exported function, a callback on the host), and
+    Pallas kernels. A call of this library with ``algorithm="direct"`` is lax's, and is rebound too.
+
+    Args:
+        fn: any function that JAX can trace. Arrays among its arguments, numpy's too, are traced,
+            as by ``jax.jit``; everything else (Python numbers, strings, None, functions) reaches
+            it as it is, and so do results that are not arrays. Each call traces it anew; wrap the
+            result in ``jax.jit`` to trace it once.
+
+    Returns:
+        A function of `fn`'s signature.
+
+    Raises:
+        TypeError: if `fn` cannot be called.
+        ValueError: on a call, for a convolution at which lax itself dies in a verifier.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, convjax
+        >>> def model(kernel, x):
+        ...     numbers = ("NHWC", "HWIO", "NHWC")
+        ...     return jax.lax.conv_general_dilated(
+        ...         x, kernel, (1, 1), "SAME", feature_group_count=8, dimension_numbers=numbers)
+        >>> fast = jax.jit(convjax.accelerate(model))
+        >>> fast(jnp.ones((3, 3, 1, 16)), jnp.ones((2, 32, 32, 8))).shape
+        (2, 32, 32, 16)
+
+    Source: Frostig, Johnson & Leary, Compiling machine learning programs via high-level tracing,
+        2018, https://mlsys.org/Conferences/doc/2018/146.pdf (the jaxprs that are rewritten)
+    """
+    if not callable(fn):
+        _checks.fail_type(
+            "accelerate", "fn", type(fn), "must be a function", "Give it, not its result."
+        )
+
+    # `updated`: the attributes of a callable object, such as a module, are its own
+    @functools.wraps(fn, updated=())
+    def accelerated(*args: Any, **kwargs: Any) -> Any:
+        traced = trace(fn, args, kwargs)
+        return traced.restore(evaluate(traced.jaxpr, traced.operands))
+
+    return accelerated

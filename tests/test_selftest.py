@@ -1,0 +1,123 @@
+"""``python -m convjax.selftest``: it passes, and it can fail."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import oracle
+import pytest
+
+from convjax import selftest
+from convjax.lowerings import LOWERINGS, matmul
+
+LAST = r"selftest: (\d+) checks passed on cpu in \d+ s"
+
+
+def test_the_command():
+    command = [sys.executable, "-m", "convjax.selftest", "dense 1d"]
+    root = Path(__file__).parent.parent
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    for word, line in zip(["python", "jax", "convjax", "platform", "flags"], lines, strict=False):
+        assert line.startswith(word)
+    (count,) = re.fullmatch(LAST, lines[-1]).groups()
+    assert int(count) == 3 + len(LOWERINGS)  # law 1, twice law 4, law 6: chosen, and all but direct
+
+
+@pytest.mark.slow
+def test_all_checks_pass(capsys):
+    assert selftest.main([]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(LAST, lines[-1])
+    groups = {check.group for check in selftest.checks()}
+    assert {f"law 6, {name}" for name in LOWERINGS if name != "direct"} < groups
+    assert all(any(line.startswith(group) for line in lines) for group in groups)
+
+
+def broken(run, **attributes):
+    return SimpleNamespace(run=run, accepts=matmul.accepts, partitionable=True, **attributes)
+
+
+def flipped(x, kernel, **options):
+    return matmul.run(x, kernel[::-1], **options)
+
+
+def slightly_off(x, kernel, **options):
+    return matmul.run(x, kernel, **options) * np.float32(1 + 1e-6)
+
+
+def refusing(x, kernel, **options):
+    raise RuntimeError("no such thing\nand more lines")
+
+
+@pytest.mark.parametrize(
+    "run, message",
+    [
+        (flipped, r"the value: \d+ of \d+ numbers are wrong, by up to [1-9]\d*"),
+        (slightly_off, r"the value: \d+ of \d+ numbers are wrong, by up to [1-9].*e-0\d"),
+        (refusing, r"RuntimeError: no such thing"),
+    ],
+)
+def test_a_broken_lowering_is_reported(run, message, monkeypatch, capsys):
+    monkeypatch.setitem(LOWERINGS, "broken", broken(run))
+    assert selftest.main(["law 6, broken", "dense"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    failures = [line for line in lines if line.startswith("FAILED")]
+    assert len(failures) == 3
+    assert re.fullmatch(f"FAILED law 6, broken, dense 1d: {message}", failures[0])
+    assert lines[-1] == "selftest: 3 of 3 checks FAILED"
+    assert selftest.main(["law 6, matmul", "dense 1d"]) == 0
+
+
+def test_an_inexact_lowering_has_a_bound(monkeypatch, capsys):
+    for run, status in ((slightly_off, 0), (flipped, 1)):
+        monkeypatch.setitem(LOWERINGS, "broken", broken(run, exact=False))
+        assert selftest.main(["law 6, broken", "dense 1d"]) == status
+
+
+def test_what_a_lowering_refuses_is_skipped(monkeypatch, capsys):
+    narrow = broken(matmul.run)
+    narrow.accepts = lambda problem: "only grouped" if problem.groups == 1 else None
+    monkeypatch.setitem(LOWERINGS, "broken", narrow)
+    assert selftest.main(["law 6, broken", "e"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"law 6, broken +\d+ passed, \d+ not accepted", out)
+
+
+def test_a_wrong_choice_fails_every_law(monkeypatch, capsys):
+    """What `select` chooses is wrong: values and gradients are, whatever `direct` says."""
+    from convjax.lowerings import direct
+
+    original = direct.run
+
+    def wrong(x, kernel, **options):
+        return original(x, kernel, **options) + 1
+
+    monkeypatch.setattr(direct, "run", wrong)
+    assert selftest.main(["dilated and strided 1d"]) == 1
+    out = capsys.readouterr().out
+    for group in ("law 1, values", "law 4, transposed", "law 4, gradients", "law 6, matmul"):
+        assert f"FAILED {group}, dilated and strided 1d: " in out
+
+
+def test_unknown_words(capsys):
+    with pytest.raises(SystemExit):
+        selftest.main(["nonsense"])
+    assert "no check is named nonsense" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("case", selftest.CASES, ids=lambda case: case.name)
+def test_its_oracle_is_the_oracle(case):
+    """The two oracles, written apart, agree on every case."""
+    known = selftest.known(case)
+    rank = len(case.kernel) - 2
+    options = case.options | {"input_dilation": case.input_dilation[:rank]}
+    np.testing.assert_array_equal(known.y, oracle.conv(known.x, known.kernel, **options))
+    found = oracle.input_gradient(case.x, known.cotangent, known.kernel, **options)
+    np.testing.assert_array_equal(known.dx, found)
+    found = oracle.kernel_gradient(known.x, known.cotangent, case.kernel, **options)
+    np.testing.assert_array_equal(known.dkernel, found)
