@@ -1,5 +1,7 @@
 """Strided pieces of an arranged operand: what taps and windows read."""
 
+import dataclasses
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from convjax._symbolic import certainly
 from convjax.geometry import Geometry
 
 
@@ -23,6 +26,34 @@ def padded(x: jax.Array, geometry: Geometry, first: int) -> jax.Array:
     if all(pads == (0, 0, 0) for pads in configuration):
         return x
     return lax.optimization_barrier(lax.pad(x, jnp.zeros((), x.dtype), configuration))
+
+
+def crops(geometry: Geometry) -> list[bool]:
+    """On which axes padding is negative, and cuts off elements of an input that is not dilated."""
+    return [
+        all(isinstance(side, int) for side in pair) and min(pair) < 0 and dilation == 1
+        for pair, dilation in zip(geometry.padding, geometry.input_dilation, strict=True)
+    ]
+
+
+def cropped(x: jax.Array, geometry: Geometry, first: int) -> tuple[jax.Array, Geometry]:
+    """`x` without what negative padding cuts off, and the geometry that is left on it.
+
+    Axes whose input is shorter than what is cut off stay as they are.
+    """
+    low, high = [0] * x.ndim, list(x.shape)
+    padding = list(geometry.padding)
+    for axis, cuts in enumerate(crops(geometry)):
+        (lo, hi), size = padding[axis], x.shape[first + axis]
+        if not cuts:
+            continue
+        before, after = max(0, -lo), max(0, -hi)
+        if certainly(operator.gt, size, before + after):
+            low[first + axis], high[first + axis] = before, size - after
+            padding[axis] = (max(0, lo), max(0, hi))
+    if padding == list(geometry.padding):
+        return x, geometry
+    return lax.slice(x, low, high), dataclasses.replace(geometry, padding=tuple(padding))
 
 
 def piece(

@@ -11,6 +11,7 @@ from convjax.geometry import Geometry
 from convjax.layout import Layout
 from convjax.lowerings import LOWERINGS
 from convjax.lowerings.call import Call, Problem, correlates, count, out_shape, problem_of
+from convjax.lowerings.patches import crops
 from convjax.sharding import same_varying
 
 ROLES = ("forward", "input_gradient", "kernel_gradient")
@@ -41,6 +42,13 @@ def _pointwise(problem: Problem) -> bool:
     """A window, or a result, of one element."""
     return 1 in (count(problem.window), count(problem.out_space))
 
+
+# Seen on jaxlib 0.10.2, not on 0.12.0.
+_CROPPED = Rule(
+    "channels_last",
+    lambda p: p.groups == 1 and any(crops(p.geometry)),
+    "cpu: XLA's convolution reads beyond an input that is cropped before and padded after",
+)
 
 # The first rule that holds decides.
 _CPU = (
@@ -75,6 +83,7 @@ _CPU = (
         lambda p: p.groups == 1 and p.geometry.rank == 3,
         "cpu: two dimensions have a fast path, three have not",
     ),
+    _CROPPED,
     Rule(
         "channels_last",
         lambda p: p.groups == 1 and not p.channels_last,
@@ -83,6 +92,7 @@ _CPU = (
 )
 
 _CPU_PARTITIONED = (
+    _CROPPED,
     Rule(
         "taps",
         lambda p: p.groups != 1 and _pairs(p) <= 16,
