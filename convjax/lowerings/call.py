@@ -46,6 +46,10 @@ class Call(NamedTuple):
         """The shape of the result, in the caller's layout."""
         return out_shape(x, kernel, self.layout, self.geometry)
 
+    def problem(self, x: Any, kernel: Any) -> Problem:
+        """The problem that it poses for these operands."""
+        return problem_of(x, kernel, self.layout, self.geometry, self.role)
+
     def result_type(self, x: Any) -> np.dtype:
         """The element type of the result."""
         return np.dtype(self.preferred_element_type or x.dtype)

@@ -42,9 +42,15 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     by_tap = count(window) <= min(count(out_space), _UNROLLED)
     # The gradient of a kernel contracts N: in this order its operands stay where they are.
     moved = call.role == "kernel_gradient" and not by_tap
-    x_roles = "contract space group batch" if moved else "batch space group contract"
-    k_roles = "contract space group out" if moved else "space group contract out"
-    out_roles = "space group batch out" if moved or not by_tap else "batch space group out"
+    if moved:
+        x_roles, k_roles = "contract space group batch", "contract space group out"
+    else:
+        x_roles, k_roles = "batch space group contract", "space group contract out"
+    out_roles = "batch space group out" if by_tap else "space group batch out"
+    if not layout.x.group:
+        x_roles, k_roles, out_roles = (
+            roles.replace(" group", "") for roles in (x_roles, k_roles, out_roles)
+        )
     x = padded(arranged(x, layout.x, x_roles), call.geometry, 1)
     kernel = arranged(kernel, layout.kernel, k_roles)
     kernel = reversed_where(kernel, call.geometry, int(moved))
@@ -56,6 +62,8 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
 
 
 def _product(spec: str, a: jax.Array, b: jax.Array, call: Call) -> jax.Array:
+    if not call.layout.x.group:
+        spec = spec.replace("g", "")
     return jnp.einsum(
         spec, a, b, precision=call.precision, preferred_element_type=call.accumulator(a)
     )

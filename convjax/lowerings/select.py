@@ -53,6 +53,11 @@ _CROPPED = Rule(
 # The first rule that holds decides.
 _CPU = (
     Rule(
+        "patchify",
+        lambda p: not _pointwise(p) and _pairs(p) > 16,
+        "cpu: windows that tile the input are one matrix product",
+    ),
+    Rule(
         "polyphase",
         lambda p: any(d > 1 for d in p.geometry.input_dilation),
         "cpu: lax multiplies the zeros between the elements of a dilated input",

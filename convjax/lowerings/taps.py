@@ -21,8 +21,10 @@ from convjax.sharding import same_varying
 
 _CHANNELS = 16  # per group, at most
 _UNROLLED = 64  # products written out; more of them are looped over, so that compiling stays quick
-_SUMS = 32  # kernel elements whose gradients are summed in one pass over the rows
-_ROWS = 4  # rows added to these sums at once
+_SUMS = 16  # kernel elements whose gradients are summed in one pass over the rows: no more, or
+_AXIS = 32  # those of the kernel's last axis, if they are no more than this
+_ROWS = 4  # rows added to these sums at once,
+_PRODUCTS = 48  # if they are no more products than this
 _CACHE = 1 << 18  # bytes that the sums may take, so that they stay in the second-level cache
 
 
@@ -84,7 +86,7 @@ def _shift(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.A
             for i in range(inputs):
                 shifted = piece(x[i], 1, starts, geometry.strides, out_space)
                 weight = weights[(0,) * rank][i].reshape(outputs, *(1,) * (rank + 1), groups)
-                total = total + shifted * weight
+                total = total + shifted[None] * weight
         return total
 
     if looped == 0:
@@ -110,6 +112,8 @@ def _correlate(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> j
 
     # One pass sums the elements with the same first coordinates, all others at once.
     first = _split(out_space, _SUMS)
+    if first == rank and out_space[-1] <= _AXIS:
+        first = rank - 1
     together = list(np.ndindex(*out_space[first:]))
     size = sums.itemsize * inputs * outputs * groups * len(together)
     block = max(1, _CACHE // size)
@@ -134,7 +138,8 @@ def _correlate(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> j
 
         result: Any = 0
         for width, positions in _rows((depth, *window), block):
-            rows = max(r for r in range(1, _ROWS + 1) if len(positions) % r == 0)
+            most = max(1, min(_ROWS, _PRODUCTS // len(together)))
+            rows = max(r for r in range(1, most + 1) if len(positions) % r == 0)
 
             def step(totals: list[Any], positions: Any, width: int = width) -> Any:
                 for position in positions:

@@ -1,0 +1,107 @@
+"""The `patchify` lowering: where windows tile, without overlap or gap, one matrix product.
+
+Kernel and stride agree, as in the first layer of a vision transformer. Its gradients tile too: that
+of the input writes one window for every output, that of the kernel reads the input's tiles again.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from convjax.layout import arranged, restored
+from convjax.lowerings.call import Call, Problem, count
+from convjax.lowerings.patches import reversed_where
+
+_LETTERS = ("ABCDEF", "abcdef")  # of the tiles, and of the elements in a tile
+
+
+def tiled(problem: Problem) -> str | None:
+    """What is made of tiles: the input, of windows ("windows") or of results ("results"), or the
+    output, of windows ("output"). None where windows overlap or leave gaps."""
+    geometry = problem.geometry
+    axes = list(
+        zip(
+            problem.window,
+            problem.out_space,
+            geometry.strides,
+            geometry.input_dilation,
+            geometry.kernel_dilation,
+            strict=True,
+        )
+    )
+    if all((s, e, d) == (k, 1, 1) for k, _, s, e, d in axes):
+        return "windows"
+    if all((s, e, d) == (1, 1, o) for _, o, s, e, d in axes):
+        return "results"
+    if all((s, e, d) == (1, k, 1) for k, _, s, e, d in axes):
+        return "output"
+    return None
+
+
+def accepts(problem: Problem) -> str | None:
+    """Why not, or None."""
+    if float("inf") in (count(problem.space), count(problem.window), count(problem.out_space)):
+        return f"it has a symbolic size among {problem.space} and {problem.window}"
+    if not 1 <= problem.geometry.rank <= len(_LETTERS[0]) or tiled(problem) is None:
+        return f"its windows ({problem.window}) do not tile the input: strides and window differ"
+    return None
+
+
+def partitionable(problem: Problem) -> bool:
+    """Cutting a sharded axis into tiles would move it, unless each device holds whole ones."""
+    return False
+
+
+def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
+    """The convolution; `x`, `kernel` and the result in the caller's layout."""
+    layout, geometry, rank = call.layout, call.geometry, call.geometry.rank
+    shape, result = call.out_shape(x, kernel), call.result_type(x)
+    out_space = tuple(shape[axis] for axis in layout.out.space)
+    problem = call.problem(x, kernel)
+    made = tiled(problem)
+    x = arranged(x, layout.x, "batch space group contract")
+    kernel = arranged(kernel, layout.kernel, "space group contract out")
+    kernel = reversed_where(kernel, geometry, 0)
+    window = kernel.shape[:rank]
+
+    tiles, inner = (letters[:rank] for letters in _LETTERS)
+    both = "".join(pair for pair in map("".join, zip(tiles, inner, strict=True)))
+    if made == "windows":
+        x = _cut(x, geometry.padding, out_space, window)
+        spec = f"n{both}gi,{inner}gio->n{tiles}go"
+    elif made == "results":
+        x = _cut(x, geometry.padding, window, out_space)
+        spec = f"n{both}gi,{tiles}gio->n{inner}go"
+    else:
+        # output p of a tile meets the tap that lies as far from the window's other end
+        kernel = lax.rev(kernel, tuple(range(rank)))
+        spec = f"n{tiles}gi,{inner}gio->n{both}go"
+    if not layout.x.group:
+        x, kernel, spec = x.squeeze(-2), kernel.squeeze(rank), spec.replace("g", "")
+    y = jnp.einsum(
+        spec, x, kernel, precision=call.precision, preferred_element_type=call.accumulator(x)
+    )
+    y = y.astype(result)
+    if made == "output":
+        full = [n * k for n, k in zip(problem.space, window, strict=True)]
+        y = y.reshape(y.shape[0], *full, *y.shape[2 * rank + 1 :])
+        shifts = [lo - (k - 1) for (lo, _), k in zip(geometry.padding, window, strict=True)]
+        config = [
+            (shift, out - size - shift, 0)
+            for shift, out, size in zip(shifts, out_space, full, strict=True)
+        ]
+        rest = [(0, 0, 0)] * (y.ndim - 1 - rank)
+        y = lax.pad(y, jnp.zeros((), y.dtype), [(0, 0, 0), *config, *rest])
+    roles = "batch space group out" if layout.x.group else "batch space out"
+    return restored(y, layout.out, roles, shape)
+
+
+def _cut(x: jax.Array, padding: tuple, tiles: tuple, sizes: tuple) -> jax.Array:
+    """(N, tile, size, ..., G, I): `x`, padded or cropped to whole tiles, cut into them."""
+    config = [(0, 0, 0)] * x.ndim
+    pairs: list[int] = []
+    for axis, ((low, _), tile, size) in enumerate(zip(padding, tiles, sizes, strict=True)):
+        config[1 + axis] = (low, tile * size - x.shape[1 + axis] - low, 0)
+        pairs += [tile, size]
+    x = lax.pad(x, jnp.zeros((), x.dtype), config)
+    return x.reshape(x.shape[0], *pairs, *x.shape[-2:])
