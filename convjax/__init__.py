@@ -5,6 +5,7 @@ from typing import Any
 
 from convjax import arithmetic, cost, equivalents, lax
 from convjax.accelerate import accelerate
+from convjax.compiler import compiler_options
 from convjax.functional import (
     channel_shuffle,
     channel_unshuffle,
@@ -40,6 +41,7 @@ __all__ = [
     "arithmetic",
     "channel_shuffle",
     "channel_unshuffle",
+    "compiler_options",
     "conv",
     "conv1d",
     "conv2d",

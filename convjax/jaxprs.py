@@ -28,8 +28,8 @@ def _shapes(eqn: Any) -> tuple[tuple[int, ...], ...]:
 def _problem(eqn: Any) -> Problem | None:
     """The problem that `eqn` poses if it is a convolution: this library's, or lax's own."""
     if eqn.primitive is conv_p:
-        operands, params = [var.aval for var in eqn.invars], eqn.params
-        return problem_of(*operands, params["layout"], params["geometry"], params["role"])
+        (x, kernel), params = (var.aval for var in eqn.invars), eqn.params
+        return problem_of(x, kernel, params["layout"], params["geometry"], params["role"])
     if eqn.primitive is not lax.conv_general_dilated_p:
         return None
     params, (x, kernel, out) = eqn.params, _shapes(eqn)

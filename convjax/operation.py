@@ -209,7 +209,7 @@ def _lower(ctx: Any, x: Any, kernel: Any, *, platform: str, **params: Any) -> An
     (out,) = ctx.avals_out
     layout, geometry, role = params["layout"], params["geometry"], params["role"]
     mesh_axes = _mesh_axes(ctx)
-    problem = problem_of(*ctx.avals_in, layout, geometry, role)
+    problem = problem_of(ctx.avals_in[0], ctx.avals_in[1], layout, geometry, role)
     choice = select.forced(problem, params["algorithm"], platform, mesh_axes)
     implementation = functools.partial(
         select.execute,

@@ -11,6 +11,7 @@ import pytest
 import strategies
 
 import convjax
+from convjax import operation
 from convjax.geometry import Geometry
 from convjax.lowerings import LOWERINGS, select
 from convjax.lowerings.call import Problem
@@ -35,7 +36,9 @@ def forced(request, monkeypatch):
 
     monkeypatch.setattr(module, "run", counted)
     monkeypatch.setattr(select, "select", choose)
-    return name, calls
+    operation._compiled.cache_clear()  # outside jit, what was compiled is kept
+    yield name, calls
+    operation._compiled.cache_clear()
 
 
 def assert_same(found, wanted, name):
@@ -112,31 +115,54 @@ def test_forced_transposed_equals_direct(forced):
     "dtype", [jnp.float16, jnp.bfloat16, jnp.complex64, jnp.int32, jnp.int16, jnp.uint16]
 )
 @jax.numpy_dtype_promotion("strict")
+@jax.numpy_rank_promotion("raise")
 def test_forced_dtypes(forced, dtype):
     name, calls = forced
+    groups = 1 if name == "depth_fold" else 2
+    options = {"feature_group_count": groups, "strides": 2}
+    if name == "polyphase":
+        options["input_dilation"] = 3
+    if name == "patchify":
+        options["strides"] = (3, 2)
     x = jnp.asarray(abs(oracle.integers(0, (2, 7, 6, 4))), dtype)
-    kernel = jnp.asarray(abs(oracle.integers(1, (3, 2, 2, 6))), dtype)
-    y = convjax.conv(x, kernel, feature_group_count=2, strides=2, algorithm=name)
-    wanted = oracle.conv(np.asarray(x), np.asarray(kernel), feature_group_count=2, strides=2)
+    kernel = jnp.asarray(abs(oracle.integers(1, (3, 2, 4 // groups, 6))), dtype)
+    y = convjax.conv(x, kernel, **options)
+    wanted = oracle.conv(np.asarray(x), np.asarray(kernel), **options)
+    if name == "fft" and not jnp.issubdtype(dtype, jnp.inexact):
+        assert not calls
+        return
     assert y.dtype == dtype and calls
-    np.testing.assert_array_equal(np.asarray(y, np.complex128), wanted)
-    wide = convjax.conv(
-        jnp.asarray(x, jnp.int8) if dtype == jnp.int32 else x,
-        jnp.asarray(kernel, jnp.int8) if dtype == jnp.int32 else kernel,
-        feature_group_count=2,
-        preferred_element_type=jnp.int32 if dtype == jnp.int32 else None,
-        algorithm=name,
-    )
-    assert wide.dtype == dtype
+    if name == "fft":
+        np.testing.assert_allclose(np.asarray(y, np.complex128), wanted, atol=1e-4)
+    else:
+        np.testing.assert_array_equal(np.asarray(y, np.complex128), wanted)
+    if dtype == jnp.int32 and name != "patchify":
+        calls.clear()
+        narrow = (jnp.asarray(a, jnp.int8) for a in (x, kernel))
+        wide = convjax.conv(*narrow, **options, preferred_element_type=jnp.int32)
+        assert wide.dtype == jnp.int32 and calls
+        np.testing.assert_array_equal(np.asarray(wide, np.complex128), wanted)
 
 
 def test_a_16_bit_sum_keeps_float32_accuracy(forced):
-    name, _ = forced
-    x = jnp.ones((1, 1, 4096), jnp.bfloat16).at[0, 0, 1:].set(2**-9)
-    kernel = jnp.ones((1, 4096, 1), jnp.bfloat16)
-    y = convjax.conv(x, kernel, algorithm=name)
-    assert y.dtype == jnp.bfloat16
-    np.testing.assert_allclose(float(y[0, 0, 0]), 1 + 4095 * 2**-9, rtol=2**-8)
+    name, calls = forced
+    long = 4096
+    x = jnp.ones((1, 4, long), jnp.bfloat16).at[0, :, 1:].set(2**-9)
+    kernel = jnp.ones((1, long, 1), jnp.bfloat16)
+    options = {}
+    if name == "taps":  # one channel, a long window
+        x, kernel = jnp.swapaxes(x, 1, 2)[..., :1], jnp.swapaxes(kernel, 0, 1)
+        options = {"padding": "VALID"}
+    elif name == "per_group":
+        x, kernel = jnp.concatenate([x, x], -1), jnp.concatenate([kernel, kernel], -1)
+        options = {"feature_group_count": 2}
+    elif name == "polyphase":
+        options = {"input_dilation": 2}
+    elif name == "depth_fold":
+        x, kernel = x[:, None], kernel[None]
+    y = convjax.conv(x, kernel, **options)
+    assert calls and y.dtype == jnp.bfloat16
+    np.testing.assert_allclose(float(y.reshape(-1)[0]), 1 + (long - 1) * 2**-9, rtol=2**-8)
 
 
 def test_many_outputs_are_looped_over():
@@ -157,42 +183,81 @@ def test_many_outputs_are_looped_over():
 
 
 def problem(**changes):
-    geometry = Geometry((1, 1), ((1, 1), (1, 1)), (1, 1), (1, 1))
+    """A dense 3x3 convolution, changed; fields of its geometry by their own names."""
+    geometry = dict(
+        strides=(1, 1), padding=((1, 1), (1, 1)), input_dilation=(1, 1), kernel_dilation=(1, 1)
+    )
+    steps = {name: changes.pop(name) for name in list(changes) if name in geometry}
     usual = dict(
-        n=8, groups=4, i=16, o=16, space=(28, 28), window=(3, 3), out_space=(28, 28),
-        geometry=geometry, dtype=np.dtype("float32"), role="forward",
+        n=8, groups=1, i=16, o=16, space=(28, 28), window=(3, 3), out_space=(28, 28),
+        geometry=Geometry(**(geometry | steps)), dtype=np.dtype("float32"), role="forward",
     )  # fmt: skip
     return Problem(**(usual | changes))
 
 
 GRADIENT = {"role": "kernel_gradient", "window": (28, 28), "out_space": (3, 3)}
+DEPTHWISE = {"groups": 64, "i": 1, "o": 1}
+DEEP = {
+    "space": (8, 8, 8), "window": (3, 3, 3), "out_space": (8, 8, 8), "strides": (1, 1, 1),
+    "padding": ((1, 1),) * 3, "input_dilation": (1, 1, 1), "kernel_dilation": (1, 1, 1),
+}  # fmt: skip
+TILES = {"window": (4, 4), "strides": (4, 4), "out_space": (7, 7), "padding": ((0, 0), (0, 0))}
 
 
 @pytest.mark.parametrize(
     "changes, platform, mesh_axes, wanted",
     [
+        # one device, CPU: a case on either side of every rule
         ({}, "cpu", 0, "direct"),
-        ({}, "cpu", 2, "direct"),
-        (GRADIENT, "cpu", 0, "matmul"),  # lax's would leak a NaN into other groups
-        (GRADIENT | {"groups": 1}, "cpu", 0, "direct"),
-        (GRADIENT, "cuda", 0, "direct"),
-        (GRADIENT | {"groups": 1}, "cuda", 1, "direct"),
-        (GRADIENT | {"groups": 1}, "cuda", 2, "matmul"),  # the partitioner would miscount
-        (GRADIENT | {"groups": 1}, "tpu", 2, "matmul"),
-        (GRADIENT | {"out_space": (64, 64)}, "cpu", 0, "matmul"),
-        (GRADIENT | {"out_space": (64, 65)}, "cpu", 0, "direct"),
+        ({"channels_last": False}, "cpu", 0, "channels_last"),
+        ({"padding": ((-1, 2), (1, 1))}, "cpu", 0, "channels_last"),  # lax reads beyond the input
+        ({"padding": ((-1, 2), (1, 1)), "input_dilation": (2, 1)}, "cpu", 0, "polyphase"),
+        ({"input_dilation": (2, 2)}, "cpu", 0, "polyphase"),
+        ({"input_dilation": (9, 9)}, "cpu", 0, "direct"),  # 81 phases
+        (TILES, "cpu", 0, "patchify"),
+        (TILES | {"strides": (4, 3)}, "cpu", 0, "direct"),
+        (TILES | {"groups": 64, "i": 4, "o": 4}, "cpu", 0, "taps"),
+        ({"window": (1, 1)}, "cpu", 0, "matmul"),
+        (GRADIENT, "cpu", 0, "direct"),
+        (GRADIENT | {"out_space": (1, 1)}, "cpu", 0, "matmul"),
+        (DEEP, "cpu", 0, "depth_fold"),
+        (DEPTHWISE, "cpu", 0, "taps"),
+        (DEPTHWISE | {"i": 4, "o": 4}, "cpu", 0, "taps"),
+        (DEPTHWISE | {"i": 4, "o": 5}, "cpu", 0, "per_group"),
+        (DEPTHWISE | GRADIENT | {"n": 4, "o": 4}, "cpu", 0, "taps"),
+        (DEPTHWISE | GRADIENT | {"n": 5, "o": 4}, "cpu", 0, "per_group"),
+        ({"groups": 2, "window": (1, 1)}, "cpu", 0, "matmul"),
+        ({"groups": 2}, "cpu", 0, "per_group"),
+        (DEEP | {"groups": 2}, "cpu", 0, "per_group"),
+        # several devices: only what XLA splits without gathering
+        ({"channels_last": False}, "cpu", 2, "direct"),
+        (DEPTHWISE, "cpu", 1, "taps"),
+        (DEPTHWISE | {"i": 4, "o": 5}, "cpu", 1, "matmul"),
+        (DEPTHWISE | GRADIENT, "cpu", 1, "matmul"),
+        (GRADIENT, "cpu", 1, "direct"),
+        (GRADIENT, "cpu", 2, "matmul"),  # the partitioner would miscount
+        (GRADIENT | {"out_space": (64, 65)}, "cpu", 2, "direct"),
+        # other platforms: lax, as nothing is measured there
+        (DEPTHWISE, "cuda", 0, "direct"),
+        (DEPTHWISE | GRADIENT, "tpu", 0, "direct"),
+        ({"input_dilation": (2, 2)}, "rocm", 0, "direct"),
+        (GRADIENT, "cuda", 1, "direct"),
+        (GRADIENT, "cuda", 2, "matmul"),
+        (GRADIENT, "tpu", 2, "matmul"),
     ],
 )
 def test_select(changes, platform, mesh_axes, wanted):
     choice = select.select(problem(**changes), platform, mesh_axes)
     assert choice.name == wanted and choice.rule
-    assert choice.runner_up == (None if wanted == "direct" else "direct")
+    assert (choice.runner_up is None) == (wanted == "direct")
 
 
-@pytest.mark.parametrize("mesh_axes, wanted", [(0, "matmul"), (1, "direct"), (2, "direct")])
+@pytest.mark.parametrize("mesh_axes, wanted", [(0, "taps"), (1, "direct"), (2, "direct")])
 def test_only_partitionable_lowerings_over_several_devices(monkeypatch, mesh_axes, wanted):
-    monkeypatch.setattr(LOWERINGS["matmul"], "partitionable", False)
-    assert select.select(problem(**GRADIENT), "cpu", mesh_axes).name == wanted
+    for name in ("taps", "matmul"):
+        monkeypatch.setattr(LOWERINGS[name], "partitionable", lambda problem: False)
+    changed = problem(**DEPTHWISE | GRADIENT)
+    assert select.select(changed, "cpu", mesh_axes).name == wanted
 
 
 def lowered(function, *operands):
@@ -200,20 +265,54 @@ def lowered(function, *operands):
 
 
 def test_the_default_path_follows_select():
-    """On either side of each rule the compiled text is that of the lowering chosen."""
+    """On either side of a rule the compiled text is that of the lowering chosen."""
     x, kernel = jnp.ones((2, 8, 8, 6)), jnp.ones((3, 3, 3, 4))
-    grouped = lambda x, k: convjax.conv(x, k, feature_group_count=2).sum()  # noqa: E731
     dense = lambda x, k: convjax.conv(x[..., :3], k).sum()  # noqa: E731
-    assert lowered(jax.grad(grouped, 1), x, kernel).count("dot_general") == 9
-    assert "dot_general" not in lowered(jax.grad(dense, 1), x, kernel)
-    assert "dot_general" not in lowered(grouped, x, kernel)
+    assert "convolution" not in lowered(dense, x, kernel[:1, :1])
+    assert lowered(dense, x, kernel).count("stablehlo.convolution") == 1
 
+    depthwise = lambda x, k: convjax.conv(x, k, feature_group_count=6).sum()  # noqa: E731
+    text = lowered(jax.grad(depthwise, (0, 1)), x, jnp.ones((3, 3, 1, 6)))
+    assert "convolution" not in text
     for shape, wanted in (((8, 1), 0), ((4, 2), 9)):
         mesh = jax.make_mesh(shape, ("a", "b"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
         rows = jax.NamedSharding(mesh, jax.P(None, "a"))
         with jax.set_mesh(mesh):
             text = lowered(jax.grad(dense, 1), jax.device_put(x, rows), kernel)
         assert text.count("dot_general") == wanted
+
+
+def test_loops_see_channels_last():
+    """The gradient of a kernel, and channels first, in the order that is fast in a loop."""
+    x, kernel = jnp.ones((2, 3, 8, 8)), jnp.ones((3, 3, 3, 3))
+
+    def layers(x, kernel):
+        def step(x, _):
+            return convjax.conv_general_dilated(x, kernel, (1, 1), "SAME"), None
+
+        return jax.lax.scan(step, x, length=3)[0].sum()
+
+    text = lowered(jax.grad(layers, (0, 1)), x, kernel)
+    assert text.count("stablehlo.convolution") == 3
+    assert text.count("dim_numbers = [b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]") == 3
+
+
+def test_a_cropped_input_is_not_read_beyond_its_end():
+    """Where lax itself, on jaxlib 0.10.2, returns what lies in memory after the input."""
+    x = jnp.asarray(oracle.integers(0, (2, 6, 8)))
+    kernel = jnp.asarray(oracle.integers(1, (2, 8, 3)))
+    for strides in (1, 2):
+        options = {"padding": ((-1, 2),), "strides": strides}
+        wanted = oracle.conv(np.asarray(x), np.asarray(kernel), **options)
+        np.testing.assert_array_equal(jax.jit(partial(convjax.conv, **options))(x, kernel), wanted)
+    # as the input's gradient: padding beyond the window
+    wide = partial(convjax.conv, padding=((3, 0),))
+    y = jnp.asarray(oracle.integers(2, wide(x, kernel).shape))
+    found = jax.jit(lambda x: jax.vjp(lambda x: wide(x, kernel), x)[1](y)[0])(x)
+    options = {"padding": ((3, 0),)}
+    np.testing.assert_array_equal(
+        found, oracle.input_gradient(x.shape, np.asarray(y), np.asarray(kernel), **options)
+    )
 
 
 def test_triples_force_each_role():
@@ -228,18 +327,33 @@ def test_triples_force_each_role():
     assert text((None, None, None)) == text(None)
 
 
-def test_a_lowering_that_cannot_says_why():
-    x, kernel = jnp.ones((1, 80, 80, 2)), jnp.ones((9, 9, 2, 3))
-    message = (
-        r"^conv: `algorithm` \(='matmul'\) cannot execute this convolution: its window \(9, 9\)"
-    )
+REFUSED = {
+    "matmul": ((1, 80, 80, 2), (9, 9, 2, 3), {}, r"its window \(9, 9\) has more than 64"),
+    "taps": ((1, 8, 8, 17), (3, 3, 17, 3), {}, r"more than 16 channels per group \(17 and 3\)"),
+    "per_group": ((1, 8, 8, 2), (3, 3, 2, 3), {}, "it has one group"),
+    "polyphase": ((1, 8, 8, 2), (3, 3, 2, 3), {}, "its input is not dilated"),
+    "depth_fold": ((1, 8, 2), (3, 2, 3), {}, "it has fewer than two spatial axes"),
+    "patchify": ((1, 8, 8, 2), (3, 3, 2, 3), {}, "do not tile the input"),
+    "fft": ((1, 2, 2, 2, 2, 1), (1, 1, 1, 1, 1, 1), {}, "one to three axes, not 4"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_lowering_that_cannot_says_why(name):
+    shape, kernel_shape, options, why = REFUSED[name]
+    x, kernel = jnp.ones(shape), jnp.ones(kernel_shape)
+    forced = partial(convjax.conv, algorithm=name, **options)
+    message = rf"^conv: `algorithm` \(='{name}'\) cannot execute this convolution: .*{why}"
     with pytest.raises(ValueError, match=message):
-        convjax.conv(x, kernel, algorithm="matmul")
+        forced(x, kernel)
     with pytest.raises(ValueError, match=message):
-        jax.eval_shape(partial(convjax.conv, algorithm="matmul"), x, kernel)
-    # derived operations use it where it can, and choose otherwise
-    y, pull = jax.vjp(partial(convjax.conv, algorithm="matmul"), x, kernel[:3, :3])
-    assert [g.shape for g in pull(y)] == [x.shape, (3, 3, 2, 3)]
+        jax.eval_shape(forced, x, kernel)
+
+
+def test_derived_operations_use_a_forced_lowering_where_they_can():
+    x, kernel = jnp.ones((1, 80, 80, 2)), jnp.ones((3, 3, 2, 3))
+    y, pull = jax.vjp(partial(convjax.conv, algorithm="matmul"), x, kernel)
+    assert [g.shape for g in pull(y)] == [x.shape, kernel.shape]
 
 
 def test_the_drop_in_may_take_laxs_place(monkeypatch):

@@ -37,7 +37,7 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     layout, geometry, rank = call.layout, call.geometry, call.geometry.rank
     shape, result = call.out_shape(x, kernel), call.result_type(x)
     out_space = [shape[axis] for axis in layout.out.space]
-    sums = jnp.promote_types(x.dtype, jnp.float32)
+    sums = call.accumulator(x)
     x = padded(arranged(x, layout.x, "batch group contract space"), geometry, 3).astype(sums)
     kernel = reversed_where(
         arranged(kernel, layout.kernel, "group contract out space"), geometry, 3

@@ -1,0 +1,41 @@
+"""Options of XLA's compiler that make convolutions faster, where one does."""
+
+import jax
+import jaxlib
+
+from convjax import _checks
+
+_PLATFORMS = ("cpu", "gpu", "cuda", "rocm", "tpu")
+
+
+def compiler_options(platform: str | None = None) -> dict[str, str | bool | int]:
+    """Options for ``jax.jit(f, compiler_options=...)`` under which convolutions compile best.
+
+    On CPU, jaxlib 0.10 computes dense two-dimensional convolutions by YNNPACK; without it they, and
+    their gradients, take half to two thirds of the time where nothing else runs on the machine's
+    other cores. No later jaxlib and no other platform has been measured to need an option: there
+    the dictionary is empty. Only the outermost ``jit`` takes options, which is why no function of
+    this library can set them by itself. The README's benchmark has the figures.
+
+    Args:
+        platform: "cpu", "gpu", "cuda", "rocm" or "tpu"; None is JAX's default backend.
+
+    Returns:
+        Names and values, as ``jax.jit`` takes them.
+
+    Raises:
+        ValueError: `platform` is none of these.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, convjax
+        >>> options = convjax.compiler_options("cpu")
+        >>> step = jax.jit(convjax.conv, compiler_options=options)
+        >>> step(jnp.ones((1, 8, 8, 3)), jnp.ones((3, 3, 3, 4))).shape
+        (1, 8, 8, 4)
+    """
+    if platform is None:
+        platform = jax.default_backend()
+    _checks.choice("compiler_options", "platform", platform, _PLATFORMS)
+    if platform == "cpu" and jaxlib.__version__.startswith("0.10."):
+        return {"xla_cpu_experimental_ynn_fusion_type": ""}
+    return {}
