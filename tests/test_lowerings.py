@@ -179,6 +179,48 @@ def test_many_outputs_are_looped_over():
     np.testing.assert_array_equal(found, gradient("direct"))
 
 
+def test_rows_that_do_not_fill_a_block(monkeypatch):
+    """Rows cut into blocks that do not divide them, positions that fill no turn of the loop."""
+    from convjax.lowerings import taps
+
+    x = jnp.asarray(oracle.integers(0, (3, 5, 13, 4)))
+    y = jnp.asarray(oracle.integers(1, (3, 5, 13, 8)))
+    kernel = jnp.zeros((3, 2, 1, 8))
+    options = {"feature_group_count": 4, "padding": "SAME"}
+    wanted = oracle.kernel_gradient(np.asarray(x), np.asarray(y), kernel.shape, **options)
+    for cache in (1, 500, 1000, 5000, 1 << 18):
+        monkeypatch.setattr(taps, "_CACHE", cache)
+        function = jax.jit(partial(convjax.conv, x, **options, algorithm=("taps",) * 3))
+        np.testing.assert_array_equal(jax.vjp(function, kernel)[1](y)[0], wanted)
+
+
+@pytest.mark.parametrize(
+    "shape, kernel_shape, options",
+    [
+        ((2, 7, 9, 3), (3, 4, 3, 6), {"strides": (3, 4), "padding": "VALID"}),
+        ((2, 7, 9, 3), (3, 4, 3, 6), {"strides": (3, 4), "padding": ((2, 1), (-1, 3))}),
+        ((2, 6, 4, 6), (3, 2, 2, 6), {"strides": (3, 2), "feature_group_count": 3}),
+        ((2, 6, 5, 3), (3, 1, 3, 6), {"strides": (3, 1), "padding": "VALID"}),
+    ],
+)
+def test_tiles(shape, kernel_shape, options):
+    """Windows that tile the input: forward, and both gradients, whatever is padded or cut off."""
+    x = jnp.asarray(oracle.integers(0, shape))
+    kernel = jnp.asarray(oracle.integers(1, kernel_shape))
+    function = jax.jit(partial(convjax.conv, **options, algorithm=("patchify",) * 3))
+    value, pull = jax.vjp(function, x, kernel)
+    np.testing.assert_array_equal(value, oracle.conv(np.asarray(x), np.asarray(kernel), **options))
+    y = jnp.asarray(oracle.integers(2, value.shape))
+    found_x, found_kernel = pull(y)
+    y = np.asarray(y)
+    np.testing.assert_array_equal(
+        found_x, oracle.input_gradient(x.shape, y, np.asarray(kernel), **options)
+    )
+    np.testing.assert_array_equal(
+        found_kernel, oracle.kernel_gradient(np.asarray(x), y, kernel.shape, **options)
+    )
+
+
 # ---- select --------------------------------------------------------------------------------------
 
 
