@@ -16,6 +16,7 @@ from convjax.geometry import Geometry
 from convjax.layout import arranged, canonical, restored
 from convjax.lowerings.call import Call, Problem, count
 from convjax.lowerings.patches import reversed_where
+from convjax.sharding import same_varying
 
 _PHASES = 64
 
@@ -121,7 +122,9 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     for index in np.ndindex(*periods):
         chosen = [found[i] for found, i in zip(axes, index, strict=True)]
         parts.append(None if any(phase.taps == 0 for phase in chosen) else convolved(chosen))
-    known = next(part for part in parts if part is not None)
+    known = next((part for part in parts if part is not None), None)
+    if known is None:  # every tap falls between elements of the input
+        return same_varying(jnp.zeros(shape, call.result_type(x)), x, kernel)[0]
     y = jnp.stack([jnp.zeros_like(known) if part is None else part for part in parts])
     y = y.reshape(*periods, *known.shape)
     # (*periods, N, *lengths, channels) -> (N, length, period, ..., channels)
