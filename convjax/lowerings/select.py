@@ -92,6 +92,7 @@ _CPU = (
 )
 
 _CPU_PARTITIONED = (
+    _CPU[0],
     _CROPPED,
     Rule(
         "taps",
@@ -199,5 +200,5 @@ def execute(
         platform=platform,
         mesh_axes=mesh_axes,
     )
-    call = Call(layout, geometry, role, precision, preferred_element_type, again)
+    call = Call(layout, geometry, role, precision, preferred_element_type, again, mesh_axes > 0)
     return LOWERINGS[choice.name].run(x, kernel, call)
