@@ -94,6 +94,13 @@ def shardings(kind, sharded, names="ab"):
     return P(*x), P(*kernel), P(*y)
 
 
+def quickly(lowered):
+    """The compiled program; its machine code is not optimised, which is none of the partitioner."""
+    return lowered.compile(
+        {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+    )
+
+
 def counts(text):
     """How often each collective occurs in a compiled program."""
     found = {name: len(re.findall(rf" {name}(?:-start)?\(", text)) for name in COLLECTIVES}
@@ -145,7 +152,7 @@ def compiled(function, role, arrays, specs, mode, sizes):
         for a in [arrays[i]]
     ]  # fmt: skip
     with jax.set_mesh(mesh) if is_set else jax.disable_jit(False):
-        return jax.jit(run, out_shardings=places[result]).lower(*operands).compile(), operands
+        return quickly(jax.jit(run, out_shardings=places[result]).lower(*operands)), operands
 
 
 EVERY_MODE = ("dense", "transposed", "depthwise", "grouped")  # kinds with a lowering each
@@ -208,7 +215,7 @@ def gathers(function, role, shapes, specs, out=None):
     y = jax.ShapeDtypeStruct(y.shape, y.dtype, sharding=NamedSharding(mesh, specs[2]))
     run, operands, result = program(function, role, x, kernel, y)
     place = NamedSharding(mesh, specs[result] if out is None else out)
-    found = counts(jax.jit(run, out_shardings=place).lower(*operands).compile().as_text())
+    found = counts(quickly(jax.jit(run, out_shardings=place).lower(*operands)).as_text())
     return found.get("all-gather", 0) + found.get("all-to-all", 0)
 
 
