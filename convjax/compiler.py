@@ -1,14 +1,13 @@
 """Options of XLA's compiler that make convolutions faster, where one does."""
 
-import jax
-import jaxlib
+import importlib.metadata
 
 from convjax import _checks
 
 _PLATFORMS = ("cpu", "gpu", "cuda", "rocm", "tpu")
 
 
-def compiler_options(platform: str | None = None) -> dict[str, str | bool | int]:
+def compiler_options(platform: str) -> dict[str, str | bool | int]:
     """Options for ``jax.jit(f, compiler_options=...)`` under which convolutions compile best.
 
     On CPU, jaxlib 0.10 computes dense two-dimensional convolutions by YNNPACK; without it they, and
@@ -18,7 +17,7 @@ def compiler_options(platform: str | None = None) -> dict[str, str | bool | int]
     this library can set them by itself. The README's benchmark has the figures.
 
     Args:
-        platform: "cpu", "gpu", "cuda", "rocm" or "tpu"; None is JAX's default backend.
+        platform: "cpu", "gpu", "cuda", "rocm" or "tpu".
 
     Returns:
         Names and values, as ``jax.jit`` takes them.
@@ -32,10 +31,11 @@ def compiler_options(platform: str | None = None) -> dict[str, str | bool | int]
         >>> step = jax.jit(convjax.conv, compiler_options=options)
         >>> step(jnp.ones((1, 8, 8, 3)), jnp.ones((3, 3, 3, 4))).shape
         (1, 8, 8, 4)
+
+    Source: XLA's flags of the CPU compiler, xla/debug_options_flags.cc, 2026,
+        https://github.com/openxla/xla
     """
-    if platform is None:
-        platform = jax.default_backend()
     _checks.choice("compiler_options", "platform", platform, _PLATFORMS)
-    if platform == "cpu" and jaxlib.__version__.startswith("0.10."):
+    if platform == "cpu" and importlib.metadata.version("jaxlib").startswith("0.10."):
         return {"xla_cpu_experimental_ynn_fusion_type": ""}
     return {}

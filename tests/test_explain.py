@@ -310,7 +310,13 @@ def test_explain_names_roles_geometry_and_shapes():
     assert rows["input_gradient"].geometry.reversal
     assert rows["kernel_gradient"].geometry.kernel_dilation == (2,)
     assert rows["kernel_gradient"].shapes == ((2, 9, 3), (2, 5, 3), (4, 3, 3))
-    assert all(row.lowering == "direct" and row.rule for row in rows.values())
+    names = {role: row.lowering for role, row in rows.items()}
+    assert names == {
+        "forward": "direct",
+        "input_gradient": "polyphase",
+        "kernel_gradient": "channels_last",
+    }
+    assert all(row.rule for row in rows.values())
 
 
 def test_explain_marks_lax_own_convolutions():

@@ -32,7 +32,8 @@ class Call(NamedTuple):
     """One convolution: how its operands are laid out, where its taps fall, and in what precision.
 
     `convolve(x, kernel, layout=, geometry=, role=)` executes another one, by whichever lowering is
-    chosen for it, with the same precision and types.
+    chosen for it, with the same precision and types. `partitioned` says that XLA splits the
+    computation over devices.
     """
 
     layout: Layout
@@ -41,6 +42,7 @@ class Call(NamedTuple):
     precision: Any
     preferred_element_type: Any
     convolve: Callable[..., Any]
+    partitioned: bool = False
 
     def out_shape(self, x: Any, kernel: Any) -> tuple[Any, ...]:
         """The shape of the result, in the caller's layout."""

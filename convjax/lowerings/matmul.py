@@ -4,6 +4,7 @@ Written with an explicit group axis and slices of the padded input, it needs no 
 over batch, groups or channels, and halos alone when sharded over space.
 """
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -13,7 +14,7 @@ from jax import lax
 
 from convjax.layout import arranged, restored
 from convjax.lowerings.call import Call, Problem, count
-from convjax.lowerings.patches import padded, piece, reversed_where
+from convjax.lowerings.patches import padded, piece, pieces, reversed_where
 
 _UNROLLED = 64  # products written out; beyond it compilation would take too long
 _LOOPED = 4096
@@ -51,7 +52,7 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
         x_roles, k_roles, out_roles = (
             roles.replace(" group", "") for roles in (x_roles, k_roles, out_roles)
         )
-    x = padded(arranged(x, layout.x, x_roles), call.geometry, 1)
+    x = arranged(x, layout.x, x_roles)
     kernel = arranged(kernel, layout.kernel, k_roles)
     kernel = reversed_where(kernel, call.geometry, int(moved))
     if by_tap:
@@ -73,9 +74,8 @@ def _by_tap(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.
     """(N, *out_space, G, O): a product for every tap."""
     geometry = call.geometry
     total: Any = None
-    for tap in np.ndindex(*kernel.shape[: geometry.rank]):
-        starts = [t * d for t, d in zip(tap, geometry.kernel_dilation, strict=True)]
-        inputs = piece(x, 1, starts, geometry.strides, out_space)
+    window = kernel.shape[: geometry.rank]
+    for tap, inputs in pieces(x, geometry, 1, window, out_space, call.partitioned):
         term = _product("n...gi,gio->n...go", inputs, kernel[tap], call)
         total = term if total is None else total + term
     return total
@@ -89,13 +89,22 @@ def _by_position(
     space = "abcdefh"[: geometry.rank]
     spec = f"i{space}gn,i{space}go->gno" if moved else f"n{space}gi,{space}gio->gno"
 
-    def column(start: Any) -> jax.Array:
-        inputs = piece(x, 1, start, geometry.kernel_dilation, window)
-        return _product(spec, inputs, kernel, call)
-
-    starts = np.array(list(np.ndindex(*out_space)), np.int32) * np.array(geometry.strides, np.int32)
-    if len(starts) <= _UNROLLED:
-        y = jnp.stack([column(start) for start in starts.tolist()])
+    if count(out_space) <= _UNROLLED:
+        # An output element meets the window as a tap meets the outputs.
+        exchanged = dataclasses.replace(
+            geometry, strides=geometry.kernel_dilation, kernel_dilation=geometry.strides
+        )
+        columns = pieces(x, exchanged, 1, out_space, window, call.partitioned)
+        y = jnp.stack([_product(spec, inputs, kernel, call) for _, inputs in columns])
     else:
-        y = lax.map(lambda start: column(tuple(start)), starts)
+        x = padded(x, geometry, 1)
+        starts = np.array(list(np.ndindex(*out_space)), np.int32) * np.array(
+            geometry.strides, np.int32
+        )
+
+        def column(start: jax.Array) -> jax.Array:
+            inputs = piece(x, 1, tuple(start), geometry.kernel_dilation, window)
+            return _product(spec, inputs, kernel, call)
+
+        y = lax.map(column, starts)
     return y.reshape(*out_space, *y.shape[1:])

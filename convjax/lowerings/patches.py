@@ -2,15 +2,16 @@
 
 import dataclasses
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from convjax._symbolic import certainly
-from convjax.geometry import Geometry
+from convjax.geometry import Geometry, dilated
 
 
 def padded(x: jax.Array, geometry: Geometry, first: int) -> jax.Array:
@@ -84,6 +85,54 @@ def piece(
     index: list[Any] = [slice(None)] * x.ndim
     index[first : first + rank] = [slice(None, None, step) for step in steps]
     return block[tuple(index)]
+
+
+def pieces(
+    x: jax.Array,
+    geometry: Geometry,
+    first: int,
+    counts: Sequence[int],
+    sizes: Sequence[Any],
+    partitioned: bool,
+) -> Iterator[tuple[tuple[int, ...], jax.Array]]:
+    """Every index below `counts` and the piece of `x`, `sizes` long, whose first element lies
+    ``index * kernel_dilation`` after the first that the geometry reads.
+
+    On several devices the first axis is shifted before it is padded, once for every row of taps:
+    pieces of an array whose padded extent its shards do not divide would move one by one, but so a
+    shard takes the rows beyond its edge from its neighbours, and nothing else moves.
+    """
+    shape = x.shape[first : first + len(counts)]
+    if partitioned and counts and _known(geometry, shape, sizes):
+        rows, steps = geometry.along(slice(1)), geometry.along(slice(1, None))
+        x = padded(x, steps, first + 1)
+        for row in range(counts[0]):
+            shifted = _shifted(x, rows, first, row, sizes[0])
+            for index in np.ndindex(*counts[1:]):
+                starts = [i * d for i, d in zip(index, steps.kernel_dilation, strict=True)]
+                yield (row, *index), piece(shifted, first + 1, starts, steps.strides, sizes[1:])
+        return
+    x = padded(x, geometry, first)
+    for index in np.ndindex(*counts):
+        starts = [i * d for i, d in zip(index, geometry.kernel_dilation, strict=True)]
+        yield index, piece(x, first, starts, geometry.strides, sizes)
+
+
+def _known(geometry: Geometry, *sizes: Sequence[Any]) -> bool:
+    """Whether neither padding nor sizes are symbolic."""
+    return all(isinstance(size, int) for group in (*geometry.padding, *sizes) for size in group)
+
+
+def _shifted(x: jax.Array, geometry: Geometry, axis: int, index: int, size: int) -> jax.Array:
+    """`size` elements of `axis`, those that tap `index` of the one-dimensional geometry reads."""
+    (step,), (dilation,), ((low, _),) = geometry.strides, geometry.input_dilation, geometry.padding
+    low -= index * geometry.kernel_dilation[0]
+    high = size * step - low - dilated(x.shape[axis], dilation)
+    configuration = [(0, 0, 0)] * x.ndim
+    configuration[axis] = (low, high, dilation - 1)
+    if configuration[axis] != (0, 0, 0):
+        x = lax.pad(x, jnp.zeros((), x.dtype), configuration)
+    return x if step == 1 else lax.slice_in_dim(x, 0, None, step, axis)
 
 
 def reversed_where(kernel: jax.Array, geometry: Geometry, first: int) -> jax.Array:

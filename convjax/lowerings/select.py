@@ -50,6 +50,12 @@ _CROPPED = Rule(
     "cpu: XLA's convolution reads beyond an input that is cropped before and padded after",
 )
 
+_DILATED = Rule(
+    "polyphase",
+    lambda p: any(d > 1 for d in p.geometry.input_dilation),
+    "cpu: lax multiplies the zeros between the elements of a dilated input",
+)
+
 # The first rule that holds decides.
 _CPU = (
     Rule(
@@ -57,11 +63,7 @@ _CPU = (
         lambda p: not _pointwise(p) and _pairs(p) > 16,
         "cpu: windows that tile the input are one matrix product",
     ),
-    Rule(
-        "polyphase",
-        lambda p: any(d > 1 for d in p.geometry.input_dilation),
-        "cpu: lax multiplies the zeros between the elements of a dilated input",
-    ),
+    _DILATED,
     Rule(
         "taps",
         lambda p: p.groups != 1 and _pairs(p) <= 16,
@@ -97,6 +99,7 @@ _CPU = (
 )
 
 _CPU_PARTITIONED = (
+    _DILATED,
     _CROPPED,
     Rule(
         "taps",
@@ -204,5 +207,5 @@ def execute(
         platform=platform,
         mesh_axes=mesh_axes,
     )
-    call = Call(layout, geometry, role, precision, preferred_element_type, again)
+    call = Call(layout, geometry, role, precision, preferred_element_type, again, mesh_axes > 0)
     return LOWERINGS[choice.name].run(x, kernel, call)

@@ -16,7 +16,7 @@ from jax import lax
 
 from convjax.layout import arranged, restored
 from convjax.lowerings.call import Call, Problem, correlates, count
-from convjax.lowerings.patches import padded, piece, reversed_where
+from convjax.lowerings.patches import padded, piece, pieces, reversed_where
 from convjax.sharding import same_varying
 
 _CHANNELS = 16  # per group, at most
@@ -71,26 +71,35 @@ def _shift(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.A
     """(O, N, *out_space, G): every tap shifts the whole input."""
     geometry, rank = call.geometry, call.geometry.rank
     sums = call.accumulator(x)
-    x = padded(arranged(x, call.layout.x, "contract batch space group"), geometry, 2).astype(sums)
+    x = arranged(x, call.layout.x, "contract batch space group")
     kernel = arranged(kernel, call.layout.kernel, "space contract out group")
     kernel = reversed_where(kernel, geometry, 0).astype(sums)
     window, (inputs, outputs, groups) = kernel.shape[:rank], kernel.shape[rank:]
     looped = _split(window, _UNROLLED // inputs)
+
+    def met(total: Any, shifted: jax.Array, tap: Any) -> Any:
+        """`total` and what one tap adds to it."""
+        weights = piece(kernel, 0, tap, (1,) * rank, (1,) * rank)
+        for i in range(inputs):
+            weight = weights[(0,) * rank][i].reshape(outputs, *(1,) * (rank + 1), groups)
+            total = total + shifted[i][None] * weight
+        return total
+
+    if looped == 0:
+        total: Any = jnp.zeros((), sums)
+        for tap, shifted in pieces(x, geometry, 2, window, out_space, call.partitioned):
+            total = met(total, shifted.astype(sums), tap)
+        return total
+    x = padded(x, geometry, 2).astype(sums)
 
     def added(total: Any, leading: Any) -> Any:
         """`total` and the taps whose first coordinates are `leading`."""
         for trailing in np.ndindex(*window[looped:]):
             tap = (*leading, *trailing)
             starts = [t * d for t, d in zip(tap, geometry.kernel_dilation, strict=True)]
-            weights = piece(kernel, 0, tap, (1,) * rank, (1,) * rank)
-            for i in range(inputs):
-                shifted = piece(x[i], 1, starts, geometry.strides, out_space)
-                weight = weights[(0,) * rank][i].reshape(outputs, *(1,) * (rank + 1), groups)
-                total = total + shifted[None] * weight
+            total = met(total, piece(x, 2, starts, geometry.strides, out_space), tap)
         return total
 
-    if looped == 0:
-        return added(jnp.zeros((), sums), ())
     zeros = jnp.zeros((outputs, x.shape[1], *out_space, groups), sums)
     taps = np.array(list(np.ndindex(*window[:looped])), np.int32)
     total, _ = lax.scan(
