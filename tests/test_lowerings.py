@@ -261,6 +261,8 @@ DEEP = {
     "space": (8, 8, 8), "window": (3, 3, 3), "out_space": (8, 8, 8), "strides": (1, 1, 1),
     "padding": ((1, 1),) * 3, "input_dilation": (1, 1, 1), "kernel_dilation": (1, 1, 1),
 }  # fmt: skip
+TILED_RESULTS = {"window": (7, 7), "kernel_dilation": (4, 4), "out_space": (4, 4)}
+TILED_OUTPUT = {"window": (4, 4), "input_dilation": (4, 4), "out_space": (112, 112)}
 TILES = {"window": (4, 4), "strides": (4, 4), "out_space": (7, 7), "padding": ((0, 0), (0, 0))}
 
 
@@ -274,9 +276,14 @@ TILES = {"window": (4, 4), "strides": (4, 4), "out_space": (7, 7), "padding": ((
         ({"padding": ((-1, 2), (1, 1)), "input_dilation": (2, 1)}, "cpu", 0, "polyphase"),
         ({"input_dilation": (2, 2)}, "cpu", 0, "polyphase"),
         ({"input_dilation": (9, 9)}, "cpu", 0, "direct"),  # 81 phases
-        (TILES, "cpu", 0, "patchify"),
-        (TILES | {"strides": (4, 3)}, "cpu", 0, "direct"),
-        (TILES | {"groups": 64, "i": 4, "o": 4}, "cpu", 0, "taps"),
+        (TILES, "cpu", 0, "direct"),
+        (TILED_RESULTS, "cpu", 0, "patchify"),
+        (TILED_RESULTS | {"kernel_dilation": (4, 3)}, "cpu", 0, "direct"),
+        (TILED_OUTPUT, "cpu", 0, "patchify"),
+        (TILED_OUTPUT | {"window": (2, 2), "input_dilation": (2, 2)}, "cpu", 0, "direct"),
+        (TILED_OUTPUT | {"window": (2, 3), "input_dilation": (2, 3)}, "cpu", 0, "patchify"),
+        (TILED_OUTPUT | {"window": (5, 4)}, "cpu", 0, "polyphase"),
+        (TILED_RESULTS | {"groups": 64, "n": 4, "o": 4}, "cpu", 0, "taps"),
         ({"window": (1, 1)}, "cpu", 0, "matmul"),
         (GRADIENT, "cpu", 0, "direct"),
         (GRADIENT | {"out_space": (1, 1)}, "cpu", 0, "matmul"),

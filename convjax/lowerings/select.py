@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from convjax.geometry import Geometry
 from convjax.layout import Layout
-from convjax.lowerings import LOWERINGS
+from convjax.lowerings import LOWERINGS, patchify
 from convjax.lowerings.call import Call, Problem, correlates, count, out_shape, problem_of
 from convjax.lowerings.patches import crops
 from convjax.sharding import same_varying
@@ -50,9 +50,17 @@ _CROPPED = Rule(
     "cpu: XLA's convolution reads beyond an input that is cropped before and padded after",
 )
 
+
+
+def _small_tiles(problem: Problem) -> bool:
+    """Kernel = stride for up to four taps: lax's zeros cost no more than interleaving does."""
+    few = count(problem.window) <= 4 and problem.groups == 1
+    return few and patchify.tiled(problem) == "output"
+
+
 _DILATED = Rule(
     "polyphase",
-    lambda p: any(d > 1 for d in p.geometry.input_dilation),
+    lambda p: any(d > 1 for d in p.geometry.input_dilation) and not _small_tiles(p),
     "cpu: lax multiplies the zeros between the elements of a dilated input",
 )
 
@@ -60,8 +68,14 @@ _DILATED = Rule(
 _CPU = (
     Rule(
         "patchify",
-        lambda p: not _pointwise(p) and _pairs(p) > 16,
-        "cpu: windows that tile the input are one matrix product",
+        # forward ("windows") lax is as fast
+        lambda p: (
+            not _pointwise(p)
+            and _pairs(p) > 16
+            and patchify.tiled(p) in ("results", "output")
+            and not _small_tiles(p)
+        ),
+        "cpu: a gradient that tiles is one matrix product",
     ),
     _DILATED,
     Rule(
