@@ -76,10 +76,10 @@ def piece(
         high[first : first + rank] = [a + b for a, b in zip(starts, reach, strict=True)]
         stride[first : first + rank] = steps
         return lax.slice(x, low, high, stride)
-    low: list[Any] = [np.int32(0)] * x.ndim  # of one type: Python's integers may have 64 bits
-    low[first : first + rank] = [lax.convert_element_type(start, np.int32) for start in starts]
+    corner: list[Any] = [np.int32(0)] * x.ndim  # of one type: Python's integers may have 64 bits
+    corner[first : first + rank] = [lax.convert_element_type(start, np.int32) for start in starts]
     shape = (*x.shape[:first], *reach, *x.shape[first + rank :])
-    block = lax.dynamic_slice(x, low, shape, allow_negative_indices=False)
+    block = lax.dynamic_slice(x, corner, shape, allow_negative_indices=False)
     if all(step == 1 for step in steps):
         return block
     index: list[Any] = [slice(None)] * x.ndim
