@@ -108,7 +108,7 @@ def test_forced_transposed_equals_direct(forced):
         assert_same(found, wanted, name)
 
     law()
-    assert calls or name == "patchify"
+    assert calls or name in ("patchify", "depth_fold")  # of few draws, few are theirs
 
 
 @pytest.mark.parametrize(

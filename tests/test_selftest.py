@@ -32,12 +32,14 @@ def test_the_command():
 
 @pytest.mark.slow
 def test_all_checks_pass(capsys):
-    assert selftest.main([]) == 0
+    # test_lowerings.py has law 6 for each; here it would take a minute
+    assert not any(selftest.main([word]) for word in ("law 1", "law 4", "chosen", "bfloat16"))
     lines = capsys.readouterr().out.splitlines()
     assert re.fullmatch(LAST, lines[-1])
     groups = {check.group for check in selftest.checks()}
     assert {f"law 6, {name}" for name in LOWERINGS if name != "direct"} < groups
-    assert all(any(line.startswith(group) for line in lines) for group in groups)
+    ran = {g for g in groups if not g.startswith("law 6") or g == "law 6, chosen"}
+    assert all(any(line.startswith(group) for line in lines) for group in ran)
 
 
 def broken(run, **attributes):

@@ -235,7 +235,7 @@ def precisions(jaxpr):
 
 def test_precision_is_resolved_at_the_call():
     """None means what `jax.default_matmul_precision` says now; lowering may happen elsewhere."""
-    function, x, kernel = case("grouped")
+    function, x, kernel = case("dense")
     highest = (jax.lax.Precision.HIGHEST,) * 2
     trace = jax.jit(jax.value_and_grad(weighed(function), (0, 1))).trace
     with jax.default_matmul_precision("highest"):
