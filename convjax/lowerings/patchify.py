@@ -65,7 +65,7 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     window = kernel.shape[:rank]
 
     tiles, inner = (letters[:rank] for letters in _LETTERS)
-    both = "".join(pair for pair in map("".join, zip(tiles, inner, strict=True)))
+    both = "".join(map("".join, zip(tiles, inner, strict=True)))
     if made == "windows":
         x = _cut(x, geometry.padding, out_space, window)
         spec = f"n{both}gi,{inner}gio->n{tiles}go"

@@ -51,7 +51,6 @@ _CROPPED = Rule(
 )
 
 
-
 def _small_tiles(problem: Problem) -> bool:
     """Kernel = stride for up to four taps: lax's zeros cost no more than interleaving does."""
     few = count(problem.window) <= 4 and problem.groups == 1
