@@ -1,5 +1,6 @@
 """Options of XLA's compiler that make convolutions faster, where one does."""
 
+import functools
 import importlib.metadata
 
 from convjax import _checks
@@ -36,6 +37,12 @@ def compiler_options(platform: str) -> dict[str, str | bool | int]:
         https://github.com/openxla/xla
     """
     _checks.choice("compiler_options", "platform", platform, _PLATFORMS)
-    if platform == "cpu" and importlib.metadata.version("jaxlib").startswith("0.10."):
+    if platform == "cpu" and gives_convolutions_to_ynnpack():
         return {"xla_cpu_experimental_ynn_fusion_type": ""}
     return {}
+
+
+@functools.cache
+def gives_convolutions_to_ynnpack() -> bool:
+    """Whether XLA on CPU here computes dense two-dimensional convolutions by YNNPACK, unasked."""
+    return importlib.metadata.version("jaxlib").startswith("0.10.")

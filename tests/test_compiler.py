@@ -1,5 +1,6 @@
 """compiler_options: what `jax.jit` takes, on the versions that need it."""
 
+import functools
 import importlib.metadata
 
 import jax
@@ -9,15 +10,33 @@ import pytest
 import convjax
 
 
+def by_ynnpack(function, *operands, options=None):
+    """Whether XLA gives a convolution of the function to YNNPACK."""
+    lowered = jax.jit(function, compiler_options=options).lower(*operands)
+    lines = lowered.compile().as_text().splitlines()
+    return any("ynn_fusion" in line and "conv_general_dilated" in line for line in lines)
+
+
 def test_jit_takes_them():
     options = convjax.compiler_options("cpu")
     old = importlib.metadata.version("jaxlib").startswith("0.10.")
     assert bool(options) == old
     x, kernel = jnp.ones((1, 20, 20, 32)), jnp.ones((3, 3, 32, 32))
-    text = jax.jit(convjax.conv, compiler_options=options).lower(x, kernel).compile().as_text()
-    assert "ynn" not in text or not old
-    if old:
-        assert "ynn" in jax.jit(convjax.conv).lower(x, kernel).compile().as_text()
+    direct = functools.partial(convjax.conv, algorithm="direct")
+
+    assert not by_ynnpack(direct, x, kernel, options=options)
+    assert by_ynnpack(direct, x, kernel) == old
+
+
+def test_what_is_chosen_needs_none():
+    """Forward and both gradients, with channels for which jaxlib 0.10 would take YNNPACK."""
+    x, kernel = jnp.ones((1, 20, 20, 32)), jnp.ones((3, 3, 32, 32))
+    for strides in (1, 2):
+        forward = functools.partial(convjax.conv, strides=strides)
+        y = forward(x, kernel)
+        pull = jax.jit(lambda x, k, y, f=forward: jax.vjp(f, x, k)[1](y))
+        for function, operands in ((forward, (x, kernel)), (pull, (x, kernel, y))):
+            assert not by_ynnpack(function, *operands)
 
 
 @pytest.mark.parametrize("platform", ["gpu", "cuda", "rocm", "tpu"])

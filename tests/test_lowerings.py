@@ -108,7 +108,8 @@ def test_forced_transposed_equals_direct(forced):
         assert_same(found, wanted, name)
 
     law()
-    assert calls or name in ("patchify", "depth_fold")  # of few draws, few are theirs
+    few = ("patchify", "depth_fold", "extra_row")  # of few draws, few are theirs
+    assert calls or name in few
 
 
 @pytest.mark.parametrize(
@@ -118,7 +119,7 @@ def test_forced_transposed_equals_direct(forced):
 @jax.numpy_rank_promotion("raise")
 def test_forced_dtypes(forced, dtype):
     name, calls = forced
-    groups = 1 if name == "depth_fold" else 2
+    groups = 1 if name in ("depth_fold", "extra_row") else 2
     options = {"feature_group_count": groups, "strides": 2}
     if name == "polyphase":
         options["input_dilation"] = 3
@@ -158,7 +159,7 @@ def test_a_16_bit_sum_keeps_float32_accuracy(forced):
         options = {"feature_group_count": 2}
     elif name == "polyphase":
         options = {"input_dilation": 2}
-    elif name == "depth_fold":
+    elif name in ("depth_fold", "extra_row"):
         x, kernel = x[:, None], kernel[None]
     y = convjax.conv(x, kernel, **options)
     assert calls and y.dtype == jnp.bfloat16
@@ -219,6 +220,42 @@ def test_tiles(shape, kernel_shape, options):
     np.testing.assert_array_equal(
         found_kernel, oracle.kernel_gradient(np.asarray(x), y, kernel.shape, **options)
     )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"padding": ((2, 0), (0, 3))},
+        {"padding": ((-1, 2), (3, -2))},
+        {"strides": (2, 3), "padding": ((2, 2), (1, 2))},
+        {"kernel_dilation": (2, 3), "padding": ((2, 2), (3, 3))},
+        {"padding": "VALID"},
+        {"padding": ((9, 9), (1, 1))},  # more outputs on an axis' borders than between them
+    ],
+)
+def test_borders_apart(monkeypatch, options):
+    """Outputs that meet padding are computed apart: the same values, and no padded input."""
+    from convjax.lowerings import taps
+
+    x = jnp.asarray(oracle.integers(0, (2, 16, 17, 4)))
+    kernel = jnp.asarray(oracle.integers(1, (3, 2, 1, 4)))
+    options = {"feature_group_count": 4, "algorithm": "taps"} | options
+    apart = jax.jit(partial(convjax.conv, **options))
+    found = apart(x, kernel), apart.lower(x, kernel).as_text()
+    wanted = {key: value for key, value in options.items() if key != "algorithm"}
+    np.testing.assert_array_equal(
+        found[0], oracle.conv(np.asarray(x), np.asarray(kernel), **wanted)
+    )
+    monkeypatch.setattr(taps, "_APART", 0)
+    operation._compiled.cache_clear()
+    whole = jax.jit(lambda x, kernel: convjax.conv(x, kernel, **options))
+    np.testing.assert_array_equal(whole(x, kernel), found[0])
+    if options.get("padding") == "VALID":
+        assert whole.lower(x, kernel).as_text().count("concatenate") == 0
+        assert found[1].count("concatenate") == 0
+    else:
+        assert found[1].count("concatenate") > 0
 
 
 @pytest.mark.parametrize("name", ["taps", "polyphase", "per_group"])
@@ -320,6 +357,40 @@ def test_select(changes, platform, mesh_axes, wanted):
     assert (choice.runner_up is None) == (wanted == "direct")
 
 
+CHANNELS = {"i": 64, "o": 64}
+
+
+@pytest.mark.parametrize(
+    "changes, wanted",
+    [
+        (CHANNELS, "extra_row"),
+        ({"o": 17}, "extra_row"),
+        ({"o": 16}, "direct"),  # YNNPACK leaves it alone
+        (CHANNELS | {"dtype": np.dtype("float64")}, "direct"),
+        (CHANNELS | {"dtype": np.dtype(jnp.bfloat16)}, "extra_row"),
+        ({"i": 3, "o": 64}, "depth_fold"),
+        (CHANNELS | {"strides": (2, 2), "out_space": (14, 14)}, "depth_fold"),
+        (CHANNELS | {"out_space": (24, 28)}, "depth_fold"),  # five rows more than 24
+        (CHANNELS | {"out_space": (25, 28)}, "extra_row"),
+        (CHANNELS | GRADIENT, "depth_fold"),
+        (CHANNELS | {"i": 3, "window": (8, 3)}, "depth_fold"),
+        (CHANNELS | {"i": 3, "window": (9, 3)}, "direct"),
+        (CHANNELS | {"window": (1, 1)}, "matmul"),
+        (CHANNELS | {"groups": 2}, "per_group"),
+        (CHANNELS | {"space": (28,), "window": (3,), "out_space": (28,), "strides": (1,),
+                     "padding": ((1, 1),), "input_dilation": (1,), "kernel_dilation": (1,)},
+         "direct"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("ynnpack", [True, False])
+def test_select_where_xla_would_take_ynnpack(monkeypatch, changes, wanted, ynnpack):
+    monkeypatch.setattr(select.compiler, "gives_convolutions_to_ynnpack", lambda: ynnpack)
+    if not ynnpack and wanted in ("extra_row", "depth_fold"):
+        wanted = "direct"
+    assert select.select(problem(**changes), "cpu", 0).name == wanted
+    assert select.select(problem(**changes), "cuda", 0).name == "direct"
+
+
 @pytest.mark.parametrize("mesh_axes, wanted", [(0, "taps"), (1, "direct"), (2, "direct")])
 def test_only_partitionable_lowerings_over_several_devices(monkeypatch, mesh_axes, wanted):
     for name in ("taps", "matmul"):
@@ -401,6 +472,7 @@ REFUSED = {
     "per_group": ((1, 8, 8, 2), (3, 3, 2, 3), {}, "it has one group"),
     "polyphase": ((1, 8, 8, 2), (3, 3, 2, 3), {}, "its input is not dilated"),
     "depth_fold": ((1, 8, 2), (3, 2, 3), {}, "it has fewer than two spatial axes"),
+    "extra_row": ((1, 8, 2), (3, 2, 3), {}, "it has 1 spatial axes, not two"),
     "patchify": ((1, 8, 8, 2), (3, 3, 2, 3), {}, "do not tile the input"),
     "fft": ((1, 2, 2, 2, 2, 1), (1, 1, 1, 1, 1, 1), {}, "one to three axes, not 4"),
 }

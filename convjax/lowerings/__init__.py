@@ -16,6 +16,7 @@ from convjax.lowerings import (
     channels_last,
     depth_fold,
     direct,
+    extra_row,
     fft,
     matmul,
     patchify,
@@ -33,5 +34,6 @@ LOWERINGS: dict[str, ModuleType] = {
     "per_group": per_group,
     "polyphase": polyphase,
     "depth_fold": depth_fold,
+    "extra_row": extra_row,
     "fft": fft,
 }

@@ -15,7 +15,7 @@ from jax import lax
 from convjax.geometry import Geometry
 from convjax.layout import arranged, canonical, restored
 from convjax.lowerings.call import Call, Problem, count
-from convjax.lowerings.patches import reversed_where
+from convjax.lowerings.patches import cropped, padded, reversed_where
 from convjax.sharding import same_varying
 
 _PHASES = 64
@@ -79,6 +79,16 @@ def partitionable(problem: Problem) -> bool:
     return True
 
 
+def _widest(pairs: list[tuple[int, int]]) -> tuple[int, int]:
+    """The padding on one axis that covers all of `pairs`."""
+    return tuple(max(0, *sides) for sides in zip((0, 0), *pairs, strict=True))  # type: ignore
+
+
+def _padding_alone(padding: list[tuple[int, int]]) -> Geometry:
+    ones = (1,) * len(padding)
+    return Geometry(ones, tuple(padding), ones, ones)
+
+
 def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     """The convolution; `x`, `kernel` and the result in the caller's layout."""
     layout, geometry, rank = call.layout, call.geometry, call.geometry.rank
@@ -99,19 +109,34 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     periods = [len(found) for found in axes]
     lengths = [-(-out // step) for out, step in zip(out_space, periods, strict=True)]
 
+    def needed(phase: Phase, axis: int) -> tuple[int, int]:
+        """How many elements before and after the input the phase reads."""
+        reach = (lengths[axis] - 1) * phase.stride + (phase.taps - 1) * phase.dilation + 1
+        return -phase.first, phase.first + reach - space[axis]
+
+    space = x.shape[1 : rank + 1]
+    margins = [(0, 0)] * rank
+    if group and not call.partitioned:
+        # Groups are convolved by taps, which would pad the input once for every phase.
+        margins = [_widest([needed(p, a) for p in axes[a] if p.taps]) for a in range(rank)]
+        x = padded(x, _padding_alone(margins), 1)
+
     def convolved(chosen: list[Phase]) -> jax.Array:
         part = kernel[tuple(slice(p.tap, None, p.tap_step) for p in chosen)]
-        padding: list[Any] = []
-        for phase, length, size in zip(chosen, lengths, x.shape[1:], strict=False):
-            reach = (length - 1) * phase.stride + (phase.taps - 1) * phase.dilation + 1
-            padding.append((-phase.first, phase.first + reach - size))
+        padding = [
+            (low - before, high - after)
+            for (low, high), (before, after) in zip(
+                map(needed, chosen, range(rank)), margins, strict=True
+            )
+        ]
+        inside, geometry = cropped(x, _padding_alone(padding), 1)
         return call.convolve(
-            x,
+            inside,
             part,
             layout=inner,
             geometry=Geometry(
                 strides=tuple(phase.stride for phase in chosen),
-                padding=tuple(padding),
+                padding=geometry.padding,
                 input_dilation=(1,) * rank,
                 kernel_dilation=tuple(phase.dilation for phase in chosen),
             ),

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from convjax import compiler
 from convjax.geometry import Geometry
 from convjax.layout import Layout
-from convjax.lowerings import LOWERINGS, patchify
+from convjax.lowerings import LOWERINGS, extra_row, patchify
 from convjax.lowerings.call import Call, Problem, correlates, count, out_shape, problem_of
 from convjax.lowerings.patches import crops
 from convjax.sharding import same_varying
@@ -57,6 +58,32 @@ def _small_tiles(problem: Problem) -> bool:
     return few and patchify.tiled(problem) == "output"
 
 
+def _ynnpack(problem: Problem) -> bool:
+    """Whether XLA on CPU would give it to YNNPACK: its conditions in jaxlib 0.10, sizes apart."""
+    narrow_float = jnp.issubdtype(problem.dtype, jnp.floating) and problem.dtype.itemsize <= 4
+    return (
+        compiler.gives_convolutions_to_ynnpack()
+        and problem.groups == 1
+        and problem.geometry.rank == 2
+        and narrow_float
+        and max(count((problem.i,)), count((problem.o,))) > 16
+        and all(d == 1 for d in problem.geometry.input_dilation)
+    )
+
+
+def _few_more_rows(problem: Problem) -> bool:
+    """Outputs as dense as the input, so that few rows more outnumber its rows; and channels enough
+    that computing and cutting these off costs less than it gains."""
+    if extra_row.accepts(problem) is not None or problem.geometry.strides[0] != 1:
+        return False
+    return problem.i >= 16 and 6 * extra_row.extra(problem) <= problem.out_space[0]
+
+
+def _few_copies(problem: Problem) -> bool:
+    """Folding an axis of the window into channels copies the input a few times, no more."""
+    return min(count(problem.window[:1]), count(problem.out_space[:1])) <= 8
+
+
 _DILATED = Rule(
     "polyphase",
     lambda p: any(d > 1 for d in p.geometry.input_dilation) and not _small_tiles(p),
@@ -102,6 +129,16 @@ _CPU = (
         "depth_fold",
         lambda p: p.groups == 1 and p.geometry.rank == 3,
         "cpu: two dimensions have a fast path, three have not",
+    ),
+    Rule(
+        "extra_row",
+        lambda p: _ynnpack(p) and not correlates(p) and _few_more_rows(p),
+        "cpu, jaxlib 0.10: YNNPACK's convolutions are slow, and skip those larger than their input",
+    ),
+    Rule(
+        "depth_fold",
+        lambda p: _ynnpack(p) and _few_copies(p),
+        "cpu, jaxlib 0.10: YNNPACK's convolutions are slow, and skip those of one dimension",
     ),
     _CROPPED,
     Rule(

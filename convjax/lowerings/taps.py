@@ -14,16 +14,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from convjax.geometry import Geometry
 from convjax.layout import arranged, restored
 from convjax.lowerings.call import Call, Problem, correlates, count
-from convjax.lowerings.patches import padded, piece, pieces, reversed_where
+from convjax.lowerings.patches import bordered, padded, piece, pieces, reversed_where
 from convjax.sharding import same_varying
 
 _CHANNELS = 16  # per group, at most
 _UNROLLED = 64  # products written out; more of them are looped over, so that compiling stays quick
+_APART = 12  # products for which borders are computed apart: their code is written out again
 _SUMS = 16  # kernel elements whose gradients are summed in one pass over the rows: no more, or
 _AXIS = 32  # those of the kernel's last axis, if they are no more than this
-_ROWS = 4  # rows added to these sums at once,
+_ROWS = 2  # rows added to these sums at once,
 _PRODUCTS = 48  # if they are no more products than this
 _CACHE = 1 << 18  # bytes that the sums may take, so that they stay in the second-level cache
 
@@ -54,7 +56,7 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     if count(window) > count(out_space):
         y, roles = _correlate(x, kernel, call, out_space), "space batch out group"
     else:
-        y, roles = _shift(x, kernel, call, out_space), "out batch space group"
+        y, roles = _shift(x, kernel, call, out_space)
     y = y.astype(call.result_type(x))
     return restored(y, call.layout.out, roles, shape)
 
@@ -67,47 +69,62 @@ def _split(axes: tuple[int, ...], limit: int) -> int:
     return first
 
 
-def _shift(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.Array:
-    """(O, N, *out_space, G): every tap shifts the whole input."""
+def _shift(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> tuple[jax.Array, str]:
+    """The result and its roles: every tap shifts the whole input.
+
+    The groups stay before or after space, where they are.
+    """
     geometry, rank = call.geometry, call.geometry.rank
     sums = call.accumulator(x)
-    x = arranged(x, call.layout.x, "contract batch space group")
+    groups_first = () < call.layout.x.group < call.layout.x.space
+    rest = "group space" if groups_first else "space group"
+    first = 3 if groups_first else 2
+    x = arranged(x, call.layout.x, f"contract batch {rest}")
     kernel = arranged(kernel, call.layout.kernel, "space contract out group")
     kernel = reversed_where(kernel, geometry, 0).astype(sums)
     window, (inputs, outputs, groups) = kernel.shape[:rank], kernel.shape[rank:]
+    weight_shape = (groups, *(1,) * rank) if groups_first else (*(1,) * rank, groups)
     looped = _split(window, _UNROLLED // inputs)
 
     def met(total: Any, shifted: jax.Array, tap: Any) -> Any:
         """`total` and what one tap adds to it."""
         weights = piece(kernel, 0, tap, (1,) * rank, (1,) * rank)
         for i in range(inputs):
-            weight = weights[(0,) * rank][i].reshape(outputs, *(1,) * (rank + 1), groups)
+            weight = weights[(0,) * rank][i].reshape(outputs, 1, *weight_shape)
             total = total + shifted[i][None] * weight
         return total
 
-    if looped == 0:
+    def unrolled(x: jax.Array, geometry: Geometry, out_space: Any) -> jax.Array:
         total: Any = jnp.zeros((), sums)
-        for tap, shifted in pieces(x, geometry, 2, window, out_space, call.partitioned):
+        for tap, shifted in pieces(x, geometry, first, window, out_space, call.partitioned):
             total = met(total, shifted.astype(sums), tap)
         return total
-    x = padded(x, geometry, 2).astype(sums)
+
+    roles = f"out batch {rest}"
+    if looped == 0:
+        apart = math.prod(window) * inputs * outputs <= _APART
+        if apart and not groups_first and not call.partitioned:
+            return bordered(x, geometry, first, window, out_space, unrolled), roles
+        return unrolled(x, geometry, out_space), roles
+    x = padded(x, geometry, first).astype(sums)
 
     def added(total: Any, leading: Any) -> Any:
         """`total` and the taps whose first coordinates are `leading`."""
         for trailing in np.ndindex(*window[looped:]):
             tap = (*leading, *trailing)
             starts = [t * d for t, d in zip(tap, geometry.kernel_dilation, strict=True)]
-            total = met(total, piece(x, 2, starts, geometry.strides, out_space), tap)
+            total = met(total, piece(x, first, starts, geometry.strides, out_space), tap)
         return total
 
-    zeros = jnp.zeros((outputs, x.shape[1], *out_space, groups), sums)
+    sizes = (groups, *out_space) if groups_first else (*out_space, groups)
+    zeros = jnp.zeros((outputs, x.shape[1], *sizes), sums)
     taps = np.array(list(np.ndindex(*window[:looped])), np.int32)
     total, _ = lax.scan(
         lambda total, tap: (added(total, tuple(tap)), None),
         same_varying(zeros, x, kernel)[0],
         taps,
     )
-    return total
+    return total, roles
 
 
 def _correlate(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.Array:
