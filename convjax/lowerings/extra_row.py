@@ -1,8 +1,8 @@
 """The `extra_row` lowering: lax's convolution with more rows than its input has, cut off again.
 
 jaxlib 0.10 gives a dense two-dimensional convolution on CPU to YNNPACK, which takes up to twice as
-long as Eigen does (`convjax.compiler_options` is the other way out). It does not where the output is
-larger than the input.
+long as Eigen does (`convjax.compiler_options` is the other way out). It leaves alone those whose
+output is larger than their input.
 """
 
 import dataclasses

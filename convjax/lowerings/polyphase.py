@@ -5,7 +5,7 @@ convolution of the input as it is with a part of the kernel, and the phases inte
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
