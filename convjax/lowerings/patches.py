@@ -158,7 +158,8 @@ def bordered(
     def sized(size: int) -> tuple[Any, ...]:
         return (*out_space[:axis], size, *out_space[axis + 1 :])
 
-    before, after, total = *edges, out_space[axis]
+    before, after = edges
+    total = out_space[axis]
     middle = bordered(
         outputs(before, total - after),
         unpadded,
