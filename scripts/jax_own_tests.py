@@ -1,11 +1,12 @@
 """Run jax's own convolution tests with lax, then with convjax's drop-ins, and compare test by test.
 
-    python scripts/jax_own_tests.py PATH_TO_JAX_TESTS [--algorithm NAME]
+    python scripts/jax_own_tests.py PATH_TO_JAX_TESTS [--algorithm NAME[,NAME...]]
 
 PATH_TO_JAX_TESTS is the folder `tests` of jax's source at the installed release. In the second run
 the `lax` that its test modules see (`lax` and `jax.lax`) has our convolution functions. It fails
 (exit 1) if a test that passes with lax does not pass with ours, or if our operation was never used.
-`--algorithm` runs every convolution that the named lowering accepts through that lowering.
+`--algorithm` runs every convolution that the named lowering accepts through that lowering, in a run
+for each name; "select" is the default choice, "all" is that and every lowering.
 
 jax's tests need absl-py, hypothesis and pytest besides jax. Extra arguments go to pytest.
 """
@@ -24,6 +25,7 @@ from typing import Any
 FILES = ["lax_test.py", "lax_vmap_test.py", "lax_autodiff_test.py"]
 SELECTION = "Conv or conv"
 CASES = "25"
+DEFAULT = "select"
 REPORT = "CONVJAX_OWN_TESTS_REPORT"
 SWAP = "CONVJAX_OWN_TESTS_SWAP"
 
@@ -47,7 +49,7 @@ class Plugin:
         self.outcomes: dict[str, str] = {}
         self.counts: Counter[str] = Counter()
         if swap:
-            self.swap("" if swap == "select" else swap)
+            self.swap("" if swap == DEFAULT else swap)
 
     def swap(self, algorithm: str) -> None:
         """Give `jax` a `lax` with our functions, before the test modules import it."""
@@ -115,32 +117,48 @@ def run(tests: Path, swap: str, extra: list[str]) -> tuple[dict[str, str], dict[
     return found["outcomes"], found["counts"]
 
 
+def compare(theirs: dict[str, str], ours: dict[str, str], counts: dict[str, int], name: str) -> int:
+    """Print how a run with ours compares with lax's; 1 where it is worse or compares nothing."""
+    passing = [test for test, outcome in theirs.items() if outcome == "passed"]
+    worse = {test: ours.get(test, "missing") for test in passing if ours.get(test) != "passed"}
+    for side, outcomes in (("lax", theirs), (f"convjax, {name}", ours)):
+        total = Counter(outcomes.values())
+        print(f"with {side}: " + ", ".join(f"{total[k]} {k}" for k in sorted(total)))
+    print(
+        f"with convjax, {name}: " + ", ".join(f"{n} {what}" for what, n in sorted(counts.items()))
+    )
+    for test, outcome in worse.items():
+        print(f"passes with lax, with convjax {outcome}: {test}")
+    used = counts.get("bound" if name == DEFAULT else f"lowered as {name}", 0)
+    if not used:
+        print("convjax's operation was never used: these runs compare nothing")
+    sys.stdout.flush()
+    return 1 if worse or not used or not passing else 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("tests", type=Path, help="the folder `tests` of jax's source")
-    parser.add_argument("--algorithm", default="", help="the lowering to run where it accepts")
+    parser.add_argument(
+        "--algorithm", default=DEFAULT, help="the lowerings to run where they accept, by commas"
+    )
     arguments, extra = parser.parse_known_args()
     tests = arguments.tests.resolve()
     if missing := [name for name in FILES if not (tests / name).is_file()]:
         parser.error(f"{tests} has no {', '.join(missing)}")
+    names = arguments.algorithm.split(",")
+    if names == ["all"]:
+        from convjax.lowerings import LOWERINGS
+
+        names = [DEFAULT, *LOWERINGS]
 
     print("==> with lax", flush=True)
     theirs, _ = run(tests, "", extra)
-    print("==> with convjax", flush=True)
-    ours, counts = run(tests, arguments.algorithm or "select", extra)
-
-    passing = [test for test, outcome in theirs.items() if outcome == "passed"]
-    worse = {test: ours.get(test, "missing") for test in passing if ours.get(test) != "passed"}
-    for name, outcomes in (("lax", theirs), ("convjax", ours)):
-        total = Counter(outcomes.values())
-        print(f"with {name}: " + ", ".join(f"{total[k]} {k}" for k in sorted(total)))
-    print("with convjax: " + ", ".join(f"{n} {what}" for what, n in sorted(counts.items())))
-    for test, outcome in worse.items():
-        print(f"passes with lax, with convjax {outcome}: {test}")
-    used = counts.get(f"lowered as {arguments.algorithm}" if arguments.algorithm else "bound", 0)
-    if not used:
-        print("convjax's operation was never used: these runs compare nothing")
-    return 1 if worse or not used or not passing else 0
+    status = 0
+    for name in names:
+        print(f"==> with convjax, {name}", flush=True)
+        status |= compare(theirs, *run(tests, name, extra), name)
+    return status
 
 
 if __name__ == "__main__":
