@@ -22,7 +22,8 @@ from convjax.sharding import same_varying
 
 _CHANNELS = 16  # per group, at most
 _UNROLLED = 64  # products written out; more of them are looped over, so that compiling stays quick
-_APART = 12  # products for which borders are computed apart: their code is written out again
+_APART = 25  # products for which borders are computed apart: their code is written
+_APART_IN_GRADIENTS = 12  # out again, and gradients have enough to compile as it is
 _SUMS = 16  # kernel elements whose gradients are summed in one pass over the rows: no more, or
 _AXIS = 32  # those of the kernel's last axis, if they are no more than this
 _ROWS = 2  # rows added to these sums at once,
@@ -102,7 +103,8 @@ def _shift(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> tuple
 
     roles = f"out batch {rest}"
     if looped == 0:
-        apart = math.prod(window) * inputs * outputs <= _APART
+        most = _APART if call.role == "forward" else _APART_IN_GRADIENTS
+        apart = math.prod(window) * inputs * outputs <= most
         if apart and not groups_first and not call.partitioned:
             return bordered(x, geometry, first, window, out_space, unrolled), roles
         return unrolled(x, geometry, out_space), roles
