@@ -12,11 +12,16 @@ from convjax.interop.kernels import (
     kernel_to,
     to_depth_to_space,
 )
+from convjax.interop.port import Port, check_layer, check_model, check_port
 
 __all__ = [
     "FRAMEWORKS",
+    "Port",
     "bias_from",
     "bias_to",
+    "check_layer",
+    "check_model",
+    "check_port",
     "from_depth_to_space",
     "kernel_from",
     "kernel_to",
