@@ -13,9 +13,18 @@ from convjax.interop.kernels import (
     to_depth_to_space,
 )
 from convjax.interop.port import Port, check_layer, check_model, check_port
+from convjax.interop.state import (
+    Layer,
+    from_torch,
+    layers_of,
+    merge_collections,
+    split_collections,
+    to_torch,
+)
 
 __all__ = [
     "FRAMEWORKS",
+    "Layer",
     "Port",
     "bias_from",
     "bias_to",
@@ -23,7 +32,12 @@ __all__ = [
     "check_model",
     "check_port",
     "from_depth_to_space",
+    "from_torch",
     "kernel_from",
     "kernel_to",
+    "layers_of",
+    "merge_collections",
+    "split_collections",
     "to_depth_to_space",
+    "to_torch",
 ]
