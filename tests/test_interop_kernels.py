@@ -1,7 +1,9 @@
 """Kernels from and to other frameworks: round trips, and the frameworks' own layers, live."""
 
 import importlib.util
+import inspect
 import os
+import re
 
 import jax
 import jax.numpy as jnp
@@ -48,6 +50,23 @@ def same(ours, theirs):
 def test_every_kind_is_there():
     assert {*kernels.SINGLE_KINDS, *kernels.STAGED_KINDS} | KERNELLESS == set(KINDS)
     assert {kind for kind in KINDS if not KINDS[kind].example().kernels} == KERNELLESS
+    assert set(kernels.LAYOUTS) == {"convjax", *interop.FRAMEWORKS}
+
+
+@pytest.mark.parametrize("name", interop.__all__)
+def test_public_names(name):
+    """Documented with every argument and an example; options by keyword, and annotated."""
+    value, text = getattr(interop, name), inspect.getdoc(getattr(interop, name)) or ""
+    if not inspect.isfunction(value):
+        return
+    assert not [s for s in ("Args:", "Returns:", "Example:", ">>> ") if s not in text]
+    assert text.splitlines()[0].endswith(".")
+    signature = inspect.signature(value)
+    assert not set(signature.parameters) - set(re.findall(r"\w+", text))
+    assert signature.return_annotation is not signature.empty
+    for parameter in signature.parameters.values():
+        assert parameter.annotation is not parameter.empty
+        assert parameter.default is parameter.empty or parameter.kind is parameter.KEYWORD_ONLY
 
 
 @pytest.mark.parametrize("framework", interop.FRAMEWORKS)

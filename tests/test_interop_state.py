@@ -11,7 +11,7 @@ import pytest
 import convjax
 from convjax import interop
 from convjax.interop import Layer
-from convjax.interop.state import COUNTER, ENTRIES
+from convjax.interop.layers import COUNTER, ENTRIES
 
 
 def operand(seed, *shape):

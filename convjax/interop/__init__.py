@@ -3,24 +3,13 @@
 Numpy only: no framework is imported here, and arrays of all of them are accepted.
 """
 
-from convjax.interop.kernels import (
-    FRAMEWORKS,
-    bias_from,
-    bias_to,
-    from_depth_to_space,
-    kernel_from,
-    kernel_to,
-    to_depth_to_space,
-)
+from convjax.interop.arrays import FRAMEWORKS
+from convjax.interop.channels import bias_from, bias_to, from_depth_to_space, to_depth_to_space
+from convjax.interop.kernels import kernel_from, kernel_to
+from convjax.interop.layers import Layer, layers_of
 from convjax.interop.port import Port, check_layer, check_model, check_port
-from convjax.interop.state import (
-    Layer,
-    from_torch,
-    layers_of,
-    merge_collections,
-    split_collections,
-    to_torch,
-)
+from convjax.interop.state import from_torch, to_torch
+from convjax.interop.trees import merge_collections, split_collections
 
 __all__ = [
     "FRAMEWORKS",

@@ -1,4 +1,4 @@
-"""Kernels and biases from and to other frameworks: one table of layouts, and one rule to read it.
+"""Kernels from and to other frameworks: one table of layouts, and one rule to read it.
 
 A layout says in which order a framework stores a kernel's axes, which of its two channel axes spans
 all the groups (the other counts the channels of one group), and whether the kernel is reversed
@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from convjax import _checks
+from convjax.interop.arrays import FRAMEWORKS, checked
+from convjax.interop.channels import reordered
 
 
 class Layout(NamedTuple):
@@ -49,8 +51,6 @@ LAYOUTS: dict[str, tuple[Layout, Layout, Layout]] = {
     "flax": _FLAX,
     "lax": _FLAX,
 }
-FRAMEWORKS = tuple(name for name in LAYOUTS if name != "convjax")
-
 # the kinds of `convjax.kinds`; those with several kernels are a sequence of the others
 _FORWARD_KINDS = ("dense", "dilated", "grouped", "shuffled_grouped", "resize", "subpixel")
 _POINTWISE_KINDS = ("pointwise", "pointwise_grouped")
@@ -145,136 +145,6 @@ def kernel_to(
     return _convert(function, framework, kernel, kind, source, target, groups, scale, inward=False)
 
 
-def bias_from(framework: str, bias: Any) -> np.ndarray:
-    """A bias of another framework as ours: one number per output channel, ``(O,)``.
-
-    Args:
-        framework: as for `kernel_from`.
-        bias: (O,), or with axes of extent 1 after or before it, as Equinox and Haiku's
-            channels-first layers have it.
-
-    Returns:
-        (O,).
-
-    Raises:
-        ValueError: an unknown framework, more than one axis with an extent.
-        TypeError: not an array.
-
-    Example:
-        >>> import numpy as np
-        >>> from convjax import interop
-        >>> interop.bias_from("equinox", np.ones((8, 1, 1))).shape
-        (8,)
-    """
-    _checks.choice("bias_from", "framework", framework, FRAMEWORKS)
-    bias = _array("bias_from", "bias", bias)
-    if bias.ndim == 0 or max(bias.shape) != bias.size:
-        rule = "must have one number per channel: one axis, and others of extent 1"
-        _checks.fail("bias_from", "bias", bias.shape, rule)
-    return bias.reshape(-1).copy()
-
-
-def bias_to(framework: str, bias: Any, *, rank: int = 2) -> np.ndarray:
-    """Our bias as another framework stores it: ``(O, 1, ...)`` for Equinox, else ``(O,)``.
-
-    Args:
-        framework: as for `kernel_from`.
-        bias: (O,).
-        rank: the number of spatial axes.
-
-    Returns:
-        (O,), or for Equinox (O, 1, ..., 1).
-
-    Raises:
-        ValueError: an unknown framework, a bias that has not one axis.
-        TypeError: not an array.
-
-    Example:
-        >>> import numpy as np
-        >>> from convjax import interop
-        >>> interop.bias_to("equinox", np.ones(8), rank=2).shape
-        (8, 1, 1)
-    """
-    _checks.choice("bias_to", "framework", framework, FRAMEWORKS)
-    bias = _array("bias_to", "bias", bias)
-    rank = _checks.integer("bias_to", "rank", rank, minimum=1)
-    if bias.ndim != 1:
-        _checks.fail("bias_to", "bias", bias.shape, "must have one axis, the output channels")
-    return bias.reshape(-1, *(1,) * rank * (framework == "equinox")).copy()
-
-
-def from_depth_to_space(array: Any, scale: Any, *, rank: int = 2, axis: int = -1) -> np.ndarray:
-    """Reorder channels made for TensorFlow's `depth_to_space` to suit `pixel_shuffle`.
-
-    TensorFlow, and Keras with channels last, read channel ``offset*C + c`` where PyTorch and
-    convjax read ``c*r^d + offset``. (Keras with channels first has PyTorch's order.)
-
-    Args:
-        array: a kernel, a bias or an activation.
-        scale: r; an int, or one per spatial axis.
-        rank: the number of spatial axes, if `scale` is an int.
-        axis: the axis of the C*r^d channels.
-
-    Returns:
-        The array, its channels reordered.
-
-    Raises:
-        ValueError: channels that r^d does not divide.
-        TypeError: not an array, not integers.
-
-    Example:
-        >>> import numpy as np
-        >>> from convjax import interop
-        >>> interop.from_depth_to_space(np.arange(8), 2)
-        array([0, 2, 4, 6, 1, 3, 5, 7])
-    """
-    return _reordered("from_depth_to_space", array, scale, rank, axis, space_first=True)
-
-
-def to_depth_to_space(array: Any, scale: Any, *, rank: int = 2, axis: int = -1) -> np.ndarray:
-    """Reorder channels made for `pixel_shuffle` to suit TensorFlow's `depth_to_space`.
-
-    Args:
-        array, scale, rank, axis: as for `from_depth_to_space`, which this undoes.
-
-    Returns:
-        The array, its channels reordered.
-
-    Raises:
-        ValueError: channels that r^d does not divide.
-        TypeError: not an array, not integers.
-
-    Example:
-        >>> import numpy as np
-        >>> from convjax import interop
-        >>> interop.to_depth_to_space(np.arange(8), 2)
-        array([0, 4, 1, 5, 2, 6, 3, 7])
-    """
-    return _reordered("to_depth_to_space", array, scale, rank, axis, space_first=False)
-
-
-def _reordered(
-    function: str, array: Any, scale: Any, rank: int, axis: int, *, space_first: bool
-) -> np.ndarray:
-    array = _array(function, "array", array)
-    axis = _checks.integer(function, "axis", axis)
-    if not -array.ndim <= axis < array.ndim:
-        _checks.fail(function, "axis", axis, f"must be an axis of `array`, which has {array.ndim}")
-    rank = _checks.integer(function, "rank", rank, minimum=1)
-    block = prod(_checks.ints(function, "scale", scale, _rank_of(scale, rank), minimum=1))
-    channels = array.shape[axis]
-    if channels % block:
-        rule = f"must divide the channels (={channels}) by its product over the spatial axes"
-        _checks.fail(function, "scale", scale, f"{rule}, {block}")
-    shape = (block, channels // block) if space_first else (channels // block, block)
-    order = np.arange(channels).reshape(shape).T.reshape(-1)
-    return np.take(array, order, axis=axis)
-
-
-def _rank_of(scale: Any, rank: int) -> int:
-    return rank if _checks.is_int(scale) or not hasattr(scale, "__len__") else len(scale)
-
-
 def _layouts(
     function: str, framework: Any, kind: Any, transpose_kernel: bool | None
 ) -> tuple[Layout, Layout, Layout]:
@@ -358,7 +228,7 @@ def _convert(
     result = _write(_read(function, kernel, kind, source[which], groups), target[which])
     if reorders:
         rank = result.ndim - 2
-        result = _reordered(function, result, scale, rank, -1, space_first=inward)
+        result = reordered(function, result, scale, rank, -1, space_first=inward)
     return result
 
 
@@ -380,7 +250,7 @@ def _stages(function: str, kind: str, count: int) -> tuple[str, ...]:
 
 def _read(function: str, kernel: Any, kind: str, layout: Layout, groups: int | None) -> np.ndarray:
     """``(*K, G, I/G, O/G)`` from `kernel` in `layout`."""
-    kernel = _array(function, "kernel", kernel)
+    kernel = checked(function, "kernel", kernel)
     shown = " ".join("*K" if letter == "K" else letter for letter in layout.axes)
     if kernel.ndim < 3:
         _checks.fail(
@@ -439,19 +309,3 @@ def _write(kernel: np.ndarray, layout: Layout) -> np.ndarray:
     return np.array(
         np.transpose(kernel, [axis for letter in layout.axes for axis in axes[letter]]), order="C"
     )
-
-
-def _array(function: str, argument: str, value: Any) -> np.ndarray:
-    """`value` as a numpy array: one of numpy, JAX or a tensor of PyTorch or Keras."""
-    _checks.array(function, argument, value)
-    return to_numpy(value)
-
-
-def to_numpy(value: Any) -> np.ndarray:
-    """An array of any framework as numpy's, without rounding."""
-    if hasattr(value, "detach"):  # PyTorch: off the graph and the device
-        value = value.detach().cpu()
-        if str(value.dtype) == "torch.bfloat16":  # which PyTorch does not hand to numpy
-            return value.float().numpy().astype(np.dtype("bfloat16"))
-        return value.numpy()
-    return np.asarray(value)

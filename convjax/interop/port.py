@@ -8,29 +8,23 @@ input's extent modulo the stride, so a finite table answers for every size.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from convjax import _checks
 from convjax.geometry import Pair, dilated
-from convjax.padding import policy_pair
+from convjax.interop.agreement import (
+    POLICIES,
+    Agreement,
+    everywhere,
+    is_trap,
+    of_conv,
+    of_transposed,
+    where,
+)
+from convjax.interop.layers import is_convolution, modules
 
-POLICIES = ("SAME", "SAME_LOWER", "VALID", "FULL")
 MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 EQUAL, TRAP, OTHER_SHAPE = "equal", "trap", "other shape"
-
-
-class Agreement(NamedTuple):
-    """Where a policy agrees with the layer along one axis: remainders of the extent by `modulus`.
-
-    Attributes:
-        modulus: the stride; 1 for a transposed convolution, whose agreement hangs on no size.
-        shape: where the output has the same extent.
-        equal: where, moreover, every output reads the same inputs.
-    """
-
-    modulus: int
-    shape: frozenset[int]
-    equal: frozenset[int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +68,7 @@ class Port:
         """The policies that equal the layer: at the size asked about, or at every size."""
         if self.input_size is not None:
             return tuple(p for p in POLICIES if self.verdict(p, self.input_size) == EQUAL)
-        return tuple(p for p in POLICIES if _everywhere(self.agreements[p], "equal"))
+        return tuple(p for p in POLICIES if everywhere(self.agreements[p], "equal"))
 
     @property
     def traps(self) -> tuple[str, ...]:
@@ -82,7 +76,7 @@ class Port:
         or at some size."""
         if self.input_size is not None:
             return tuple(p for p in POLICIES if self.verdict(p, self.input_size) == TRAP)
-        return tuple(p for p in POLICIES if _is_trap(self.agreements[p]))
+        return tuple(p for p in POLICIES if is_trap(self.agreements[p]))
 
     def __str__(self) -> str:
         operand = "y" if self.function == "conv_transpose" else "x"
@@ -111,13 +105,13 @@ class Port:
             }[self.verdict(policy, self.input_size)]
         if not all(axis.shape for axis in axes):
             return "another output shape"
-        if _everywhere(axes, "equal"):
+        if everywhere(axes, "equal"):
             return "equal, for every input size"
-        shape = "" if _everywhere(axes, "shape") else f" {_where(axes, 'shape')}"
+        shape = "" if everywhere(axes, "shape") else f" {where(axes, 'shape')}"
         if not all(axis.equal for axis in axes):
             return f"NOT equal, though the output has the same shape{shape}"
-        text = f"equal {_where(axes, 'equal')}"
-        if _is_trap(axes):
+        text = f"equal {where(axes, 'equal')}"
+        if is_trap(axes):
             text += f"; NOT equal otherwise, though the output has the same shape{shape}"
         return text
 
@@ -197,9 +191,9 @@ def check_port(
     _check_transposed(function, transposed, padding_mode, extra, strides, steps)
 
     options: dict[str, Any] = {"strides": strides, "padding": pairs}
-    find: Callable[..., Agreement] = _agreement_of_conv
+    find: Callable[..., Agreement] = of_conv
     if transposed:
-        find = _agreement_of_transposed
+        find = of_transposed
         # PyTorch's output_padding may reach the stride, under dilation: there, crop less instead.
         kept = tuple(a if a < s else 0 for a, s in zip(extra, strides, strict=True))
         options["padding"] = tuple(
@@ -284,19 +278,6 @@ def check_model(model: Any) -> dict[str, Port]:
     return {name: check_layer(m) for name, m in modules("check_model", model) if is_convolution(m)}
 
 
-def is_convolution(module: Any) -> bool:
-    """Whether `module` looks like one of PyTorch's convolutions."""
-    return all(hasattr(module, name) for name in ("kernel_size", "transposed", "padding_mode"))
-
-
-def modules(function: str, model: Any) -> list[tuple[str, Any]]:
-    """The modules inside a PyTorch model, by name."""
-    if not hasattr(model, "named_modules"):
-        rule = "must be a PyTorch module, which has `named_modules`"
-        _checks.fail_type(function, "model", type(model).__name__, rule)
-    return list(model.named_modules())
-
-
 def _pairs(
     function: str,
     padding: Any,
@@ -366,39 +347,6 @@ def _check_size(
             _checks.fail(function, "input_size", sizes, rule)
 
 
-def _agreement_of_conv(
-    policy: str, axis: int, reach: int, stride: int, pair: Pair, _: int
-) -> Agreement:
-    """Output j reads from ``j*stride - lo``; so agreement is one count of outputs, and one lo.
-
-    Both differences hang on ``n mod stride`` alone: SAME pads ``max(0, k̂ - s + (-n mod s))``.
-    """
-    shape, equal = set(), set()
-    for remainder in range(stride):
-        n = remainder + stride * (reach + 1)  # any size with this remainder that holds the kernel
-        lo, hi = policy_pair(policy, axis, n, reach, stride)
-        if (n + lo + hi - reach) // stride == (n + sum(pair) - reach) // stride:
-            shape.add(remainder)
-            if lo == pair[0]:
-                equal.add(remainder)
-    return Agreement(stride, frozenset(shape), frozenset(equal))
-
-
-def _agreement_of_transposed(
-    policy: str, axis: int, reach: int, stride: int, pair: Pair, extra: int
-) -> Agreement:
-    """Input j paints from ``j*stride - lo`` on; extents are n*s, or (n-1)*s + k̂ - lo - hi."""
-    n = reach + 1
-    lo, hi = policy_pair(policy, axis, n * stride, reach, stride)
-    ours = n * stride
-    if policy not in ("SAME", "SAME_LOWER"):
-        ours = (n - 1) * stride + reach - lo - hi
-    theirs = (n - 1) * stride + reach - sum(pair) + extra
-    every: frozenset[int] = frozenset({0})
-    shape = every if ours == theirs else frozenset[int]()
-    return Agreement(1, shape, shape if lo == pair[0] else frozenset())
-
-
 def _flax(
     window: tuple[int, ...],
     reach: tuple[int, ...],
@@ -455,27 +403,3 @@ def _name(
 
 def _arguments(options: dict[str, Any]) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in options.items())
-
-
-def _everywhere(axes: tuple[Agreement, ...], what: str) -> bool:
-    return all(len(getattr(axis, what)) == axis.modulus for axis in axes)
-
-
-def _is_trap(axes: tuple[Agreement, ...]) -> bool:
-    """Whether some size gives the layer's shape on every axis, and other numbers."""
-    return all(axis.shape for axis in axes) and any(axis.shape > axis.equal for axis in axes)
-
-
-def _where(axes: tuple[Agreement, ...], what: str) -> str:
-    """For which extents, in words."""
-
-    def condition(axis: Agreement) -> str:
-        remainders = sorted(getattr(axis, what))
-        if axis.modulus == 2:
-            return f"is {'odd' if remainders[0] else 'even'}"
-        return f"modulo {axis.modulus} is {' or '.join(map(str, remainders))}"
-
-    if len({(axis.modulus, getattr(axis, what)) for axis in axes}) == 1:
-        return f"where {'the' if len(axes) == 1 else 'every'} extent {condition(axes[0])}"
-    some = [(a, axis) for a, axis in enumerate(axes) if len(getattr(axis, what)) < axis.modulus]
-    return "where " + " and ".join(f"extent {a} {condition(axis)}" for a, axis in some)

@@ -7,149 +7,17 @@ of one shape. Nothing is dropped in silence, and back and forth is the identity,
 Numpy only.
 """
 
-import dataclasses
-from collections.abc import Iterator, Mapping
-from fnmatch import fnmatchcase
+from collections.abc import Mapping
 from math import prod
 from typing import Any, NoReturn
 
 import numpy as np
 
 from convjax import _checks
-from convjax.interop.kernels import SINGLE_KINDS, kernel_from, kernel_to, to_numpy
-from convjax.interop.port import is_convolution, modules
-
-Tree = dict[Any, Any]
-
-# kind of layer: PyTorch's entry -> our leaf
-_WEIGHTS = {"weight": "kernel", "bias": "bias"}
-_NORM = {"weight": "scale", "bias": "bias"}
-COUNTER = "num_batches_tracked"
-ENTRIES: dict[str, dict[str, str]] = {
-    **dict.fromkeys(SINGLE_KINDS, _WEIGHTS),
-    "linear": _WEIGHTS,
-    "batch_norm": {**_NORM, "running_mean": "mean", "running_var": "var"},
-    "norm": _NORM,
-    "embedding": {"weight": "embedding"},
-}
-# PyTorch's classes, looked for in this order among a module and its bases
-CLASSES = {
-    "_BatchNorm": "batch_norm",
-    "_InstanceNorm": "norm",
-    "LayerNorm": "norm",
-    "GroupNorm": "norm",
-    "RMSNorm": "norm",
-    "Linear": "linear",
-    "Embedding": "embedding",
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Layer:
-    """What a layer of a state dict is.
-
-    Attributes:
-        kind: a kind of convolution with one kernel ("dense", "grouped", "depthwise", "transposed",
-            ...), or "linear", "batch_norm", "norm" (layer, group, instance or RMS), "embedding".
-            "shuffled_grouped" is a convolution in groups with a ``ChannelShuffle`` after it, in one
-            layer of ours, which adds its bias after the shuffle.
-        groups: G of a convolution; None is 1, or, where it does not matter, left open.
-        transpose_kernel: of a "transposed" layer, which must say it: True if our layer holds the
-            forward kernel (*K, O/G, I), as `convjax.conv_transpose`, ``convention="adjoint"`` and
-            ``transpose_kernel=True`` have it; False for Flax's default (*K, I/G, O).
-        flattened: of a "linear" layer that reads a flattened image: (C, *space), the shape of that
-            image in PyTorch. PyTorch flattens channels first, and channels-last code last.
-
-    Raises:
-        ValueError: an unknown kind; an option of another kind; "transposed" without its layout.
-
-    Example:
-        >>> from convjax import interop
-        >>> interop.Layer("transposed", groups=2, transpose_kernel=True).kind
-        'transposed'
-    """
-
-    kind: str
-    groups: int | None = None
-    transpose_kernel: bool | None = None
-    flattened: tuple[int, ...] | None = None
-
-    def __post_init__(self) -> None:
-        _checks.choice("Layer", "kind", self.kind, tuple(ENTRIES))
-        if self.groups is not None:
-            _checks.integer("Layer", "groups", self.groups, minimum=1)
-            if self.kind not in SINGLE_KINDS:
-                _checks.fail("Layer", "groups", self.groups, "is an option of convolutions alone")
-        elif self.kind == "shuffled_grouped":
-            rule = 'must be given for the kind "shuffled_grouped", whose bias is shuffled'
-            _checks.fail("Layer", "groups", None, rule)
-        if self.kind == "transposed" and self.transpose_kernel is None:
-            _checks.fail(
-                "Layer",
-                "transpose_kernel",
-                None,
-                'must be given for the kind "transposed": its kernel has two layouts, whose shapes '
-                "can be the same",
-                "True where our layer holds the forward kernel (*K, O/G, I), False for Flax's "
-                "default.",
-            )
-        if self.kind != "transposed" and self.transpose_kernel is not None:
-            rule = 'is an option of the kind "transposed" alone'
-            _checks.fail("Layer", "transpose_kernel", self.transpose_kernel, rule)
-        if self.kind != "linear" and self.flattened is not None:
-            rule = 'is an option of the kind "linear" alone'
-            _checks.fail("Layer", "flattened", self.flattened, rule)
-
-
-Layers = Mapping[str, "Layer | str"]
-
-
-def layers_of(
-    model: Any,
-    *,
-    transpose_kernel: bool | None = None,
-    flattened: Mapping[str, tuple[int, ...]] | None = None,
-) -> dict[str, Layer]:
-    """The layers of a PyTorch model, as `from_torch` and `to_torch` take them.
-
-    Args:
-        model: a ``torch.nn.Module``; kinds and groups are read from its modules.
-        transpose_kernel: see `Layer`; must be given if there is a transposed convolution.
-        flattened: for linear layers after a flattening of images, by name: see `Layer`.
-
-    Returns:
-        Name to `Layer`. Modules of other types are left out; if they have parameters,
-        `from_torch` names them.
-
-    Raises:
-        TypeError: not a PyTorch module.
-        ValueError: as `Layer`; a name in `flattened` that is no linear layer.
-
-    Example:
-        >>> from convjax import interop
-        >>> interop.layers_of(torch_model, transpose_kernel=False)  # doctest: +SKIP
-        {'conv': Layer(kind='dense', groups=1, transpose_kernel=None, flattened=None), ...}
-    """
-    found: dict[str, Layer] = {}
-    images = dict(flattened or {})
-    for name, module in modules("layers_of", model):
-        if is_convolution(module):
-            kind = "dense" if module.groups == 1 else "grouped"
-            kind = "depthwise" if module.groups == module.in_channels > 1 else kind
-            if module.transposed:
-                found[name] = Layer("transposed", module.groups, transpose_kernel)
-            else:
-                found[name] = Layer(kind, module.groups)
-            continue
-        bases = {base.__name__ for base in type(module).__mro__}
-        words = [kind for base, kind in CLASSES.items() if base in bases]
-        if words:
-            image = images.pop(name, None) if words[0] == "linear" else None
-            found[name] = Layer(words[0], flattened=image)
-    if images:
-        rule = "must name linear layers of the model"
-        _checks.fail("layers_of", "flattened", sorted(images), rule)
-    return found
+from convjax.interop.arrays import to_numpy
+from convjax.interop.kernels import SINGLE_KINDS, kernel_from, kernel_to
+from convjax.interop.layers import COUNTER, ENTRIES, Layer, Layers, fail_entry, find, table_of
+from convjax.interop.trees import Tree, dotted, leaves, tree_of
 
 
 def from_torch(
@@ -193,13 +61,13 @@ def from_torch(
     """
     function = "from_torch"
     _check_mappings(function, state_dict=state_dict, layers=layers, names=names, like=like)
-    table, names = _layers(function, layers), names or {}
-    wanted = None if like is None else {_dotted(path): (path, v) for path, v in _leaves(like)}
+    table, names = table_of(function, layers), names or {}
+    wanted = None if like is None else {dotted(path): (path, v) for path, v in leaves(like)}
     found: dict[str, np.ndarray] = {}
     met = set()
     for entry, value in state_dict.items():
         prefix, _, suffix = entry.rpartition(".")
-        layer = _find(function, "state_dict", entry, value, prefix, table)
+        layer = find(function, "state_dict", entry, value, prefix, table)
         met.add(prefix)
         if suffix == COUNTER and layer.kind == "batch_norm":
             continue
@@ -210,13 +78,13 @@ def from_torch(
         array = _converted(function, "state_dict", entry, value, suffix, layer, inward=True)
         if target in found:
             rule = f"becomes {target!r}, and so does another entry"
-            _fail_entry(function, "state_dict", entry, array, rule, "Tell them apart in `names`.")
+            fail_entry(function, "state_dict", entry, array, rule, "Tell them apart in `names`.")
         if wanted is not None and target in wanted:
             shape = tuple(wanted[target][1].shape)
             if array.shape != shape:
                 mend = _mend_of_shape(layer, array.shape, shape)
                 rule = f"becomes {target!r} of shape {array.shape}, but `like` has {shape} there"
-                _fail_entry(function, "state_dict", entry, value, rule, mend)
+                fail_entry(function, "state_dict", entry, value, rule, mend)
         found[target] = array
     idle = [name for name in table if not set("*?[") & set(name) and name not in met]
     if idle:
@@ -224,8 +92,8 @@ def from_torch(
         _checks.fail(function, "layers", idle, rule, "Are they named as in PyTorch?")
     if wanted is not None:
         _compare(function, found.keys(), wanted.keys(), "state_dict", "like")
-        return _tree({wanted[name][0]: array for name, array in found.items()})
-    return _tree(
+        return tree_of({wanted[name][0]: array for name, array in found.items()})
+    return tree_of(
         {
             tuple(int(part) if part.isdecimal() else part for part in name.split(".")): array
             for name, array in found.items()
@@ -266,22 +134,22 @@ def to_torch(
     """
     function = "to_torch"
     _check_mappings(function, tree=tree, layers=layers, names=names, like=like)
-    table, names = _layers(function, layers), names or {}
+    table, names = table_of(function, layers), names or {}
     found: dict[str, np.ndarray] = {}
-    for path, value in _leaves(tree):
-        name = _dotted(path)
+    for path, value in leaves(tree):
+        name = dotted(path)
         entry, prefix, leaf = _theirs(function, name, names)
-        layer = _find(function, "tree", name, value, prefix, table)
+        layer = find(function, "tree", name, value, prefix, table)
         inverse = {ours: theirs for theirs, ours in ENTRIES[layer.kind].items()}
         suffix = entry.rpartition(".")[2] if entry else inverse.get(leaf, "")
         if suffix not in ENTRIES[layer.kind]:
             rule = f'is no parameter of a layer of kind "{layer.kind}"'
             mend = f"It has {', '.join(inverse)}."
-            _fail_entry(function, "tree", name, value, rule, mend)
+            fail_entry(function, "tree", name, value, rule, mend)
         entry = entry or _join(prefix, suffix)
         if entry in found or _ours(entry, prefix, ENTRIES[layer.kind][suffix], names) != name:
             rule = f"becomes {entry!r}, which does not lead back to it alone"
-            _fail_entry(function, "tree", name, value, rule, "Tell them apart in `names`.")
+            fail_entry(function, "tree", name, value, rule, "Tell them apart in `names`.")
         found[entry] = _converted(function, "tree", name, value, suffix, layer, inward=False)
         if suffix == "running_mean":
             counter = _join(prefix, COUNTER)
@@ -293,61 +161,10 @@ def to_torch(
         for entry, array in found.items():
             if entry in like and tuple(like[entry].shape) != array.shape:
                 rule = f"is not of the shape that `like` has there, {tuple(like[entry].shape)}"
-                _fail_entry(function, "result", entry, array, rule)
+                fail_entry(function, "result", entry, array, rule)
         _compare(function, found.keys(), like.keys(), "tree", "like")
         found = {entry: found[entry] for entry in like}
     return found
-
-
-def split_collections(tree: Mapping[Any, Any]) -> dict[str, Tree]:
-    """A tree from `from_torch` as Flax linen's variables: parameters, and running averages apart.
-
-    Args:
-        tree: nested mappings, whose leaves `mean` and `var` are running averages.
-
-    Returns:
-        ``{"params": ..., "batch_stats": ...}``; the second only if there are any.
-
-    Example:
-        >>> import numpy as np
-        >>> from convjax import interop
-        >>> tree = {"bn": {"scale": np.ones(8), "mean": np.ones(8)}}
-        >>> {k: list(v["bn"]) for k, v in interop.split_collections(tree).items()}
-        {'params': ['scale'], 'batch_stats': ['mean']}
-    """
-    parts: dict[str, dict[tuple[Any, ...], Any]] = {"params": {}, "batch_stats": {}}
-    for path, value in _leaves(tree):
-        parts["batch_stats" if path[-1] in ("mean", "var") else "params"][path] = value
-    return {name: _tree(part) for name, part in parts.items() if part}
-
-
-def merge_collections(variables: Mapping[str, Any]) -> Tree:
-    """Flax linen's variables as one tree, for `to_torch`: the inverse of `split_collections`.
-
-    Args:
-        variables: ``{"params": ..., "batch_stats": ...}``.
-
-    Returns:
-        One tree with the leaves of all.
-
-    Raises:
-        ValueError: a leaf in both.
-
-    Example:
-        >>> import numpy as np
-        >>> from convjax import interop
-        >>> variables = {"params": {"bn": {"scale": 1.0}}, "batch_stats": {"bn": {"mean": 0.0}}}
-        >>> interop.merge_collections(variables)
-        {'bn': {'scale': 1.0, 'mean': 0.0}}
-    """
-    found: dict[tuple[Any, ...], Any] = {}
-    for collection in variables.values():
-        for path, value in _leaves(collection):
-            if path in found:
-                rule = "is in two collections"
-                _checks.fail("merge_collections", "variables", _dotted(path), rule)
-            found[path] = value
-    return _tree(found)
 
 
 # ---- values ----------------------------------------------------------------------------------
@@ -383,7 +200,7 @@ def _converted(
             return np.array(array.reshape(groups or 1, -1).T.reshape(-1))
     except ValueError as error:
         rule = f'does not convert as the {suffix} of a layer of kind "{layer.kind}"'
-        _fail_entry(function, argument, entry, array, rule, f"{error}")
+        fail_entry(function, argument, entry, array, rule, f"{error}")
     return np.array(array)
 
 
@@ -424,10 +241,6 @@ def _join(*parts: str) -> str:
     return ".".join(part for part in parts if part)
 
 
-def _dotted(path: tuple[Any, ...]) -> str:
-    return ".".join(map(str, path))
-
-
 def _begins(name: str, start: str) -> bool:
     return not start or name == start or name.startswith(f"{start}.")
 
@@ -456,29 +269,7 @@ def _theirs(function: str, name: str, names: Mapping[str, str]) -> tuple[str, st
     return "", _renamed(prefix, inverse), leaf
 
 
-# ---- layers ----------------------------------------------------------------------------------
-
-
-def _layers(function: str, layers: Layers) -> dict[str, Layer]:
-    found = {}
-    for name, layer in layers.items():
-        if not isinstance(layer, (Layer, str)):
-            rule = "must be a `Layer` or the name of a kind"
-            _checks.fail_type(function, f"layers[{name!r}]", layer, rule)
-        found[name] = Layer(layer) if isinstance(layer, str) else layer
-    return found
-
-
-def _find(
-    function: str, argument: str, entry: str, value: Any, prefix: str, table: dict[str, Layer]
-) -> Layer:
-    if prefix in table:
-        return table[prefix]
-    for pattern, layer in table.items():
-        if fnmatchcase(prefix, pattern):
-            return layer
-    mend = f'Add {prefix!r} to them with its kind, such as "dense", "linear" or "batch_norm".'
-    _fail_entry(function, argument, entry, value, "is of none of the `layers`", mend)
+# ---- errors ----------------------------------------------------------------------------------
 
 
 def _mend_of_shape(layer: Layer, found: tuple[int, ...], wanted: tuple[int, ...]) -> str:
@@ -493,27 +284,6 @@ def _mend_of_shape(layer: Layer, found: tuple[int, ...], wanted: tuple[int, ...]
     return "Do both models have the same sizes?"
 
 
-# ---- trees and errors ------------------------------------------------------------------------
-
-
-def _leaves(tree: Mapping[Any, Any], path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, (*path, key))
-        elif value is not None:
-            yield (*path, key), value
-
-
-def _tree(flat: Mapping[tuple[Any, ...], Any]) -> Tree:
-    tree: Tree = {}
-    for path, value in flat.items():
-        node = tree
-        for key in path[:-1]:
-            node = node.setdefault(key, {})
-        node[path[-1]] = value
-    return tree
-
-
 def _check_mappings(function: str, **arguments: Any) -> None:
     for name, value in arguments.items():
         if not isinstance(value, Mapping) and not (value is None and name in ("names", "like")):
@@ -525,19 +295,12 @@ def _check_mappings(function: str, **arguments: Any) -> None:
             _checks.fail_type(function, name, type(value).__name__, rule, mend)
 
 
-def _fail_entry(
-    function: str, argument: str, entry: str, value: Any, rule: str, mend: str = ""
-) -> NoReturn:
-    shape = tuple(getattr(value, "shape", ()))
-    _checks.fail(function, f"{argument}[{entry!r}]", shape, rule, mend)
-
-
 def _fail_unknown(function: str, entry: str, value: Any, layer: Layer) -> NoReturn:
     mend = f"It has {', '.join(ENTRIES[layer.kind])}."
     if "parametrizations" in entry or entry.endswith(("weight_g", "weight_v", "weight_orig")):
         mend += " Undo parametrizations, such as weight norm, in PyTorch first."
     rule = f'is no entry of a layer of kind "{layer.kind}"'
-    _fail_entry(function, "state_dict", entry, value, rule, mend)
+    fail_entry(function, "state_dict", entry, value, rule, mend)
 
 
 def _compare(function: str, found: Any, wanted: Any, argument: str, like: str) -> None:
