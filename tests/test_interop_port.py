@@ -1,6 +1,8 @@
 """The port checker: against index maps by brute force, and against PyTorch and Flax, live."""
 
 import itertools
+import json
+import pathlib
 from types import SimpleNamespace
 
 import jax.numpy as jnp
@@ -169,6 +171,26 @@ REPORTS = {
 def test_reports(name):
     options, text = REPORTS[name]
     assert str(interop.check_port(**options)) == text
+
+
+VECTORS = np.load(pathlib.Path(__file__).parent / "data" / "torch_vectors.npz")
+CASES = json.loads(str(VECTORS["cases"]))["cases"]
+
+
+@pytest.mark.parametrize("part", range(2))
+def test_committed_vectors(part):
+    """PyTorch's numbers by the kernel and the call that `interop` gives; every other case each."""
+    for index, case in list(enumerate(CASES))[part::2]:
+        x, weight, wanted = (VECTORS[f"{index}/{name}"] for name in ("x", "weight", "y"))
+        transposed = case["kind"] == "transposed"
+        options = {"kernel_size": weight.shape[2:], "transposed": transposed} | case["options"]
+        port = interop.check_port(**options, input_size=x.shape[2:])
+        groups = case["options"].get("groups", 1)
+        kind = "transposed" if transposed else "dense"
+        kernel = interop.kernel_from("torch", weight, kind, groups=groups)
+        found = getattr(convjax, port.function)(np.moveaxis(x, 1, -1), kernel, **port.options)
+        bound = 2e-5 * np.abs(wanted).max()
+        np.testing.assert_allclose(np.moveaxis(found, -1, 1), wanted, atol=bound)
 
 
 # ---- live ------------------------------------------------------------------------------------
