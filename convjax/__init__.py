@@ -3,7 +3,7 @@
 import importlib
 from typing import Any
 
-from convjax import arithmetic, cost, equivalents, lax
+from convjax import arithmetic, cost, equivalents, interop, lax
 from convjax.accelerate import accelerate
 from convjax.compiler import compiler_options
 from convjax.functional import (
@@ -61,6 +61,7 @@ __all__ = [
     "flattened_conv",
     "grouped_conv",
     "hold",
+    "interop",
     "kinds",
     "lax",
     "pixel_shuffle",

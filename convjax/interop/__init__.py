@@ -1,0 +1,32 @@
+"""From and to other frameworks: kernels, whole state dicts, and which padding ports a layer.
+
+Numpy only: no framework is imported here, and arrays of all of them are accepted.
+"""
+
+from convjax.interop.arrays import FRAMEWORKS
+from convjax.interop.channels import bias_from, bias_to, from_depth_to_space, to_depth_to_space
+from convjax.interop.kernels import kernel_from, kernel_to
+from convjax.interop.layers import Layer, layers_of
+from convjax.interop.port import Port, check_layer, check_model, check_port
+from convjax.interop.state import from_torch, to_torch
+from convjax.interop.trees import merge_collections, split_collections
+
+__all__ = [
+    "FRAMEWORKS",
+    "Layer",
+    "Port",
+    "bias_from",
+    "bias_to",
+    "check_layer",
+    "check_model",
+    "check_port",
+    "from_depth_to_space",
+    "from_torch",
+    "kernel_from",
+    "kernel_to",
+    "layers_of",
+    "merge_collections",
+    "split_collections",
+    "to_depth_to_space",
+    "to_torch",
+]
