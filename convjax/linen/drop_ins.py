@@ -11,7 +11,9 @@ from flax.linen import dtypes
 
 from convjax import initializers
 from convjax.lax import conv_general_dilated as ours
-from convjax.linen.layer import convolution
+from convjax.linen.layer import BIAS_INIT, convolution
+
+KERNEL_INIT = initializers.drop_in()
 
 
 class Conv(linen.Module):
@@ -58,8 +60,8 @@ class Conv(linen.Module):
     dtype: Any = None
     param_dtype: Any = jnp.float32
     precision: Any = None
-    kernel_init: Any = initializers.drop_in()
-    bias_init: Any = linen.initializers.zeros_init()
+    kernel_init: Any = KERNEL_INIT
+    bias_init: Any = BIAS_INIT
     promote_dtype: Callable[..., Any] = dtypes.promote_dtype
     conv_general_dilated: Callable[..., jax.Array] | None = None
     conv_general_dilated_cls: Any = None
@@ -120,8 +122,8 @@ class ConvTranspose(linen.Module):
     dtype: Any = None
     param_dtype: Any = jnp.float32
     precision: Any = None
-    kernel_init: Any = initializers.drop_in()
-    bias_init: Any = linen.initializers.zeros_init()
+    kernel_init: Any = KERNEL_INIT
+    bias_init: Any = BIAS_INIT
     transpose_kernel: bool = False
     promote_dtype: Callable[..., Any] = dtypes.promote_dtype
     preferred_element_type: Any = None

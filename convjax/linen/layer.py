@@ -10,6 +10,9 @@ from flax.linen import dtypes
 
 from convjax import initializers, modules
 
+KERNEL_INIT = initializers.lecun_normal()
+BIAS_INIT = linen.initializers.zeros_init()
+
 
 def convolution(module: Any, inputs: jax.Array, **given: Any) -> jax.Array:
     """The convolution of a linen module that has a row, inside its compact call.
@@ -21,8 +24,12 @@ def convolution(module: Any, inputs: jax.Array, **given: Any) -> jax.Array:
     shapes: dict[str, Any] = {**plan.kernels, **plan.biases}
     values: list[Any] = []
     for name, shape in shapes.items():
-        init = module.kernel_init if name in plan.kernels else module.bias_init
-        init = modules.own(init, name, shapes)
+        init, default = (
+            (module.kernel_init, KERNEL_INIT)
+            if name in plan.kernels
+            else (module.bias_init, BIAS_INIT)
+        )
+        init = modules.own(init, name, shapes, default)
         values.append(module.param(name, init, shape, module.param_dtype))
     values[0] = plan.masked(values[0], getattr(module, "mask", None))
     without_bias = [] if "bias" in shapes else [None]
@@ -52,8 +59,8 @@ class Layer(linen.Module, kw_only=True):
     precision: Any = None
     preferred_element_type: Any = None
     algorithm: Any = None
-    kernel_init: Any = initializers.lecun_normal()
-    bias_init: Any = linen.initializers.zeros_init()
+    kernel_init: Any = KERNEL_INIT
+    bias_init: Any = BIAS_INIT
     promote_dtype: Callable[..., Any] = dtypes.promote_dtype
 
     @linen.compact

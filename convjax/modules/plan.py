@@ -6,6 +6,7 @@ from math import prod
 from typing import Any
 
 import jax
+import numpy as np
 
 from convjax import _checks, functional
 from convjax.functional.stages import split
@@ -128,14 +129,16 @@ def options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def frozen(value: Any) -> Any:
-    """`value` with tuples for lists, so that it can be hashed."""
+    """`value` with tuples for lists and numpy's arrays, so that it can be hashed."""
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
     return tuple(map(frozen, value)) if isinstance(value, (list, tuple)) else value
 
 
-def own(value: Any, parameter: str, names: Iterable[str]) -> Any:
+def own(value: Any, parameter: str, names: Iterable[str], default: Any) -> Any:
     """`value` for one of several parameters: its entry, if `value` maps their names to values."""
     if isinstance(value, Mapping) and value and set(value) <= set(names):
-        return value.get(parameter, {})
+        return value.get(parameter, default)
     return value
 
 

@@ -5,6 +5,7 @@ functions are Flax's conventions.
 """
 
 import dataclasses
+import functools
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -56,7 +57,7 @@ class Row:
     stage_biases: Callable[[LayerSizes], Sequence[str]] = lambda s: ()
     out_features: Callable[[LayerSizes], int] = lambda s: s.out_features
 
-    @property
+    @functools.cached_property
     def options(self) -> dict[str, Any]:
         """The function's own keyword options with their defaults; not those that all share."""
         shared = {"dimension_numbers", "out_sharding", "output_shape", *NUMERICS}

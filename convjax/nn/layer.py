@@ -12,6 +12,8 @@ from flax.nnx.nn import dtypes
 from convjax import initializers, modules
 
 NONE: Mapping[str, Any] = MappingProxyType({})
+KERNEL_INIT = initializers.lecun_normal()
+BIAS_INIT = nnx.initializers.zeros_init()
 
 
 class Layer(nnx.Module):
@@ -50,8 +52,8 @@ class Layer(nnx.Module):
         precision: Any = None,
         preferred_element_type: Any = None,
         algorithm: Any = None,
-        kernel_init: Any = initializers.lecun_normal(),  # noqa: B008
-        bias_init: Any = nnx.initializers.zeros_init(),  # noqa: B008
+        kernel_init: Any = KERNEL_INIT,
+        bias_init: Any = BIAS_INIT,
         promote_dtype: Callable[..., Any] = dtypes.promote_dtype,
         kernel_metadata: Mapping[str, Any] = NONE,
         bias_metadata: Mapping[str, Any] = NONE,
@@ -64,20 +66,23 @@ class Layer(nnx.Module):
         self.preferred_element_type = preferred_element_type
         self.algorithm = algorithm
         self.promote_dtype = promote_dtype
+        if "kernel_size" in own:
+            own = {**own, "given_kernel_size": own["kernel_size"]}
         for name, value in {**own, **modules.options(self.row, options)}.items():
             setattr(self, name, modules.frozen(value))
-        if "kernel_size" in own:
-            self.given_kernel_size = own["kernel_size"]
         plan = modules.plan(self.row, self, in_features, out_features)
         self.in_features, self.out_features = plan.sizes.in_features, plan.sizes.out_features
         if "kernel_size" in own:
             self.kernel_size = plan.sizes.kernel_size
         shapes = {**plan.kernels, **plan.biases}
         for name, shape in shapes.items():
-            is_kernel = name in plan.kernels
-            init = modules.own(kernel_init if is_kernel else bias_init, name, shapes)
-            metadata = modules.own(kernel_metadata if is_kernel else bias_metadata, name, shapes)
-            setattr(self, name, nnx.Param(init(rngs.params(), shape, param_dtype), **metadata))
+            init, metadata, default = (
+                (kernel_init, kernel_metadata, KERNEL_INIT)
+                if name in plan.kernels
+                else (bias_init, bias_metadata, BIAS_INIT)
+            )
+            value = modules.own(init, name, shapes, default)(rngs.params(), shape, param_dtype)
+            setattr(self, name, nnx.Param(value, **modules.own(metadata, name, shapes, NONE)))
         if not use_bias:
             self.bias = nnx.data(None)
 
