@@ -76,8 +76,8 @@ __all__ = [
 ]
 
 
-# Loaded when they are asked for: `kinds` so that ``python -m convjax.kinds`` loads it once, and what
-# `import convjax` has no need of, Flax above all.
+# Loaded when they are asked for: `kinds` so that ``python -m convjax.kinds`` loads it once, and
+# others because `import convjax` has no need of them, or of Flax.
 _ROOMS = ("initializers", "interop", "kinds", "linen", "nn")
 
 
