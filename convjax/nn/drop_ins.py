@@ -106,6 +106,11 @@ class Conv(Layer):
             bias_metadata=bias_metadata,
         )
 
+    @property
+    def kernel_shape(self) -> tuple[int, ...]:
+        """The kernel's shape."""
+        return self.kernel.shape
+
 
 class ConvTranspose(Layer):
     """Transposed convolution with all of ``flax.nnx.ConvTranspose``'s arguments and numbers.
@@ -208,3 +213,8 @@ class ConvTranspose(Layer):
             kernel_metadata=kernel_metadata,
             bias_metadata=bias_metadata,
         )
+
+    @property
+    def kernel_shape(self) -> tuple[int, ...]:
+        """The kernel's shape."""
+        return self.kernel.shape
