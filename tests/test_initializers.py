@@ -56,7 +56,9 @@ def arguments(name, own):
 
 
 def ids(value):
-    return value if isinstance(value, str) else ",".join(f"{k}={v}" for k, v in value.items())
+    if isinstance(value, str):
+        return value
+    return ",".join(f"{k}={'icnr' if callable(v) else v}" for k, v in value.items())
 
 
 def interior(a, rank):

@@ -9,6 +9,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PASSING = """
 import jax.numpy as jnp
+from jax import random
 from flax import {api} as module
 
 def test_conv():
