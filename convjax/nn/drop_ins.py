@@ -53,6 +53,7 @@ class Conv(Layer):
     """
 
     row = "Conv"
+    kernel: nnx.Param[Any]
 
     def __init__(
         self,
@@ -159,6 +160,7 @@ class ConvTranspose(Layer):
     """
 
     row = "ConvTranspose"
+    kernel: nnx.Param[Any]
 
     def __init__(
         self,
