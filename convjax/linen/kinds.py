@@ -255,7 +255,8 @@ class SubpixelConv(Spatial):
     Example:
         >>> import jax, jax.numpy as jnp
         >>> from convjax import linen
-        >>> layer = linen.SubpixelConv(3, (3, 3), 2)
+        >>> from convjax.initializers import icnr
+        >>> layer = linen.SubpixelConv(3, (3, 3), 2, kernel_init=icnr(2))
         >>> layer.init_with_output(jax.random.key(0), jnp.ones((1, 4, 4, 8)))[0].shape
         (1, 8, 8, 3)
     """

@@ -56,8 +56,9 @@ class SubpixelConv(Layer):
     Example:
         >>> import jax.numpy as jnp
         >>> from flax import nnx as flax_nnx
-        >>> from convjax import nn
-        >>> layer = nn.SubpixelConv(8, 3, (3, 3), 2, rngs=flax_nnx.Rngs(0))
+        >>> from convjax import initializers, nn
+        >>> init = initializers.icnr(2)
+        >>> layer = nn.SubpixelConv(8, 3, (3, 3), 2, kernel_init=init, rngs=flax_nnx.Rngs(0))
         >>> layer.kernel.shape, layer(jnp.ones((1, 4, 4, 8))).shape
         ((3, 3, 8, 12), (1, 8, 8, 3))
 
