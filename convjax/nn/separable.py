@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from flax import nnx
+
 from convjax.nn.layer import Layer
 
 
@@ -30,6 +32,8 @@ class DepthwiseSeparableConv(Layer):
     """
 
     row = "DepthwiseSeparableConv"
+    depthwise_kernel: nnx.Param[Any]
+    pointwise_kernel: nnx.Param[Any]
 
     def __init__(
         self,
@@ -86,8 +90,8 @@ class SpatiallySeparableConv(Layer):
 class FlattenedConv(Layer):
     """Lateral convolution, then one along every axis: see `convjax.flattened_conv`.
 
-    Its parameters are `lateral_kernel`, `spatial_kernel_0`, `spatial_kernel_1`, ... and `bias`; with
-    `stage_bias` also `lateral_bias`, `spatial_bias_0`, ... for all stages but the last.
+    Its parameters are `lateral_kernel`, `spatial_kernel_0`, `spatial_kernel_1`, ... and `bias`;
+    with `stage_bias` also `lateral_bias`, `spatial_bias_0`, ... for all stages but the last.
 
     Args:
         in_features, out_features: channels.
@@ -110,6 +114,7 @@ class FlattenedConv(Layer):
     """
 
     row = "FlattenedConv"
+    lateral_kernel: nnx.Param[Any]
 
     def __init__(
         self,

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from flax import nnx
+
 from convjax.nn.layer import Layer
 
 
@@ -29,6 +31,7 @@ class ResizeConv(Layer):
     """
 
     row = "ResizeConv"
+    kernel: nnx.Param[Any]
 
     def __init__(
         self, in_features: int, out_features: int, kernel_size: Any, scale: Any, **options: Any
@@ -53,8 +56,9 @@ class SubpixelConv(Layer):
     Example:
         >>> import jax.numpy as jnp
         >>> from flax import nnx as flax_nnx
-        >>> from convjax import nn
-        >>> layer = nn.SubpixelConv(8, 3, (3, 3), 2, rngs=flax_nnx.Rngs(0))
+        >>> from convjax import initializers, nn
+        >>> init = initializers.icnr(2)
+        >>> layer = nn.SubpixelConv(8, 3, (3, 3), 2, kernel_init=init, rngs=flax_nnx.Rngs(0))
         >>> layer.kernel.shape, layer(jnp.ones((1, 4, 4, 8))).shape
         ((3, 3, 8, 12), (1, 8, 8, 3))
 
@@ -63,6 +67,7 @@ class SubpixelConv(Layer):
     """
 
     row = "SubpixelConv"
+    kernel: nnx.Param[Any]
 
     def __init__(
         self, in_features: int, out_features: int, kernel_size: Any, scale: Any, **options: Any
