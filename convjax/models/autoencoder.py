@@ -7,7 +7,7 @@ import jax
 from flax import nnx
 
 import convjax
-from convjax import _checks, nn
+from convjax import _checks, initializers, nn
 from convjax.models import parts
 
 UPSAMPLINGS = ("transposed", "transposed_hold", "subpixel", "nearest", "bilinear")
@@ -66,9 +66,9 @@ class AutoEncoder(nnx.Module):
 
         def up(fan_in: int, out: int) -> nnx.Module:
             if upsampling.startswith("transposed"):
-                return nn.ConvTranspose(fan_in, out, window, strides=(2, 2), **own)
+                return nn.ConvTranspose(fan_in, out, window, 2, convention="adjoint", **own)
             if upsampling == "subpixel":
-                return nn.SubpixelConv(fan_in, out, window, 2, **own)
+                return nn.SubpixelConv(fan_in, out, window, 2, kernel_init=initializers.icnr(2), **own)
             return nn.ResizeConv(fan_in, out, window, 2, method=upsampling, **own)
 
         pairs = list(zip(widths, widths[1:], strict=False))

@@ -45,17 +45,11 @@ class FlattenedLayer(nnx.Module):
         **options: Any,
     ):
         _checks.integer("FlattenedLayer", "stages", stages, minimum=1)
-        rows, columns = parts.entries("FlattenedLayer", "kernel_size", kernel_size, 2)
-        own = {**options, "rngs": rngs}
-        layers = []
-        for stage in range(stages):
-            fan_in = out_features if stage else in_features
-            layers += [
-                nn.PointwiseConv(fan_in, out_features, **own),
-                nn.DepthwiseConv(out_features, (rows, 1), **own),
-                nn.DepthwiseConv(out_features, (1, columns), **own),
-            ]
-        self.layers = nnx.List(layers)
+        own = {**options, "stage_bias": True, "rngs": rngs}
+        widths = (in_features, *(out_features,) * stages)
+        self.layers = nnx.List(
+            [nn.FlattenedConv(i, o, kernel_size, **own) for i, o in zip(widths, widths[1:], strict=False)]
+        )
 
     def __call__(self, x: jax.Array) -> jax.Array:
         for layer in self.layers:

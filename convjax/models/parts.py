@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from convjax import _checks
+from convjax import _checks, initializers
 
-HE_NORMAL = nnx.initializers.he_normal()
+HE_NORMAL = initializers.he_normal()
 
 
 class ConvNorm(nnx.Module):

@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jax
 from flax import nnx
 
 from convjax import _checks
@@ -119,7 +120,13 @@ class Network:
         for key in options:
             self._known(key)
         own = {key: value for key, value in options.items() if key in self.arguments}
-        return nnx.eval_shape(lambda: self.constructor(**own, rngs=nnx.Rngs(0)))
+
+        def build() -> nnx.Module:
+            rngs = nnx.Rngs()
+            rngs.default = _SameKey(0, tag="default")
+            return self.constructor(**own, rngs=rngs)
+
+        return nnx.eval_shape(build)
 
     def counts(self, **options: Any) -> Counts:
         """Parameters and MACs of the network with these options.
@@ -130,6 +137,13 @@ class Network:
             718324
         """
         return counts_of(self.abstract(**options), self.shape(options))
+
+
+class _SameKey(nnx.RngStream):
+    """A stream that gives one key only: shapes depend on none, and to count up takes long."""
+
+    def __call__(self) -> jax.Array:
+        return self.key[...]
 
 
 _ROWS = (

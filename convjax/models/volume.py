@@ -56,6 +56,7 @@ class UNet3D(nnx.Module):
         _checks.choice("UNet3D", "padding", padding, ("SAME", "VALID"))
         _checks.integer("UNet3D", "levels", levels, minimum=0)
         own = {**options, "rngs": rngs}
+        adjoint = {**own, "convention": "adjoint"}
 
         def stage(fan_in: int, out: int) -> nnx.Module:
             hidden = {**own, "kernel_init": parts.HE_NORMAL}
@@ -70,9 +71,7 @@ class UNet3D(nnx.Module):
         for level in reversed(range(levels)):
             whole = features * 2 ** (level + 1)
             ups.append(
-                nn.ConvTranspose(
-                    channels, channels, (2, 2, 2), strides=(2, 2, 2), use_bias=False, **own
-                )
+                nn.ConvTranspose(channels, channels, (2, 2, 2), 2, use_bias=False, **adjoint)
             )
             up.append(nnx.List([stage(channels + whole, whole), stage(whole, whole)]))
             channels = whole
