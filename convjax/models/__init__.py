@@ -4,6 +4,7 @@
 ones; ``python -m convjax.models NAME key=value ...`` those of any configuration.
 """
 
+import convjax.nn  # noqa: F401  says so where Flax is missing
 from convjax.models.alexnet import AlexNet
 from convjax.models.autoencoder import AutoEncoder
 from convjax.models.context import ContextModule, identity_init

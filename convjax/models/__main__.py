@@ -1,7 +1,8 @@
 """Print the networks' parameters and multiply-accumulates, beside the published ones.
 
-``python -m convjax.models`` prints the table of all; ``python -m convjax.models NAME key=value ...``
-one network, layer by layer, and with ``--json`` its counts as the last line.
+``python -m convjax.models`` prints the table of all;
+``python -m convjax.models NAME key=value ...`` one network, layer by layer, and with ``--json`` its
+counts as the last line.
 """
 
 import argparse

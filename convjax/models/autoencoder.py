@@ -68,7 +68,9 @@ class AutoEncoder(nnx.Module):
             if upsampling.startswith("transposed"):
                 return nn.ConvTranspose(fan_in, out, window, 2, convention="adjoint", **own)
             if upsampling == "subpixel":
-                return nn.SubpixelConv(fan_in, out, window, 2, kernel_init=initializers.icnr(2), **own)
+                return nn.SubpixelConv(
+                    fan_in, out, window, 2, kernel_init=initializers.icnr(2), **own
+                )
             return nn.ResizeConv(fan_in, out, window, 2, method=upsampling, **own)
 
         pairs = list(zip(widths, widths[1:], strict=False))

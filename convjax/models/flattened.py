@@ -48,7 +48,10 @@ class FlattenedLayer(nnx.Module):
         own = {**options, "stage_bias": True, "rngs": rngs}
         widths = (in_features, *(out_features,) * stages)
         self.layers = nnx.List(
-            [nn.FlattenedConv(i, o, kernel_size, **own) for i, o in zip(widths, widths[1:], strict=False)]
+            [
+                nn.FlattenedConv(i, o, kernel_size, **own)
+                for i, o in zip(widths, widths[1:], strict=False)
+            ]
         )
 
     def __call__(self, x: jax.Array) -> jax.Array:

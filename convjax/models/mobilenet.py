@@ -46,7 +46,8 @@ class MobileNetV1(nnx.Module):
         >>> import jax.numpy as jnp
         >>> from flax import nnx
         >>> from convjax.models import MobileNetV1
-        >>> model = MobileNetV1(width=0.25, classes=10, layers=((1, 64), (2, 128)), rngs=nnx.Rngs(0))
+        >>> small = dict(width=0.25, layers=((1, 64), (2, 128)))
+        >>> model = MobileNetV1(**small, classes=10, rngs=nnx.Rngs(0))
         >>> model(jnp.ones((1, 32, 32, 3))).shape
         (1, 10)
 

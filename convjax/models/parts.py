@@ -1,5 +1,6 @@
 """What several networks share: convolution with normalisation, pools, response normalisation."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -109,6 +110,7 @@ def divides(function: str, argument: str, groups: int, **features: int) -> None:
     for name, number in features.items():
         if number % groups:
             rule = f"must divide the channels of {name} (={number})"
-            possible = [g for g in range(1, 65) if not any(n % g for n in features.values())]
+            whole = math.gcd(*features.values())
+            possible = [g for g in range(1, whole + 1) if whole % g == 0]
             mend = f"These do: {', '.join(map(str, possible))}."
             _checks.fail(function, argument, groups, rule, mend)

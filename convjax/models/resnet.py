@@ -62,9 +62,7 @@ class Bottleneck(nnx.Module):
     ):
         own = {**options, "rngs": rngs}
         before, inside = (1, strides) if stride_in_3x3 else (strides, 1)
-        reduce = nn.PointwiseConv(
-            in_features, mid_features, strides=before, use_bias=False, **own
-        )
+        reduce = nn.PointwiseConv(in_features, mid_features, strides=before, use_bias=False, **own)
         spatial = nn.GroupedConv(
             mid_features,
             mid_features,

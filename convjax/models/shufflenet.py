@@ -36,7 +36,8 @@ class ShuffleUnit(nnx.Module):
         >>> import jax.numpy as jnp
         >>> from flax import nnx
         >>> from convjax.models import ShuffleUnit
-        >>> ShuffleUnit(12, 24, groups=3, strides=2, rngs=nnx.Rngs(0))(jnp.ones((1, 8, 8, 12))).shape
+        >>> unit = ShuffleUnit(12, 24, groups=3, strides=2, rngs=nnx.Rngs(0))
+        >>> unit(jnp.ones((1, 8, 8, 12))).shape
         (1, 4, 4, 24)
 
     Source: X. Zhang et al., ShuffleNet: an extremely efficient convolutional neural network for
@@ -85,8 +86,11 @@ class ShuffleNetV1(nnx.Module):
     Args:
         groups: of the 1x1 convolutions: 1, 2, 3, 4 or 8, which also sets the channels (table 1).
             The very first 1x1 of stage 2 has one group.
-        width: multiplies every number of channels, conv1's 24 included, rounded down; what comes
-            out must divide by 4, and into groups.
+        width: multiplies every number of channels, rounded down; a quarter of what comes out, the
+            bottleneck, must divide into groups.
+        conv1: channels of the first convolution; by default ``24 * width``, rounded down, then up
+            to where what they leave of stage 2 divides into groups. (At half width with 8 groups
+            that is 16, as in the authors' code, which has 24 at 1.5.)
         classes: outputs.
         classifier_bias: whether the dense layer has biases.
         depths: units of each stage.
@@ -113,6 +117,7 @@ class ShuffleNetV1(nnx.Module):
         *,
         groups: int = 3,
         width: float = 1.0,
+        conv1: int | None = None,
         classes: int = 1000,
         classifier_bias: bool = True,
         depths: Sequence[int] = (4, 8, 4),
@@ -124,11 +129,19 @@ class ShuffleNetV1(nnx.Module):
             rule = f"must be one of {', '.join(map(str, STAGE_2))}"
             _checks.fail(name, "groups", groups, rule)
         parts.positive(name, "width", width)
-        first, stage = _channels(groups, width)
-        if not _divide(groups, width):
-            rule = f"with {groups} groups gives channels that do not divide ({first} and {stage})"
-            whole = [f"{n / 4:g}" for n in range(1, 9) if _divide(groups, n / 4)]
-            _checks.fail(name, "width", width, rule, f"These do: {', '.join(whole)}.")
+        stage = parts.scaled(STAGE_2[groups], width)
+        if not _divides(groups, width):
+            rule = f"with {groups} groups gives bottlenecks that do not divide ({stage / 4:g})"
+            good = [f"{n / 4:g}" for n in range(1, 9) if _divides(groups, n / 4)]
+            _checks.fail(name, "width", width, rule, f"These do: {', '.join(good)}.")
+        first = parts.scaled(CONV_1, width) if conv1 is None else conv1
+        if conv1 is None:
+            first += (stage - first) % groups
+        elif not 1 <= first < stage or (stage - first) % groups:
+            rule = (
+                f"must leave of the {stage} channels of stage 2 what divides into {groups} groups"
+            )
+            _checks.fail(name, "conv1", conv1, rule)
         own = {**options, "rngs": rngs}
         conv = nn.Conv(3, first, (3, 3), 2, padding=1, use_bias=False, **own)
         self.stem = parts.ConvNorm(conv, first, **own)
@@ -152,12 +165,7 @@ class ShuffleNetV1(nnx.Module):
         return self.classifier(parts.global_average(x))
 
 
-def _channels(groups: int, width: float) -> tuple[int, int]:
-    """Output channels of conv1 and of stage 2."""
-    return parts.scaled(CONV_1, width), parts.scaled(STAGE_2[groups], width)
-
-
-def _divide(groups: int, width: float) -> bool:
-    """Whether all of a network's channels divide into groups, those of bottlenecks included."""
-    first, stage = _channels(groups, width)
-    return stage > first and not (stage % 4 or stage // 4 % groups or (stage - first) % groups)
+def _divides(groups: int, width: float) -> bool:
+    """Whether stage 2's bottleneck, and with it those of the later stages, divides into groups."""
+    bottleneck, rest = divmod(parts.scaled(STAGE_2[groups], width), 4)
+    return bottleneck > 0 and rest == 0 and bottleneck % groups == 0

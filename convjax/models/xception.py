@@ -48,7 +48,10 @@ class XceptionBlock(nnx.Module):
     ):
         own = {**options, "rngs": rngs}
         self.stages = nnx.List(
-            [separable(i, o, **own) for i, o in zip((in_features, *features), features, strict=False)]
+            [
+                separable(i, o, **own)
+                for i, o in zip((in_features, *features), features, strict=False)
+            ]
         )
         strides = 2 if pool else 1
         self.shortcut = project(in_features, features[-1], strides, **own)
