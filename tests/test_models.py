@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from networks import built
 
 import convjax
 from convjax import models, nn
@@ -85,14 +86,14 @@ def test_the_three_forms_of_a_block_are_equivalent(strides):
     """Figure 3 a, b and c, while training (their own batch's statistics) and after."""
     sizes = (12, 8, 12 * strides)
     own = {"groups": 4, "strides": strides}
-    grouped = models.Bottleneck(*sizes, **own, rngs=nnx.Rngs(0))
+    grouped = built(models.Bottleneck, *sizes, **own)
     state = nnx.state(grouped)
     leaves, tree = jax.tree.flatten(state)  # unlike any initial value, statistics positive
     leaves = [leaf + 0.3 * jnp.abs(normal(n, leaf.shape)) for n, leaf in enumerate(leaves)]
     nnx.update(grouped, jax.tree.unflatten(tree, leaves))
     x = normal(9, (2, 6, 6, 12))
     for form in ("concatenated", "split"):
-        block = models.PathsBottleneck(*sizes, form=form, **own, rngs=nnx.Rngs(1))
+        block = built(models.PathsBottleneck, *sizes, form=form, **own)
         models.tie(block, grouped)
         sums = [models.counts_of(b, x.shape) for b in (block, grouped)]
         assert sums[0] == sums[1]
@@ -126,7 +127,7 @@ def test_wrong_blocks():
 
 @pytest.mark.parametrize("large", [False, True])
 def test_the_context_module_begins_as_the_identity(large):
-    model = models.ContextModule(channels=2, large=large, stddev=0.0, rngs=nnx.Rngs(0))
+    model = built(models.ContextModule, channels=2, large=large, stddev=0.0)
     x = jax.random.randint(jax.random.key(0), (1, 40, 40, 2), -3, 9).astype(jnp.float32)
     y = jax.jit(lambda m, x: m(x))(model, x)
     np.testing.assert_array_equal(y, jnp.maximum(x, 0))  # sums of halves, quarters, ...: exact
@@ -152,7 +153,7 @@ def test_receptive_fields():
 def test_what_an_output_sees():
     """The gradient of one output with weights of one: 67 x 67 inputs, or 259 for Cityscapes."""
     for dilations, size in ((DILATIONS, 67), ((1, 1, 2, 4, 8, 16, 32, 64, 1), 259)):
-        model = models.ContextModule(channels=1, dilations=dilations, rngs=nnx.Rngs(0))
+        model = built(models.ContextModule, channels=1, dilations=dilations)
         graph, state = nnx.split(model)
         ones = jax.tree.map(jnp.ones_like, state)
         middle, extent = size // 2 + 2, size + 4
@@ -172,13 +173,13 @@ def test_what_an_output_sees():
 
 def test_a_flattened_layer_is_a_rank_1_convolution():
     """With a bias on the last stage alone: kernel z*y*x of the three, values and gradients."""
-    layer = nn.FlattenedConv(5, 4, (3, 5), padding="VALID", rngs=nnx.Rngs(0))
+    layer = built(nn.FlattenedConv, 5, 4, (3, 5), padding="VALID")
     layer.bias[...] = jnp.arange(4.0)
     z, y, x = (
         variable[...]
         for variable in (layer.lateral_kernel, layer.spatial_kernel_0, layer.spatial_kernel_1)
     )
-    dense = nn.Conv(5, 4, (3, 5), padding="VALID", rngs=nnx.Rngs(1))
+    dense = built(nn.Conv, 5, 4, (3, 5), padding="VALID")
     dense.kernel[...] = jnp.einsum("cf,yf,xf->yxcf", z[0, 0], y[:, 0, 0], x[0, :, 0])
     dense.bias[...] = layer.bias[...]
     images, weights = normal(0, (2, 7, 8, 5)), normal(1, (2, 5, 4, 4))
@@ -196,7 +197,7 @@ def test_a_flattened_layer_is_a_rank_1_convolution():
 
 
 def test_a_flattened_layer_is_linear_and_has_biases_after_each_stage():
-    layer = models.FlattenedLayer(3, 4, (3, 3), stages=2, rngs=nnx.Rngs(0))
+    layer = built(models.FlattenedLayer, 3, 4, (3, 3), stages=2)
     biases = [p for p in jax.tree.leaves(nnx.state(layer, nnx.Param)) if p.ndim == 1]
     assert [bias.shape for bias in biases] == [(4,)] * 6
     x = normal(0, (1, 6, 6, 3))
@@ -209,7 +210,7 @@ def test_a_flattened_layer_is_linear_and_has_biases_after_each_stage():
 
 @pytest.mark.parametrize(("shuffled", "connected"), [(True, 1.0), (False, 1 / 3)])
 def test_a_shuffle_lets_every_channel_reach_every_other(shuffled, connected):
-    unit = models.ShuffleUnit(36, 36, groups=3, rngs=nnx.Rngs(0))
+    unit = built(models.ShuffleUnit, 36, 36, groups=3)
     branch = (unit.compress.conv, unit.shuffle, unit.spatial.conv, unit.expand.conv)
     stages = [stage for stage in branch if shuffled or not isinstance(stage, nn.ChannelShuffle)]
 
@@ -226,7 +227,7 @@ def test_a_shuffle_lets_every_channel_reach_every_other(shuffled, connected):
 @pytest.mark.parametrize("upsampling", models.autoencoder.UPSAMPLINGS)
 def test_which_up_sampling_draws_checkerboards(upsampling):
     """From a constant code, away from the borders, before any training."""
-    model = models.AutoEncoder(upsampling=upsampling, features=(6,), rngs=nnx.Rngs(0))
+    model = built(models.AutoEncoder, upsampling=upsampling, features=(6,))
     image = jax.jit(lambda m, code: m.decode(code))(model, jnp.ones((1, 8, 8, 6)))
     assert image.shape == (1, 16, 16, 3)
     inner = image[0, 4:-4, 4:-4]

@@ -6,6 +6,7 @@ import functools
 import jax
 import pytest
 from flax import nnx
+from networks import built
 
 from convjax.models import (
     CONVENTIONS,
@@ -313,7 +314,7 @@ def test_an_unknown_convention(function):
 
 
 def test_with_weights_or_without():
-    model = AutoEncoder(features=(4,), rngs=nnx.Rngs(0))
+    model = built(AutoEncoder, features=(4,))
     shape = (1, 8, 8, 3)
     assert counts_of(model, shape) == counts("autoencoder", features=(4,), resolution=8)
     assert counts_of(model, (5, 8, 8, 3)).macs() == 5 * counts_of(model, shape).macs()
