@@ -61,6 +61,7 @@ __all__ = [
     "flattened_conv",
     "grouped_conv",
     "hold",
+    "initializers",
     "kinds",
     "lax",
     "pixel_shuffle",
@@ -75,8 +76,12 @@ __all__ = [
 ]
 
 
+# Loaded when they are asked for: `kinds` so that ``python -m convjax.kinds`` loads it once, and
+# others because `import convjax` has no need of them, or of Flax.
+_ROOMS = ("initializers", "interop", "kinds", "linen", "nn")
+
+
 def __getattr__(name: str) -> Any:
-    """Load `kinds` when it is asked for, so that ``python -m convjax.kinds`` loads it once."""
-    if name == "kinds":
-        return importlib.import_module("convjax.kinds")
+    if name in _ROOMS:
+        return importlib.import_module(f"convjax.{name}")
     raise AttributeError(f"module 'convjax' has no attribute {name!r}")

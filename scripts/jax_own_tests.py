@@ -11,21 +11,17 @@ jax's tests need absl-py, hypothesis and pytest besides jax. Extra arguments go 
 """
 
 import argparse
-import json
 import os
-import subprocess
 import sys
-import tempfile
 import types
-from collections import Counter
 from pathlib import Path
 from typing import Any
+
+import own_tests
 
 FILES = ["lax_test.py", "lax_vmap_test.py", "lax_autodiff_test.py"]
 SELECTION = "Conv or conv"
 CASES = "25"
-REPORT = "CONVJAX_OWN_TESTS_REPORT"
-SWAP = "CONVJAX_OWN_TESTS_SWAP"
 
 
 class Proxy(types.ModuleType):
@@ -40,16 +36,10 @@ class Proxy(types.ModuleType):
         return getattr(self._original, name)
 
 
-class Plugin:
-    """Record each test's outcome, and how often our operation was bound and lowered."""
+class Plugin(own_tests.Plugin):
+    """Count how often our operation is bound and lowered."""
 
-    def __init__(self, swap: str) -> None:
-        self.outcomes: dict[str, str] = {}
-        self.counts: Counter[str] = Counter()
-        if swap:
-            self.swap("" if swap == "select" else swap)
-
-    def swap(self, algorithm: str) -> None:
+    def swap(self, what: str) -> None:
         """Give `jax` a `lax` with our functions, before the test modules import it."""
         import jax
 
@@ -57,6 +47,7 @@ class Plugin:
         from convjax import operation
         from convjax.lowerings import LOWERINGS, select
 
+        algorithm = "" if what == "select" else what
         real_bind, real_select = operation.conv_p.bind, select.select
         if algorithm and algorithm not in LOWERINGS:
             sys.exit(f"no lowering {algorithm!r}: there are {', '.join(LOWERINGS)}")
@@ -77,42 +68,10 @@ class Plugin:
         ours = {name: getattr(convjax.lax, name) for name in convjax.lax.__all__}
         jax.lax = Proxy(jax.lax, ours)  # type: ignore[assignment]
 
-    def pytest_runtest_logreport(self, report: Any) -> None:
-        worse = ("passed", "skipped", "failed")
-        before = self.outcomes.get(report.nodeid, "passed")
-        self.outcomes[report.nodeid] = max(before, report.outcome, key=worse.index)
-
-    def pytest_sessionfinish(self) -> None:
-        found = {"outcomes": self.outcomes, "counts": self.counts}
-        Path(os.environ[REPORT]).write_text(json.dumps(found))
-
 
 def pytest_configure(config: Any) -> None:
     """Called by pytest, to which this file is a plugin."""
-    config.pluginmanager.register(Plugin(os.environ[SWAP]))
-
-
-def run(tests: Path, swap: str, extra: list[str]) -> tuple[dict[str, str], dict[str, int]]:
-    """Outcome by test, and the counts, of one run of pytest."""
-    here = Path(__file__).resolve().parent
-    with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "report.json"
-        (Path(folder) / "pytest.ini").write_text("[pytest]\n")
-        path = [str(here), str(here.parent), os.environ.get("PYTHONPATH", "")]
-        environment = os.environ | {
-            "JAX_NUM_GENERATED_CASES": os.environ.get("JAX_NUM_GENERATED_CASES", CASES),
-            "PYTHONPATH": os.pathsep.join(filter(None, path)),
-            REPORT: str(report),
-            SWAP: swap,
-        }
-        command = [sys.executable, "-m", "pytest", "-q", "-p", Path(__file__).stem]
-        command += ["-p", "no:cacheprovider", "-c", f"{folder}/pytest.ini", f"--rootdir={tests}"]
-        command += ["-k", SELECTION, *extra, *FILES]
-        code = subprocess.run(command, cwd=tests, env=environment, stdin=subprocess.DEVNULL)
-        if not report.exists():
-            sys.exit(f"pytest ended without a report (exit status {code.returncode})")
-        found = json.loads(report.read_text())
-    return found["outcomes"], found["counts"]
+    config.pluginmanager.register(Plugin())
 
 
 def main() -> int:
@@ -120,27 +79,18 @@ def main() -> int:
     parser.add_argument("tests", type=Path, help="the folder `tests` of jax's source")
     parser.add_argument("--algorithm", default="", help="the lowering to run where it accepts")
     arguments, extra = parser.parse_known_args()
-    tests = arguments.tests.resolve()
-    if missing := [name for name in FILES if not (tests / name).is_file()]:
-        parser.error(f"{tests} has no {', '.join(missing)}")
+    tests = own_tests.folder_of_tests(parser, arguments.tests, FILES)
+    cases = {"JAX_NUM_GENERATED_CASES": os.environ.get("JAX_NUM_GENERATED_CASES", CASES)}
+
+    def run(swap: str) -> tuple[dict[str, str], dict[str, int]]:
+        return own_tests.run(__file__, tests, FILES, SELECTION, swap, extra, cases)
 
     print("==> with lax", flush=True)
-    theirs, _ = run(tests, "", extra)
+    theirs, _ = run("")
     print("==> with convjax", flush=True)
-    ours, counts = run(tests, arguments.algorithm or "select", extra)
-
-    passing = [test for test, outcome in theirs.items() if outcome == "passed"]
-    worse = {test: ours.get(test, "missing") for test in passing if ours.get(test) != "passed"}
-    for name, outcomes in (("lax", theirs), ("convjax", ours)):
-        total = Counter(outcomes.values())
-        print(f"with {name}: " + ", ".join(f"{total[k]} {k}" for k in sorted(total)))
-    print("with convjax: " + ", ".join(f"{n} {what}" for what, n in sorted(counts.items())))
-    for test, outcome in worse.items():
-        print(f"passes with lax, with convjax {outcome}: {test}")
+    ours, counts = run(arguments.algorithm or "select")
     used = counts.get(f"lowered as {arguments.algorithm}" if arguments.algorithm else "bound", 0)
-    if not used:
-        print("convjax's operation was never used: these runs compare nothing")
-    return 1 if worse or not used or not passing else 0
+    return own_tests.compare("lax", theirs, ours, counts, used)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Flax's conventions for convolutions, as functions on arrays: its words for padding, its transposed.
+"""Flax's conventions for convolutions as functions: its padding, its transposed convolution.
 
 `conv` and `conv_transpose` compute what ``flax.nnx.Conv`` and ``flax.nnx.ConvTranspose`` do with
 their kernels, on channels-last arrays with one batch axis. Flax itself is not needed.
@@ -342,7 +342,7 @@ def _fail_two_words(function: str, padding: str, padding_mode: Any) -> None:
         function,
         "padding_mode",
         padding_mode,
-        f"must be 'constant' under padding {padding!r}, which says itself what lies beyond the edge",
+        f"must be 'constant' under padding {padding!r}, which says what lies beyond the edge",
     )
 
 

@@ -10,7 +10,9 @@ from flax.nnx.nn import dtypes
 
 from convjax import initializers
 from convjax.lax import conv_general_dilated as ours
-from convjax.nn.layer import NONE, Layer
+from convjax.nn.layer import BIAS_INIT, NONE, Layer
+
+KERNEL_INIT = initializers.drop_in()
 
 
 class Conv(Layer):
@@ -68,8 +70,8 @@ class Conv(Layer):
         dtype: Any = None,
         param_dtype: Any = jnp.float32,
         precision: Any = None,
-        kernel_init: Any = initializers.drop_in(),  # noqa: B008
-        bias_init: Any = nnx.initializers.zeros_init(),  # noqa: B008
+        kernel_init: Any = KERNEL_INIT,
+        bias_init: Any = BIAS_INIT,
         conv_general_dilated: Callable[..., jax.Array] = ours,
         promote_dtype: Callable[..., Any] = dtypes.promote_dtype,
         preferred_element_type: Any = None,
@@ -167,8 +169,8 @@ class ConvTranspose(Layer):
         dtype: Any = None,
         param_dtype: Any = jnp.float32,
         precision: Any = None,
-        kernel_init: Any = initializers.drop_in(),  # noqa: B008
-        bias_init: Any = nnx.initializers.zeros_init(),  # noqa: B008
+        kernel_init: Any = KERNEL_INIT,
+        bias_init: Any = BIAS_INIT,
         transpose_kernel: bool = False,
         promote_dtype: Callable[..., Any] = dtypes.promote_dtype,
         preferred_element_type: Any = None,

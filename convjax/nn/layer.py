@@ -12,6 +12,8 @@ from flax.nnx.nn import dtypes
 from convjax import initializers, modules
 
 NONE: Mapping[str, Any] = MappingProxyType({})
+KERNEL_INIT = initializers.lecun_normal()
+BIAS_INIT = nnx.initializers.zeros_init()
 
 
 class Layer(nnx.Module):
@@ -50,8 +52,8 @@ class Layer(nnx.Module):
         precision: Any = None,
         preferred_element_type: Any = None,
         algorithm: Any = None,
-        kernel_init: Any = initializers.lecun_normal(),  # noqa: B008
-        bias_init: Any = nnx.initializers.zeros_init(),  # noqa: B008
+        kernel_init: Any = KERNEL_INIT,
+        bias_init: Any = BIAS_INIT,
         promote_dtype: Callable[..., Any] = dtypes.promote_dtype,
         kernel_metadata: Mapping[str, Any] = NONE,
         bias_metadata: Mapping[str, Any] = NONE,
@@ -64,24 +66,23 @@ class Layer(nnx.Module):
         self.preferred_element_type = preferred_element_type
         self.algorithm = algorithm
         self.promote_dtype = promote_dtype
-        for name, value in (own | modules.options(self.row, options)).items():
+        if "kernel_size" in own:
+            own = {**own, "given_kernel_size": own["kernel_size"]}
+        for name, value in {**own, **modules.options(self.row, options)}.items():
             setattr(self, name, modules.frozen(value))
+        plan = modules.plan(self.row, self, in_features, out_features)
+        self.in_features, self.out_features = plan.sizes.in_features, plan.sizes.out_features
         if "kernel_size" in own:
-            self.given_kernel_size = self.kernel_size
-        found = modules.sizes(self.row, self, in_features, out_features)
-        self.in_features, self.out_features = found.in_features, found.out_features
-        if "kernel_size" in own:
-            self.kernel_size = found.kernel_size
-        shapes = modules.parameters(self.row, self, found)
+            self.kernel_size = plan.sizes.kernel_size
+        shapes = {**plan.kernels, **plan.biases}
         for name, shape in shapes.items():
-            is_kernel = isinstance(shape, initializers.KernelShape)
-            init, metadata = (
-                modules.own(value, name, shapes)
-                for value in (
-                    (kernel_init, kernel_metadata) if is_kernel else (bias_init, bias_metadata)
-                )
+            init, metadata, default = (
+                (kernel_init, kernel_metadata, KERNEL_INIT)
+                if name in plan.kernels
+                else (bias_init, bias_metadata, BIAS_INIT)
             )
-            setattr(self, name, nnx.Param(init(rngs.params(), shape, param_dtype), **metadata))
+            value = modules.own(init, name, shapes, default)(rngs.params(), shape, param_dtype)
+            setattr(self, name, nnx.Param(value, **modules.own(metadata, name, shapes, NONE)))
         if not use_bias:
             self.bias = nnx.data(None)
 
@@ -92,12 +93,12 @@ class Layer(nnx.Module):
             inputs: any number of leading batch axes, none too.
             out_sharding: sharding of the result, under explicit mesh axes.
         """
-        found = modules.sizes(self.row, self, self.in_features, self.out_features)
-        modules.check_inputs(self.row, self, found, inputs)
-        names = dict.fromkeys([*modules.parameters(self.row, self, found), "bias"])
+        plan = modules.plan(self.row, self, self.in_features, self.out_features)
+        plan.check(inputs)
+        names = dict.fromkeys([*plan.kernels, *plan.biases, "bias"])
         held = [getattr(self, name) for name in names]
         values = [None if variable is None else variable[...] for variable in held]
-        values[0] = modules.masked(self.row, values[0], getattr(self, "mask", None))
+        values[0] = plan.masked(values[0], getattr(self, "mask", None))
         inputs, *values = self.promote_dtype((inputs, *values), dtype=self.dtype)
         named = dict(zip(names, values, strict=True))
-        return modules.apply(self.row, self, found, inputs, named, out_sharding)
+        return plan.apply(inputs, named, out_sharding=out_sharding)

@@ -86,8 +86,8 @@ class SpatiallySeparableConv(Layer):
 class FlattenedConv(Layer):
     """Lateral convolution, then one along every axis: see `convjax.flattened_conv`.
 
-    Its parameters are `lateral_kernel`, `spatial_kernel_0`, `spatial_kernel_1`, ... and `bias`; with
-    `stage_bias` also `lateral_bias`, `spatial_bias_0`, ... for all stages but the last.
+    Its parameters are `lateral_kernel`, `spatial_kernel_0`, `spatial_kernel_1`, ... and `bias`;
+    with `stage_bias` also `lateral_bias`, `spatial_bias_0`, ... for all stages but the last.
 
     Args:
         in_features, out_features: channels.

@@ -1,0 +1,43 @@
+"""Flax linen modules: one for every kind of convolution, and drop-ins for Flax's own two."""
+
+try:
+    import flax as _flax  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        "convjax.linen needs Flax: install it with `pip install 'convjax[flax]'`."
+    ) from error
+
+from convjax.linen.drop_ins import Conv, ConvTranspose
+from convjax.linen.kinds import (
+    ChannelShuffle,
+    DepthwiseConv,
+    DepthwiseSeparableConv,
+    DilatedConv,
+    FlattenedConv,
+    GroupedConv,
+    PointwiseConv,
+    PointwiseGroupedConv,
+    ResizeConv,
+    ShuffledGroupedConv,
+    SpatiallySeparableConv,
+    SubpixelConv,
+)
+from convjax.linen.layer import Layer
+
+__all__ = [
+    "ChannelShuffle",
+    "Conv",
+    "ConvTranspose",
+    "DepthwiseConv",
+    "DepthwiseSeparableConv",
+    "DilatedConv",
+    "FlattenedConv",
+    "GroupedConv",
+    "Layer",
+    "PointwiseConv",
+    "PointwiseGroupedConv",
+    "ResizeConv",
+    "ShuffledGroupedConv",
+    "SpatiallySeparableConv",
+    "SubpixelConv",
+]

@@ -1,0 +1,139 @@
+"""Drop-ins for ``flax.linen.Conv`` and ``flax.linen.ConvTranspose``: their arguments, and more."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen
+from flax.linen import dtypes
+
+from convjax import initializers
+from convjax.lax import conv_general_dilated as ours
+from convjax.linen.layer import BIAS_INIT, convolution
+
+KERNEL_INIT = initializers.drop_in()
+
+
+class Conv(linen.Module):
+    """Convolution with all of ``flax.linen.Conv``'s arguments, numbers and initial values.
+
+    See `convjax.nn.Conv`: an integer `kernel_size` means one spatial axis, and raises for images.
+
+    Attributes:
+        features: channels of the result.
+        kernel_size: one extent per spatial axis; an int means one axis.
+        strides, input_dilation, kernel_dilation: an int, or one per spatial axis; None is 1.
+        padding: any of `convjax.conv`'s and of Flax's, such as "CIRCULAR".
+        feature_group_count: G.
+        use_bias: whether a bias (features,) is added to the result.
+        mask: what the kernel is multiplied by; of its shape.
+        dtype: dtype of the computation; by default that of inputs and parameters together.
+        param_dtype: dtype of the parameters.
+        precision: as in `convjax.conv`.
+        kernel_init, bias_init: initialisers of the parameters.
+        promote_dtype: Flax's, or a function like it.
+        conv_general_dilated, conv_general_dilated_cls: a function like lax's that convolves instead
+            of this library, or what makes one.
+        padding_mode, preferred_element_type, algorithm: as in `convjax.conv`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from convjax import linen
+        >>> layer = linen.Conv(4, (3, 3), strides=2, padding="CIRCULAR")
+        >>> layer.init_with_output(jax.random.key(0), jnp.ones((5, 2, 8, 8, 3)))[0].shape
+        (5, 2, 4, 4, 4)
+    """
+
+    row = "Conv"
+
+    features: int
+    kernel_size: Any
+    strides: Any = 1
+    padding: Any = "SAME"
+    input_dilation: Any = 1
+    kernel_dilation: Any = 1
+    feature_group_count: int = 1
+    use_bias: bool = True
+    mask: jax.Array | None = None
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+    precision: Any = None
+    kernel_init: Any = KERNEL_INIT
+    bias_init: Any = BIAS_INIT
+    promote_dtype: Callable[..., Any] = dtypes.promote_dtype
+    conv_general_dilated: Callable[..., jax.Array] | None = None
+    conv_general_dilated_cls: Any = None
+    padding_mode: Any = dataclasses.field(default="constant", kw_only=True)
+    preferred_element_type: Any = dataclasses.field(default=None, kw_only=True)
+    algorithm: Any = dataclasses.field(default=None, kw_only=True)
+
+    @linen.compact
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        """The convolution of `inputs` (*batch axes, *space, channels)."""
+        function = self.conv_general_dilated or ours
+        if self.conv_general_dilated_cls is not None:
+            function = self.conv_general_dilated_cls()
+        return convolution(self, inputs, conv_general_dilated=function)
+
+
+class ConvTranspose(linen.Module):
+    """Transposed convolution with all of ``flax.linen.ConvTranspose``'s arguments and numbers.
+
+    See `convjax.nn.ConvTranspose` for the two conventions and the initial values.
+
+    Attributes:
+        features: channels of the result.
+        kernel_size: one extent per spatial axis; an int means one axis.
+        strides, kernel_dilation: an int, or one per spatial axis; None is 1.
+        padding: in the words and numbers of the convention.
+        use_bias: whether a bias (features,) is added to the result.
+        mask: what the kernel is multiplied by; of its shape.
+        dtype: dtype of the computation; by default that of inputs and parameters together.
+        param_dtype: dtype of the parameters.
+        precision, preferred_element_type: as in `convjax.conv`.
+        kernel_init, bias_init: initialisers of the parameters.
+        transpose_kernel: the kernel is that of the convolution whose adjoint this is.
+        promote_dtype: Flax's, or a function like it.
+        feature_group_count: G.
+        output_padding: extra extent at the high end, less than `strides`.
+        padding_mode: what the convolution was given whose adjoint this is.
+        convention: "flax" or "adjoint".
+        algorithm: as in `convjax.conv`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from convjax import linen
+        >>> layer = linen.ConvTranspose(4, (3, 3), strides=2)
+        >>> layer.init_with_output(jax.random.key(0), jnp.ones((1, 5, 5, 8)))[0].shape
+        (1, 10, 10, 4)
+    """
+
+    row = "ConvTranspose"
+
+    features: int
+    kernel_size: Any
+    strides: Any = None
+    padding: Any = "SAME"
+    kernel_dilation: Any = None
+    use_bias: bool = True
+    mask: jax.Array | None = None
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+    precision: Any = None
+    kernel_init: Any = KERNEL_INIT
+    bias_init: Any = BIAS_INIT
+    transpose_kernel: bool = False
+    promote_dtype: Callable[..., Any] = dtypes.promote_dtype
+    preferred_element_type: Any = None
+    feature_group_count: int = dataclasses.field(default=1, kw_only=True)
+    output_padding: Any = dataclasses.field(default=0, kw_only=True)
+    padding_mode: Any = dataclasses.field(default="constant", kw_only=True)
+    convention: str = dataclasses.field(default="flax", kw_only=True)
+    algorithm: Any = dataclasses.field(default=None, kw_only=True)
+
+    @linen.compact
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        """The transposed convolution of `inputs` (*batch axes, *space, channels)."""
+        return convolution(self, inputs)

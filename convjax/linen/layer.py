@@ -1,0 +1,82 @@
+"""What linen modules with parameters share: they make them, and apply their row of the table."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from flax import linen
+from flax.linen import dtypes
+
+from convjax import initializers, modules
+
+KERNEL_INIT = initializers.lecun_normal()
+BIAS_INIT = linen.initializers.zeros_init()
+
+
+def convolution(module: Any, inputs: jax.Array, **given: Any) -> jax.Array:
+    """The convolution of a linen module that has a row, inside its compact call.
+
+    `given` are options of the row's function that are not attributes of the module.
+    """
+    plan = modules.plan(module.row, module, inputs.shape[-1], getattr(module, "features", None))
+    plan.check(inputs)
+    shapes: dict[str, Any] = {**plan.kernels, **plan.biases}
+    values: list[Any] = []
+    for name, shape in shapes.items():
+        init, default = (
+            (module.kernel_init, KERNEL_INIT)
+            if name in plan.kernels
+            else (module.bias_init, BIAS_INIT)
+        )
+        init = modules.own(init, name, shapes, default)
+        values.append(module.param(name, init, shape, module.param_dtype))
+    values[0] = plan.masked(values[0], getattr(module, "mask", None))
+    without_bias = [] if "bias" in shapes else [None]
+    inputs, *values = module.promote_dtype(inputs, *values, *without_bias, dtype=module.dtype)
+    return plan.apply(inputs, dict(zip([*shapes, "bias"], values, strict=False)), **given)
+
+
+class Layer(linen.Module, kw_only=True):
+    """A convolution with parameters: the base of the modules here, which say what it computes.
+
+    Attributes:
+        use_bias: whether a bias (features,) is added to the result.
+        dtype: dtype of the computation; by default that of inputs and parameters together.
+        param_dtype: dtype of the parameters.
+        precision, preferred_element_type, algorithm: as in `convjax.conv`.
+        kernel_init: initialiser of the kernels; those of `convjax.initializers` know every kind's
+            fans. A mapping from parameter names gives each kernel its own.
+        bias_init: initialiser of the biases, likewise.
+        promote_dtype: Flax's, or a function like it.
+    """
+
+    row: ClassVar[str]
+
+    use_bias: bool = True
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+    precision: Any = None
+    preferred_element_type: Any = None
+    algorithm: Any = None
+    kernel_init: Any = KERNEL_INIT
+    bias_init: Any = BIAS_INIT
+    promote_dtype: Callable[..., Any] = dtypes.promote_dtype
+
+    @linen.compact
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        """The convolution of `inputs` (*batch axes, *space, channels)."""
+        return convolution(self, inputs)
+
+
+class Spatial(Layer, kw_only=True):
+    """A `Layer` with a window that moves over space.
+
+    Attributes:
+        strides, padding, padding_mode, kernel_dilation: as in `convjax.conv`.
+    """
+
+    strides: Any = 1
+    padding: Any = "SAME"
+    padding_mode: Any = "constant"
+    kernel_dilation: Any = 1
