@@ -106,7 +106,7 @@ def test_the_three_forms_of_a_block_are_equivalent(strides):
 
 @pytest.mark.parametrize("form", ["concatenated", "split"])
 def test_networks_of_the_other_forms_cost_the_same(form):
-    small = {"cardinality": 4, "width": 2, "depths": (1, 1, 1, 1), "resolution": 64}
+    small = {"cardinality": 4, "width": 2, "depths": (1, 1), "resolution": 32}
     counts = NETWORKS["resnext50"].counts
     assert counts(form=form, **small) == counts(**small)
 
@@ -118,8 +118,8 @@ def test_wrong_blocks():
         models.PathsBottleneck(8, 8, 8, form="split", groups=3, rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="ResNet: `groups` .=3. must divide .*stage_1 .=64"):
         models.ResNet(groups=(3, 1, 1, 1), rngs=nnx.Rngs(0))
-    with pytest.raises(ValueError, match="ResNet: `depths` .*one entry per"):
-        models.ResNet(depths=(3, 4, 6), rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match="ResNet: `groups` .*must have 3 entries, not 2"):
+        models.ResNet(depths=(3, 4, 6), groups=(1, 1), rngs=nnx.Rngs(0))
 
 
 # ---- the context module ------------------------------------------------------------------------
@@ -264,7 +264,10 @@ def test_local_response_norm():
 @pytest.mark.parametrize(
     ("build", "said"),
     [
-        (lambda r: models.Inception(8, (1, 2, 3), rngs=r), "Inception: `features` .*one entry per"),
+        (
+            lambda r: models.Inception(8, (1, 2, 3), rngs=r),
+            "Inception: `features` .*must have 6 entries",
+        ),
         (lambda r: models.FlattenedLayer(2, 2, (3, 3), stages=0, rngs=r), "`stages` .=0. must be"),
         (lambda r: models.AtrousHead(scale=0, rngs=r), "AtrousHead: `scale` .=0. must be at least"),
         (lambda r: models.ContextModule(channels=0, rngs=r), "ContextModule: `channels` .=0. must"),

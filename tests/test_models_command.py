@@ -64,7 +64,7 @@ def test_layer_by_layer(capsys):
         ("nin groups2a=two", "nin: `groups2a` .='two'. must be an integer"),
         ("nin groups2a=0", "nin: `groups2a` .=0. must be at least 1"),
         ("nin groups2a=5", "`groups2a` .=5. must divide .*layer_1c.*These do: 1, 2, 3, 4, 6, 8"),
-        ("nin features=1,2", "`features` .*one entry per"),
+        ("nin features=1,2", "`features` .*must have 8 entries, not 2"),
         ("alexnet resolution=40", "`resolution` .=40. must be at least 67"),
         ("alexnet response_norm=yes", "`response_norm` .='yes'. must be true or false"),
         ("mobilenet_v1 width=wide", "`width` .='wide'. must be a number"),

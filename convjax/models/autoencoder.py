@@ -60,7 +60,7 @@ class AutoEncoder(nnx.Module):
     ):
         name = "AutoEncoder"
         self.upsampling = _checks.choice(name, "upsampling", upsampling, UPSAMPLINGS)
-        widths = (in_features, *parts.entries(name, "features", features, len(features)))
+        widths = (in_features, *parts.entries(name, "features", features))
         window = _checks.ints(name, "kernel_size", kernel_size, 2, minimum=1)
         own = {**options, "rngs": rngs}
 

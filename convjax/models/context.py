@@ -94,7 +94,7 @@ class ContextModule(nnx.Module):
     ):
         name = "ContextModule"
         _checks.integer(name, "channels", channels, minimum=1)
-        dilations = parts.entries(name, "dilations", dilations, len(dilations))
+        dilations = parts.entries(name, "dilations", dilations)
         multipliers: Sequence[int] = (1,) * len(dilations)
         if large:
             multipliers = MULTIPLIERS

@@ -99,7 +99,7 @@ class FlattenedNetwork(nnx.Module):
         rngs: nnx.Rngs,
         **options: Any,
     ):
-        features = parts.entries("FlattenedNetwork", "features", features, len(features))
+        features = parts.entries("FlattenedNetwork", "features", features)
         _checks.integer("FlattenedNetwork", "stages", stages, minimum=1)
         window = _checks.ints("FlattenedNetwork", "kernel_size", kernel_size, 2, minimum=1)
         own = {**options, "rngs": rngs}

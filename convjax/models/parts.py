@@ -99,9 +99,17 @@ def positive(function: str, argument: str, value: Any) -> float:
     return value
 
 
-def entries(function: str, argument: str, value: Sequence[int], count: int) -> tuple[int, ...]:
-    """`value` as a tuple of `count` integers of at least 1."""
-    return _checks.ints(function, argument, tuple(value), count, minimum=1)
+def entries(
+    function: str, argument: str, value: Sequence[int], count: int | None = None
+) -> tuple[int, ...]:
+    """`value` as a tuple of `count` integers of at least 1; of any number, but some, by default."""
+    several = tuple(value)
+    if count is None and not several:
+        _checks.fail(function, argument, several, "must have at least one entry")
+    numbers = [_checks.integer(function, argument, n, minimum=1) for n in several]
+    if count not in (None, len(numbers)):
+        _checks.fail(function, argument, several, f"must have {count} entries, not {len(numbers)}")
+    return tuple(numbers)
 
 
 def divides(function: str, argument: str, groups: int, **features: int) -> None:

@@ -92,7 +92,7 @@ class ResNet(nnx.Module):
 
     Args:
         depths: blocks of each stage; (3, 4, 6, 3) is ResNet-50, (3, 4, 23, 3) ResNet-101.
-        groups: filter groups of the 3x3 of each stage.
+        groups: filter groups of the 3x3, one number for each stage or one for all.
         stride_in_3x3: whether a stage's first 3x3 strides, or the 1x1 before it.
         classes: outputs.
         features: channels of the stem; stage i hands on ``4 * features * 2**i``.
@@ -109,7 +109,7 @@ class ResNet(nnx.Module):
         >>> import jax.numpy as jnp
         >>> from flax import nnx
         >>> from convjax.models import ResNet
-        >>> model = ResNet(depths=(1, 1, 1, 1), features=4, classes=10, rngs=nnx.Rngs(0))
+        >>> model = ResNet(depths=(1, 1), features=4, classes=10, rngs=nnx.Rngs(0))
         >>> model(jnp.ones((1, 32, 32, 3))).shape
         (1, 10)
 
@@ -122,7 +122,7 @@ class ResNet(nnx.Module):
         self,
         *,
         depths: Sequence[int] = (3, 4, 6, 3),
-        groups: Sequence[int] = (1, 1, 1, 1),
+        groups: Sequence[int] = (1,),
         stride_in_3x3: bool = True,
         classes: int = 1000,
         features: int = 64,
@@ -133,8 +133,9 @@ class ResNet(nnx.Module):
         **options: Any,
     ):
         name = type(self).__name__
-        depths = parts.entries(name, "depths", depths, 4)
-        groups = parts.entries(name, "groups", groups, 4)
+        depths = parts.entries(name, "depths", depths)
+        groups = tuple(groups) * (len(depths) if len(groups) == 1 else 1)
+        groups = parts.entries(name, "groups", groups, len(depths))
         first = features if mid_features is None else mid_features
         own = {**options, "rngs": rngs}
         stem = nn.Conv(3, features, (7, 7), 2, padding=3, use_bias=stem_bias, **own)

@@ -152,7 +152,7 @@ class ResNeXt(ResNet):
         >>> import jax.numpy as jnp
         >>> from flax import nnx
         >>> from convjax.models import ResNeXt
-        >>> small = dict(depths=(1, 1, 1, 1), features=4, classes=10)
+        >>> small = dict(depths=(1, 1), features=4, classes=10)
         >>> model = ResNeXt(cardinality=4, width=2, **small, rngs=nnx.Rngs(0))
         >>> model(jnp.ones((1, 32, 32, 3))).shape
         (1, 10)
@@ -179,7 +179,7 @@ class ResNeXt(ResNet):
         paths = functools.partial(PathsBottleneck, form=form)
         super().__init__(
             depths=depths,
-            groups=(cardinality,) * 4,
+            groups=(cardinality,),
             classes=classes,
             features=features,
             mid_features=cardinality * width,

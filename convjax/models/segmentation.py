@@ -53,7 +53,7 @@ class AtrousHead(nnx.Module):
         rngs: nnx.Rngs,
         **options: Any,
     ):
-        rates = parts.entries("AtrousHead", "rates", rates, len(rates))
+        rates = parts.entries("AtrousHead", "rates", rates)
         self.scale = _checks.integer("AtrousHead", "scale", scale, minimum=1)
         own = {**options, "rngs": rngs}
         hidden = {**own, "kernel_init": parts.HE_NORMAL}

@@ -81,7 +81,7 @@ class ShuffleUnit(nnx.Module):
 
 
 class ShuffleNetV1(nnx.Module):
-    """ShuffleNet v1: a 3x3/2 convolution, a max-pool, three stages of units, one dense layer.
+    """ShuffleNet v1: a 3x3/2 convolution, a max-pool, (three) stages of units, one dense layer.
 
     Args:
         groups: of the 1x1 convolutions: 1, 2, 3, 4 or 8, which also sets the channels (table 1).
@@ -104,7 +104,7 @@ class ShuffleNetV1(nnx.Module):
         >>> import jax.numpy as jnp
         >>> from flax import nnx
         >>> from convjax.models import ShuffleNetV1
-        >>> model = ShuffleNetV1(width=0.25, classes=10, depths=(1, 1, 1), rngs=nnx.Rngs(0))
+        >>> model = ShuffleNetV1(width=0.25, classes=10, depths=(2, 1), rngs=nnx.Rngs(0))
         >>> model(jnp.ones((1, 32, 32, 3))).shape
         (1, 10)
 
@@ -146,7 +146,7 @@ class ShuffleNetV1(nnx.Module):
         conv = nn.Conv(3, first, (3, 3), 2, padding=1, use_bias=False, **own)
         self.stem = parts.ConvNorm(conv, first, **own)
         units, features = [], first
-        for number, depth in enumerate(parts.entries(name, "depths", depths, 3)):
+        for number, depth in enumerate(parts.entries(name, "depths", depths)):
             out = stage * 2**number
             for unit in range(depth):
                 head = {"first_groups": 1} if not units else {}

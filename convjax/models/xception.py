@@ -80,6 +80,7 @@ class Xception(nnx.Module):
     Args:
         classes: outputs.
         width: multiplies every number of channels, rounded down (1 in the paper).
+        entry: output channels of the entry flow's blocks; the last are the middle flow's.
         middle: blocks of the middle flow.
         rngs: random streams.
         options: `dtype` and `param_dtype` of every layer.
@@ -91,8 +92,8 @@ class Xception(nnx.Module):
         >>> import jax.numpy as jnp
         >>> from flax import nnx
         >>> from convjax.models import Xception
-        >>> model = Xception(classes=10, width=1 / 32, middle=1, rngs=nnx.Rngs(0))
-        >>> model(jnp.ones((1, 43, 43, 3))).shape
+        >>> model = Xception(classes=10, width=1 / 64, entry=(128,), middle=1, rngs=nnx.Rngs(0))
+        >>> model(jnp.ones((1, 19, 19, 3))).shape
         (1, 10)
 
     Source: F. Chollet, Xception: deep learning with depthwise separable convolutions, 2017,
@@ -104,6 +105,7 @@ class Xception(nnx.Module):
         *,
         classes: int = 1000,
         width: float = 1.0,
+        entry: Sequence[int] = (128, 256, 728),
         middle: int = 8,
         rngs: nnx.Rngs,
         **options: Any,
@@ -122,13 +124,13 @@ class Xception(nnx.Module):
 
         self.stem = nnx.List([full(3, of(32), 2), full(of(32), of(64), 1)])
         blocks, features = [], of(64)
-        for channels in (128, 256, 728):
+        for channels in parts.entries("Xception", "entry", entry):
             row = (of(channels),) * 2
-            blocks.append(XceptionBlock(features, row, first_relu=channels != 128, **own))
+            blocks.append(XceptionBlock(features, row, first_relu=bool(blocks), **own))
             features = of(channels)
         for _ in range(middle):
             blocks.append(XceptionBlock(features, (features,) * 3, pool=False, **own))
-        blocks.append(XceptionBlock(features, (of(728), of(1024)), **own))
+        blocks.append(XceptionBlock(features, (features, of(1024)), **own))
         self.blocks = nnx.List(blocks)
         tail = (of(1024), of(1536), of(2048))
         self.tail = nnx.List([separable(i, o, **own) for i, o in zip(tail, tail[1:], strict=False)])
