@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from networks import built
+from networks import built, quick
 
 import convjax
 from convjax import models, nn
@@ -16,7 +16,7 @@ from convjax.models.context import DILATIONS, MULTIPLIERS
 
 
 def normal(seed, shape):
-    return jax.random.normal(jax.random.key(seed), shape)
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
 
 
 # ---- shapes ------------------------------------------------------------------------------------
@@ -99,7 +99,7 @@ def test_the_three_forms_of_a_block_are_equivalent(strides):
         assert sums[0] == sums[1]
         for mode in ("eval", "train"):
             getattr(block, mode)(), getattr(grouped, mode)()
-            got, expected = (jax.jit(lambda b, x: b(x))(b, x) for b in (block, grouped))
+            got, expected = (quick(lambda b, x: b(x))(b, x) for b in (block, grouped))
             assert expected.shape == (2, 6 // strides, 6 // strides, 12 * strides)
             np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
 
@@ -128,8 +128,8 @@ def test_wrong_blocks():
 @pytest.mark.parametrize("large", [False, True])
 def test_the_context_module_begins_as_the_identity(large):
     model = built(models.ContextModule, channels=2, large=large, stddev=0.0)
-    x = jax.random.randint(jax.random.key(0), (1, 40, 40, 2), -3, 9).astype(jnp.float32)
-    y = jax.jit(lambda m, x: m(x))(model, x)
+    x = jnp.round(3 * normal(0, (1, 40, 40, 2)))
+    y = quick(lambda m, x: m(x))(model, x)
     np.testing.assert_array_equal(y, jnp.maximum(x, 0))  # sums of halves, quarters, ...: exact
 
 
@@ -158,7 +158,7 @@ def test_what_an_output_sees():
         ones = jax.tree.map(jnp.ones_like, state)
         middle, extent = size // 2 + 2, size + 4
 
-        @jax.jit
+        @quick
         def view(x, graph=graph, ones=ones, middle=middle):
             return jax.grad(lambda x: nnx.merge(graph, ones)(x)[0, middle, middle, 0])(x)
 
@@ -184,7 +184,7 @@ def test_a_flattened_layer_is_a_rank_1_convolution():
     dense.bias[...] = layer.bias[...]
     images, weights = normal(0, (2, 7, 8, 5)), normal(1, (2, 5, 4, 4))
 
-    @jax.jit
+    @quick
     def both(images):
         results = []
         for module in (layer, dense):
@@ -201,7 +201,7 @@ def test_a_flattened_layer_is_linear_and_has_biases_after_each_stage():
     biases = [p for p in jax.tree.leaves(nnx.state(layer, nnx.Param)) if p.ndim == 1]
     assert [bias.shape for bias in biases] == [(4,)] * 6
     x = normal(0, (1, 6, 6, 3))
-    apply = jax.jit(lambda m, x: m(x))
+    apply = quick(lambda m, x: m(x))
     np.testing.assert_allclose(apply(layer, -2 * x), -2 * apply(layer, x), rtol=1e-4, atol=1e-5)
 
 
@@ -214,7 +214,7 @@ def test_a_shuffle_lets_every_channel_reach_every_other(shuffled, connected):
     branch = (unit.compress.conv, unit.shuffle, unit.spatial.conv, unit.expand.conv)
     stages = [stage for stage in branch if shuffled or not isinstance(stage, nn.ChannelShuffle)]
 
-    @jax.jit
+    @quick
     def reached(x):
         return jax.jacobian(
             lambda x: functools.reduce(lambda y, f: f(y), stages, x).sum((0, 1, 2))
@@ -228,7 +228,7 @@ def test_a_shuffle_lets_every_channel_reach_every_other(shuffled, connected):
 def test_which_up_sampling_draws_checkerboards(upsampling):
     """From a constant code, away from the borders, before any training."""
     model = built(models.AutoEncoder, upsampling=upsampling, features=(6,))
-    image = jax.jit(lambda m, code: m.decode(code))(model, jnp.ones((1, 8, 8, 6)))
+    image = quick(lambda m, code: m.decode(code))(model, jnp.ones((1, 8, 8, 6)))
     assert image.shape == (1, 16, 16, 3)
     inner = image[0, 4:-4, 4:-4]
     phases = jnp.stack([inner[i::2, j::2].mean((0, 1)) for i in (0, 1) for j in (0, 1)])

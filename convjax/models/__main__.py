@@ -6,13 +6,14 @@ counts as the last line.
 """
 
 import argparse
+import functools
 import json
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from convjax.jaxprs import table
-from convjax.models.counts import CONVENTIONS, counts_of, macs_of, parameters_of
+from convjax.models.counts import CONVENTIONS, Counts, counts_of, macs_of, parameters_of
 from convjax.models.published import PUBLISHED, Figure, Published
 from convjax.models.registry import NETWORKS, Network
 
@@ -30,8 +31,13 @@ def _shown(options: Mapping[str, Any]) -> str:
     return " ".join(f"{key}={one(value)}" for key, value in options.items())
 
 
+@functools.cache
+def _counts(name: str, options: tuple[tuple[str, Any], ...]) -> Counts:
+    return NETWORKS[name].counts(**dict(options))
+
+
 def _row(row: Published) -> list[Any]:
-    counts = NETWORKS[row.name].counts(**row.options)
+    counts = _counts(row.name, tuple(row.options.items()))
     cells: list[Any] = [f"{row.name} {_shown(row.options)}".strip()]
     for value, text in (
         (counts.parameters(row.convention), row.parameters),
@@ -44,8 +50,8 @@ def _row(row: Published) -> list[Any]:
 
 
 def _all() -> None:
-    header = ("network", "parameters", "published", "difference", "MACs", "published")
-    header += ("difference", "convention", "source")
+    compared = ("published", "difference")
+    header = ("network", "parameters", *compared, "MACs", *compared, "convention", "source")
     print("\n".join(table(header, [_row(row) for row in PUBLISHED], _RIGHT)))
     print()
     for name, convention in CONVENTIONS.items():

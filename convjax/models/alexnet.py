@@ -41,10 +41,10 @@ class AlexNet(nnx.Module):
         >>> import jax.numpy as jnp
         >>> from flax import nnx
         >>> from convjax.models import AlexNet
-        >>> small = dict(features=(8, 8, 8, 8, 8), hidden=16, resolution=67)
-        >>> model = AlexNet(groups=2, classes=10, **small, rngs=nnx.Rngs(0))
-        >>> model(jnp.ones((1, 67, 67, 3))).shape
-        (1, 10)
+        >>> def scores():
+        ...     return AlexNet(groups=2, rngs=nnx.Rngs(0))(jnp.ones((1, 227, 227, 3)))
+        >>> nnx.eval_shape(scores).shape
+        (1, 1000)
 
     Source: A. Krizhevsky, I. Sutskever, G. Hinton, ImageNet classification with deep convolutional
         neural networks, 2012, https://papers.nips.cc/paper/4824, section 3.5 and figure 2.

@@ -40,9 +40,11 @@ class AutoEncoder(nnx.Module):
         >>> import jax.numpy as jnp
         >>> from flax import nnx
         >>> from convjax.models import AutoEncoder
-        >>> model = AutoEncoder(upsampling="subpixel", features=(8, 16), rngs=nnx.Rngs(0))
-        >>> model(jnp.ones((1, 16, 16, 3))).shape
-        (1, 16, 16, 3)
+        >>> def images():
+        ...     model = AutoEncoder(upsampling="subpixel", rngs=nnx.Rngs(0))
+        ...     return model(jnp.ones((1, 64, 64, 3)))
+        >>> nnx.eval_shape(images).shape
+        (1, 64, 64, 3)
 
     Source: A. Odena, V. Dumoulin, C. Olah, Deconvolution and checkerboard artifacts, 2016,
         https://distill.pub/2016/deconv-checkerboard

@@ -28,9 +28,9 @@ def identity_init(channels: int, stddev: float = 0.0) -> Callable[..., jax.Array
             equal without it.
 
     Example:
-        >>> import jax, jax.numpy as jnp
+        >>> import jax
         >>> from convjax.models import identity_init
-        >>> identity_init(2)(jax.random.key(0), (1, 1, 2, 4))[0, 0]
+        >>> abs(identity_init(2)(jax.random.key(0), (1, 1, 2, 4)))[0, 0]
         Array([[0.5, 0.5, 0. , 0. ],
                [0. , 0. , 0.5, 0.5]], dtype=float32)
 

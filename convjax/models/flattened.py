@@ -27,8 +27,10 @@ class FlattenedLayer(nnx.Module):
         >>> import jax.numpy as jnp
         >>> from flax import nnx
         >>> from convjax.models import FlattenedLayer
-        >>> FlattenedLayer(6, 8, (5, 5), rngs=nnx.Rngs(0))(jnp.ones((1, 9, 9, 6))).shape
-        (1, 9, 9, 8)
+        >>> def maps():
+        ...     return FlattenedLayer(96, 128, (5, 5), rngs=nnx.Rngs(0))(jnp.ones((1, 16, 16, 96)))
+        >>> nnx.eval_shape(maps).shape
+        (1, 16, 16, 128)
 
     Source: J. Jin, A. Dundar, E. Culurciello, Flattened convolutional neural networks for
         feedforward acceleration, 2014, https://arxiv.org/abs/1412.5474, figure 2.
@@ -80,8 +82,9 @@ class FlattenedNetwork(nnx.Module):
         >>> import jax.numpy as jnp
         >>> from flax import nnx
         >>> from convjax.models import FlattenedNetwork
-        >>> model = FlattenedNetwork(features=(4, 8, 8), rngs=nnx.Rngs(0))
-        >>> model(jnp.ones((1, 16, 16, 3))).shape
+        >>> def scores():
+        ...     return FlattenedNetwork(rngs=nnx.Rngs(0))(jnp.ones((1, 32, 32, 3)))
+        >>> nnx.eval_shape(scores).shape
         (1, 10)
 
     Source: J. Jin, A. Dundar, E. Culurciello, Flattened convolutional neural networks for

@@ -70,11 +70,13 @@ class Inception(nnx.Module):
         >>> import jax.numpy as jnp
         >>> from flax import nnx
         >>> from convjax.models import Inception
-        >>> row = (8, 4, 12, 2, 4, 4)
-        >>> Inception(16, row, rngs=nnx.Rngs(0))(jnp.ones((1, 7, 7, 16))).shape
-        (1, 7, 7, 28)
-        >>> Inception(16, row, reductions=False, rngs=nnx.Rngs(0))(jnp.ones((1, 7, 7, 16))).shape
-        (1, 7, 7, 40)
+        >>> def maps(**options):
+        ...     block = Inception(192, (64, 96, 128, 16, 32, 32), **options, rngs=nnx.Rngs(0))
+        ...     return block(jnp.ones((1, 28, 28, 192)))
+        >>> nnx.eval_shape(maps).shape
+        (1, 28, 28, 256)
+        >>> nnx.eval_shape(lambda: maps(reductions=False)).shape
+        (1, 28, 28, 416)
 
     Source: C. Szegedy et al., Going deeper with convolutions, 2014,
         https://arxiv.org/abs/1409.4842, figure 2.
@@ -141,7 +143,6 @@ class GoogLeNet(nnx.Module):
         options: `dtype` and `param_dtype` of every layer.
 
     Example:
-        >>> import jax, jax.numpy as jnp
         >>> from flax import nnx
         >>> from convjax.models import GoogLeNet
         >>> model = nnx.eval_shape(lambda: GoogLeNet(rngs=nnx.Rngs(0)))

@@ -46,10 +46,10 @@ class MobileNetV1(nnx.Module):
         >>> import jax.numpy as jnp
         >>> from flax import nnx
         >>> from convjax.models import MobileNetV1
-        >>> small = dict(width=0.25, layers=((1, 64), (2, 128)))
-        >>> model = MobileNetV1(**small, classes=10, rngs=nnx.Rngs(0))
-        >>> model(jnp.ones((1, 32, 32, 3))).shape
-        (1, 10)
+        >>> def scores():
+        ...     return MobileNetV1(width=0.25, rngs=nnx.Rngs(0))(jnp.ones((1, 96, 96, 3)))
+        >>> nnx.eval_shape(scores).shape
+        (1, 1000)
 
     Source: A. Howard et al., MobileNets: efficient convolutional neural networks for mobile vision
         applications, 2017, https://arxiv.org/abs/1704.04861, table 1.

@@ -37,9 +37,10 @@ class NetworkInNetwork(nnx.Module):
         >>> import jax.numpy as jnp
         >>> from flax import nnx
         >>> from convjax.models import NetworkInNetwork
-        >>> small = (32, 16, 16, 32, 16, 16, 32, 16)
-        >>> model = NetworkInNetwork(groups2a=4, groups3a=2, features=small, rngs=nnx.Rngs(0))
-        >>> model(jnp.ones((1, 16, 16, 3))).shape
+        >>> def scores():
+        ...     model = NetworkInNetwork(groups2a=4, groups3a=2, rngs=nnx.Rngs(0))
+        ...     return model(jnp.ones((1, 32, 32, 3)))
+        >>> nnx.eval_shape(scores).shape
         (1, 10)
 
     Source: M. Lin, Q. Chen, S. Yan, Network in network, 2013, https://arxiv.org/abs/1312.4400,

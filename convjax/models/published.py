@@ -72,8 +72,8 @@ def _row(
 _ROOTS = "Deep Roots, tables and CSV files"
 _IMGCLSMOB = "imgclsmob"
 _TORCHVISION = "torchvision"
-_CAFFE_RESNET = {"stride_in_3x3": False, "stem_bias": True}
-_TOWER = {
+_CAFFE_RESNET: dict[str, Any] = {"stride_in_3x3": False, "stem_bias": True}
+_TOWER: dict[str, Any] = {
     "groups": 1,
     "features": (64, 192, 384, 256, 256),
     "padding": 2,

@@ -59,7 +59,7 @@ class Network:
     """
 
     name: str
-    constructor: type[nnx.Module]
+    constructor: Callable[..., nnx.Module]
     resolution: int
     channels: int | str = 3
     rank: int = 2
@@ -67,7 +67,7 @@ class Network:
     @property
     def arguments(self) -> dict[str, inspect.Parameter]:
         """Those of the constructor that a command line can give."""
-        parameters = inspect.signature(self.constructor.__init__).parameters
+        parameters = inspect.signature(vars(self.constructor)["__init__"]).parameters
         return {
             name: parameter
             for name, parameter in parameters.items()
@@ -123,7 +123,7 @@ class Network:
 
         def build() -> nnx.Module:
             rngs = nnx.Rngs()
-            rngs.default = _SameKey(0, tag="default")
+            setattr(rngs, "default", _SameKey(0, tag="default"))  # noqa: B010
             return self.constructor(**own, rngs=rngs)
 
         return nnx.eval_shape(build)

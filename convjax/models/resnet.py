@@ -41,8 +41,11 @@ class Bottleneck(nnx.Module):
         >>> import jax.numpy as jnp
         >>> from flax import nnx
         >>> from convjax.models import Bottleneck
-        >>> Bottleneck(16, 8, 32, strides=2, rngs=nnx.Rngs(0))(jnp.ones((1, 6, 6, 16))).shape
-        (1, 3, 3, 32)
+        >>> def maps():
+        ...     block = Bottleneck(256, 128, 512, strides=2, rngs=nnx.Rngs(0))
+        ...     return block(jnp.ones((1, 56, 56, 256)))
+        >>> nnx.eval_shape(maps).shape
+        (1, 28, 28, 512)
 
     Source: K. He et al., Deep residual learning for image recognition, 2015,
         https://arxiv.org/abs/1512.03385, figure 5.
@@ -109,8 +112,10 @@ class ResNet(nnx.Module):
         >>> import jax.numpy as jnp
         >>> from flax import nnx
         >>> from convjax.models import ResNet
-        >>> model = ResNet(depths=(1, 1), features=4, classes=10, rngs=nnx.Rngs(0))
-        >>> model(jnp.ones((1, 32, 32, 3))).shape
+        >>> def scores():
+        ...     model = ResNet(depths=(1, 1), features=4, classes=10, rngs=nnx.Rngs(0))
+        ...     return model(jnp.ones((1, 32, 32, 3)))
+        >>> nnx.eval_shape(scores).shape
         (1, 10)
 
     Source: K. He et al., Deep residual learning for image recognition, 2015,

@@ -35,9 +35,11 @@ class PathsBottleneck(nnx.Module):
         >>> import jax.numpy as jnp
         >>> from flax import nnx
         >>> from convjax.models import PathsBottleneck
-        >>> block = PathsBottleneck(16, 8, 16, form="split", groups=4, rngs=nnx.Rngs(0))
-        >>> block(jnp.ones((1, 6, 6, 16))).shape
-        (1, 6, 6, 16)
+        >>> def maps():
+        ...     block = PathsBottleneck(256, 128, 256, form="split", groups=32, rngs=nnx.Rngs(0))
+        ...     return block(jnp.ones((1, 56, 56, 256)))
+        >>> nnx.eval_shape(maps).shape
+        (1, 56, 56, 256)
 
     Source: S. Xie et al., Aggregated residual transformations for deep neural networks, 2016,
         https://arxiv.org/abs/1611.05431, figure 3.
@@ -152,9 +154,11 @@ class ResNeXt(ResNet):
         >>> import jax.numpy as jnp
         >>> from flax import nnx
         >>> from convjax.models import ResNeXt
-        >>> small = dict(depths=(1, 1), features=4, classes=10)
-        >>> model = ResNeXt(cardinality=4, width=2, **small, rngs=nnx.Rngs(0))
-        >>> model(jnp.ones((1, 32, 32, 3))).shape
+        >>> def scores():
+        ...     small = dict(depths=(1, 1), features=4, classes=10)
+        ...     model = ResNeXt(cardinality=4, width=2, **small, rngs=nnx.Rngs(0))
+        ...     return model(jnp.ones((1, 32, 32, 3)))
+        >>> nnx.eval_shape(scores).shape
         (1, 10)
 
     Source: S. Xie et al., Aggregated residual transformations for deep neural networks, 2016,

@@ -32,9 +32,10 @@ class AtrousHead(nnx.Module):
         >>> import jax.numpy as jnp
         >>> from flax import nnx
         >>> from convjax.models import AtrousHead
-        >>> head = AtrousHead(in_features=8, features=16, classes=3, rngs=nnx.Rngs(0))
-        >>> head(jnp.ones((1, 5, 6, 8))).shape
-        (1, 40, 48, 3)
+        >>> def scores():
+        ...     return AtrousHead(rngs=nnx.Rngs(0))(jnp.ones((1, 41, 41, 512)))
+        >>> nnx.eval_shape(scores).shape
+        (1, 328, 328, 21)
 
     Source: L.-C. Chen et al., DeepLab: semantic image segmentation with deep convolutional nets,
         atrous convolution, and fully connected CRFs, 2016, https://arxiv.org/abs/1606.00915,

@@ -36,9 +36,11 @@ class ShuffleUnit(nnx.Module):
         >>> import jax.numpy as jnp
         >>> from flax import nnx
         >>> from convjax.models import ShuffleUnit
-        >>> unit = ShuffleUnit(12, 24, groups=3, strides=2, rngs=nnx.Rngs(0))
-        >>> unit(jnp.ones((1, 8, 8, 12))).shape
-        (1, 4, 4, 24)
+        >>> def maps():
+        ...     unit = ShuffleUnit(240, 480, groups=3, strides=2, rngs=nnx.Rngs(0))
+        ...     return unit(jnp.ones((1, 28, 28, 240)))
+        >>> nnx.eval_shape(maps).shape
+        (1, 14, 14, 480)
 
     Source: X. Zhang et al., ShuffleNet: an extremely efficient convolutional neural network for
         mobile devices, 2017, https://arxiv.org/abs/1707.01083, figure 2.
@@ -104,9 +106,10 @@ class ShuffleNetV1(nnx.Module):
         >>> import jax.numpy as jnp
         >>> from flax import nnx
         >>> from convjax.models import ShuffleNetV1
-        >>> model = ShuffleNetV1(width=0.25, classes=10, depths=(2, 1), rngs=nnx.Rngs(0))
-        >>> model(jnp.ones((1, 32, 32, 3))).shape
-        (1, 10)
+        >>> def scores():
+        ...     return ShuffleNetV1(groups=3, rngs=nnx.Rngs(0))(jnp.ones((1, 224, 224, 3)))
+        >>> nnx.eval_shape(scores).shape
+        (1, 1000)
 
     Source: X. Zhang et al., ShuffleNet: an extremely efficient convolutional neural network for
         mobile devices, 2017, https://arxiv.org/abs/1707.01083, table 1.
@@ -142,18 +145,18 @@ class ShuffleNetV1(nnx.Module):
                 f"must leave of the {stage} channels of stage 2 what divides into {groups} groups"
             )
             _checks.fail(name, "conv1", conv1, rule)
-        own = {**options, "rngs": rngs}
+        own: dict[str, Any] = {**options, "rngs": rngs}
         conv = nn.Conv(3, first, (3, 3), 2, padding=1, use_bias=False, **own)
         self.stem = parts.ConvNorm(conv, first, **own)
-        units, features = [], first
+        features = first
+        units: list[nnx.Module] = []
         for number, depth in enumerate(parts.entries(name, "depths", depths)):
             out = stage * 2**number
             for unit in range(depth):
-                head = {"first_groups": 1} if not units else {}
+                compress = groups if units else 1
                 strides = 1 if unit else 2
-                units.append(
-                    ShuffleUnit(features, out, groups=groups, strides=strides, **head, **own)
-                )
+                made = {"groups": groups, "first_groups": compress, "strides": strides, **own}
+                units.append(ShuffleUnit(features, out, **made))
                 features = out
         self.units = nnx.List(units)
         self.classifier = nnx.Linear(features, classes, use_bias=classifier_bias, **own)

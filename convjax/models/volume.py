@@ -33,9 +33,11 @@ class UNet3D(nnx.Module):
         >>> import jax.numpy as jnp
         >>> from flax import nnx
         >>> from convjax.models import UNet3D
-        >>> model = UNet3D(in_features=1, features=2, levels=1, rngs=nnx.Rngs(0))
-        >>> model(jnp.ones((1, 8, 8, 4, 1))).shape
-        (1, 8, 8, 4, 3)
+        >>> def scores():
+        ...     model = UNet3D(padding="VALID", rngs=nnx.Rngs(0))
+        ...     return model(jnp.ones((1, 132, 132, 116, 3)))
+        >>> nnx.eval_shape(scores).shape
+        (1, 44, 44, 28, 3)
 
     Source: O. Cicek et al., 3D U-Net: learning dense volumetric segmentation from sparse
         annotation, 2016, https://arxiv.org/abs/1606.06650, figure 2.

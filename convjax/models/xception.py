@@ -10,7 +10,7 @@ from convjax import nn
 from convjax.models import parts
 from convjax.models.resnet import apply, project
 
-_NORM = {"momentum": 0.99, "epsilon": 1e-3}  # Keras's
+_NORM: dict[str, Any] = {"momentum": 0.99, "epsilon": 1e-3}  # Keras's
 
 
 class XceptionBlock(nnx.Module):
@@ -29,8 +29,10 @@ class XceptionBlock(nnx.Module):
         >>> import jax.numpy as jnp
         >>> from flax import nnx
         >>> from convjax.models import XceptionBlock
-        >>> XceptionBlock(8, (12, 12), rngs=nnx.Rngs(0))(jnp.ones((1, 8, 8, 8))).shape
-        (1, 4, 4, 12)
+        >>> def maps():
+        ...     return XceptionBlock(64, (128, 128), rngs=nnx.Rngs(0))(jnp.ones((1, 147, 147, 64)))
+        >>> nnx.eval_shape(maps).shape
+        (1, 74, 74, 128)
 
     Source: F. Chollet, Xception: deep learning with depthwise separable convolutions, 2017,
         https://arxiv.org/abs/1610.02357, figure 5.
@@ -92,9 +94,10 @@ class Xception(nnx.Module):
         >>> import jax.numpy as jnp
         >>> from flax import nnx
         >>> from convjax.models import Xception
-        >>> model = Xception(classes=10, width=1 / 64, entry=(128,), middle=1, rngs=nnx.Rngs(0))
-        >>> model(jnp.ones((1, 19, 19, 3))).shape
-        (1, 10)
+        >>> def scores():
+        ...     return Xception(middle=1, rngs=nnx.Rngs(0))(jnp.ones((1, 299, 299, 3)))
+        >>> nnx.eval_shape(scores).shape
+        (1, 1000)
 
     Source: F. Chollet, Xception: deep learning with depthwise separable convolutions, 2017,
         https://arxiv.org/abs/1610.02357, figure 5.
@@ -123,7 +126,8 @@ class Xception(nnx.Module):
             return parts.ConvNorm(conv, features, **_NORM, **own)
 
         self.stem = nnx.List([full(3, of(32), 2), full(of(32), of(64), 1)])
-        blocks, features = [], of(64)
+        features = of(64)
+        blocks: list[nnx.Module] = []
         for channels in parts.entries("Xception", "entry", entry):
             row = (of(channels),) * 2
             blocks.append(XceptionBlock(features, row, first_relu=bool(blocks), **own))
