@@ -61,7 +61,6 @@ __all__ = [
     "flattened_conv",
     "grouped_conv",
     "hold",
-    "initializers",
     "kinds",
     "lax",
     "pixel_shuffle",

@@ -43,7 +43,7 @@ class Plugin(own_tests.Plugin):
             return real_apply(plan, *args, **options)
 
         operation.conv_p.bind = bind  # type: ignore[method-assign]
-        modules.Plan.apply = apply  # type: ignore[method-assign]
+        modules.Plan.apply = apply  # type: ignore[assignment, method-assign]
         for name in NAMES:
             setattr(nnx, name, getattr(convjax.nn, name))
             setattr(linen, name, getattr(convjax.linen, name))

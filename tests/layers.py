@@ -34,7 +34,12 @@ class Case:
         """The NNX layer, its parameters random integers."""
         features = {"out_features": OUT} if self.has_features else {}
         layer = getattr(nn, self.name)(
-            in_features=IN, **features, **self.own, **options, rngs=nnx.Rngs(0)
+            in_features=IN,
+            **features,
+            **self.own,
+            **options,
+            kernel_init=nnx.initializers.zeros,  # quick to compile
+            rngs=nnx.Rngs(0),
         )
         state = nnx.state(layer, nnx.Param)
         nnx.update(layer, integers(state, seed))

@@ -3,7 +3,6 @@
 import inspect
 import subprocess
 import sys
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -114,50 +113,48 @@ def random_bias(key, shape, dtype):
     return jax.random.normal(key, shape, dtype)
 
 
-def same(ours, theirs):
-    """Parameters equal to the bit, results up to rounding."""
-    np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-5, atol=1e-5)
-    jax.tree.map(np.testing.assert_array_equal, ours[1], theirs[1])
+def check_drop_in(name, x, options):
+    """Initial values to the bit, and with them the same results, in both APIs."""
+    options = {**options, "bias_init": random_bias}
+    ours, theirs = (
+        getattr(module, name)(IN, OUT, (3, 2), **options, rngs=nnx.Rngs(3)) for module in (nn, nnx)
+    )
+    jax.tree.map(np.testing.assert_array_equal, pure(ours), pure(theirs))
+    others = [getattr(module, name)(OUT, (3, 2), **options) for module in (linen, flax_linen)]
+
+    @jax.jit
+    def results(x, parameters):
+        applied = [other.apply({"params": parameters}, x) for other in others]
+        return [ours(x), theirs(x), *applied]
+
+    got = results(x, pure(ours))
+    for y in got:
+        np.testing.assert_allclose(y, got[1], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("options", CONVS, ids=str)
 def test_conv_is_flaxs(options):
-    """Initial values to the bit, and numbers, in both APIs."""
-    x = jax.random.normal(jax.random.key(1), (2, 7, 8, IN))
-    options = options | {"bias_init": random_bias}
-
-    @partial(jax.jit, static_argnums=1)
-    def in_nnx(x, module):
-        layer = module.Conv(IN, OUT, (3, 2), **options, rngs=nnx.Rngs(3))
-        return layer(x), pure(layer)
-
-    @partial(jax.jit, static_argnums=1)
-    def in_linen(x, module):
-        return module.Conv(OUT, (3, 2), **options).init_with_output(jax.random.key(3), x)
-
-    same(*(in_nnx(x, module) for module in (nn, nnx)))
-    same(*(in_linen(x, module) for module in (linen, flax_linen)))
+    check_drop_in("Conv", jax.random.normal(jax.random.key(1), (2, 7, 8, IN)), options)
 
 
 @pytest.mark.parametrize("transpose_kernel", [False, True])
 @pytest.mark.parametrize("options", TRANSPOSED, ids=str)
 def test_conv_transpose_is_flaxs(options, transpose_kernel):
-    x = jax.random.normal(jax.random.key(1), (2, 5, 4, IN))
-    options = options | {"bias_init": random_bias, "transpose_kernel": transpose_kernel}
+    options = {**options, "transpose_kernel": transpose_kernel}
     if transpose_kernel:  # where Flax's default is wrong
         options["kernel_init"] = jax.nn.initializers.lecun_normal()
+    x = jax.random.normal(jax.random.key(1), (2, 5, 4, IN))
+    check_drop_in("ConvTranspose", x, options)
 
-    @partial(jax.jit, static_argnums=1)
-    def in_nnx(x, module):
-        layer = module.ConvTranspose(IN, OUT, (3, 2), **options, rngs=nnx.Rngs(3))
-        return layer(x), pure(layer)
 
-    @partial(jax.jit, static_argnums=1)
-    def in_linen(x, module):
-        return module.ConvTranspose(OUT, (3, 2), **options).init_with_output(jax.random.key(3), x)
-
-    same(*(in_nnx(x, module) for module in (nn, nnx)))
-    same(*(in_linen(x, module) for module in (linen, flax_linen)))
+@pytest.mark.parametrize("name", ["Conv", "ConvTranspose"])
+def test_linen_drop_ins_start_where_flaxs_do(name):
+    x, key = jnp.ones((1, 4, IN)), jax.random.key(3)
+    ours, theirs = (
+        getattr(module, name)(OUT, (3,), bias_init=random_bias).init(key, x)
+        for module in (linen, flax_linen)
+    )
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 
 
 @pytest.mark.parametrize("name", ["Conv", "ConvTranspose"])

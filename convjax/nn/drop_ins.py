@@ -53,6 +53,7 @@ class Conv(Layer):
     """
 
     row = "Conv"
+    kernel: nnx.Param[Any]
 
     def __init__(
         self,
@@ -106,6 +107,11 @@ class Conv(Layer):
             bias_metadata=bias_metadata,
         )
 
+    @property
+    def kernel_shape(self) -> tuple[int, ...]:
+        """The kernel's shape."""
+        return self.kernel.shape
+
 
 class ConvTranspose(Layer):
     """Transposed convolution with all of ``flax.nnx.ConvTranspose``'s arguments and numbers.
@@ -154,6 +160,7 @@ class ConvTranspose(Layer):
     """
 
     row = "ConvTranspose"
+    kernel: nnx.Param[Any]
 
     def __init__(
         self,
@@ -208,3 +215,8 @@ class ConvTranspose(Layer):
             kernel_metadata=kernel_metadata,
             bias_metadata=bias_metadata,
         )
+
+    @property
+    def kernel_shape(self) -> tuple[int, ...]:
+        """The kernel's shape."""
+        return self.kernel.shape

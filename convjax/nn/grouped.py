@@ -32,6 +32,7 @@ class GroupedConv(Layer):
     """
 
     row = "GroupedConv"
+    kernel: nnx.Param[Any]
 
     def __init__(
         self, in_features: int, out_features: int, kernel_size: Any, groups: int, **options: Any
@@ -86,6 +87,7 @@ class PointwiseGroupedConv(Layer):
     """
 
     row = "PointwiseGroupedConv"
+    kernel: nnx.Param[Any]
 
     def __init__(
         self, in_features: int, out_features: int, groups: int, *, rank: int = 2, **options: Any
@@ -115,6 +117,7 @@ class DepthwiseConv(Layer):
     """
 
     row = "DepthwiseConv"
+    kernel: nnx.Param[Any]
 
     def __init__(
         self, in_features: int, kernel_size: Any, channel_multiplier: int = 1, **options: Any

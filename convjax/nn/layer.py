@@ -38,6 +38,7 @@ class Layer(nnx.Module):
     """
 
     row: ClassVar[str]
+    bias: nnx.Param[Any] | None
 
     def __init__(
         self,

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from flax import nnx
+
 from convjax.nn.layer import Layer
 
 
@@ -26,6 +28,7 @@ class PointwiseConv(Layer):
     """
 
     row = "PointwiseConv"
+    kernel: nnx.Param[Any]
 
     def __init__(
         self, in_features: int, out_features: int, *, rank: int = 2, **options: Any
@@ -56,6 +59,7 @@ class DilatedConv(Layer):
     """
 
     row = "DilatedConv"
+    kernel: nnx.Param[Any]
 
     def __init__(
         self,

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from flax import nnx
+
 from convjax.nn.layer import Layer
 
 
@@ -30,6 +32,8 @@ class DepthwiseSeparableConv(Layer):
     """
 
     row = "DepthwiseSeparableConv"
+    depthwise_kernel: nnx.Param[Any]
+    pointwise_kernel: nnx.Param[Any]
 
     def __init__(
         self,
@@ -110,6 +114,7 @@ class FlattenedConv(Layer):
     """
 
     row = "FlattenedConv"
+    lateral_kernel: nnx.Param[Any]
 
     def __init__(
         self,

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from flax import nnx
+
 from convjax.nn.layer import Layer
 
 
@@ -29,6 +31,7 @@ class ResizeConv(Layer):
     """
 
     row = "ResizeConv"
+    kernel: nnx.Param[Any]
 
     def __init__(
         self, in_features: int, out_features: int, kernel_size: Any, scale: Any, **options: Any
@@ -63,6 +66,7 @@ class SubpixelConv(Layer):
     """
 
     row = "SubpixelConv"
+    kernel: nnx.Param[Any]
 
     def __init__(
         self, in_features: int, out_features: int, kernel_size: Any, scale: Any, **options: Any
