@@ -35,7 +35,7 @@ def identity_init(channels: int, stddev: float = 0.0) -> Callable[..., jax.Array
                [0. , 0. , 0.5, 0.5]], dtype=float32)
 
     Source: F. Yu, V. Koltun, Multi-scale context aggregation by dilated convolutions, 2015,
-        https://arxiv.org/abs/1511.07122, equations 4 and 5.
+        https://arxiv.org/abs/1511.07122, section 3.
     """
 
     def init(

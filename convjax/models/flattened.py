@@ -88,7 +88,7 @@ class FlattenedNetwork(nnx.Module):
         (1, 10)
 
     Source: J. Jin, A. Dundar, E. Culurciello, Flattened convolutional neural networks for
-        feedforward acceleration, 2014, https://arxiv.org/abs/1412.5474, section 4.
+        feedforward acceleration, 2014, https://arxiv.org/abs/1412.5474
     """
 
     def __init__(

@@ -44,7 +44,7 @@ class NetworkInNetwork(nnx.Module):
         (1, 10)
 
     Source: M. Lin, Q. Chen, S. Yan, Network in network, 2013, https://arxiv.org/abs/1312.4400,
-        section 3; Y. Ioannou et al., Deep roots, 2017, https://arxiv.org/abs/1605.06489, table 1.
+        section 3; Y. Ioannou et al., Deep roots, 2017, https://arxiv.org/abs/1605.06489
     """
 
     def __init__(

@@ -120,7 +120,7 @@ class ResNet(nnx.Module):
 
     Source: K. He et al., Deep residual learning for image recognition, 2015,
         https://arxiv.org/abs/1512.03385, table 1; Y. Ioannou et al., Deep roots, 2017,
-        https://arxiv.org/abs/1605.06489, table 4.
+        https://arxiv.org/abs/1605.06489
     """
 
     def __init__(

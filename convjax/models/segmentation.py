@@ -38,8 +38,7 @@ class AtrousHead(nnx.Module):
         (1, 328, 328, 21)
 
     Source: L.-C. Chen et al., DeepLab: semantic image segmentation with deep convolutional nets,
-        atrous convolution, and fully connected CRFs, 2016, https://arxiv.org/abs/1606.00915,
-        figures 4 and 7.
+        atrous convolution, and fully connected CRFs, 2016, https://arxiv.org/abs/1606.00915
     """
 
     def __init__(
