@@ -224,3 +224,23 @@ def test_integers_differentiate_as_integers_do_in_jax(narrow):
     tangents = tuple(np.zeros(a.shape, jax.dtypes.float0) for a in (x, kernel))
     y, tangent = jax.jvp(function, (x, kernel), tangents)
     assert y.dtype == narrow and tangent.dtype == jax.dtypes.float0
+
+
+@pytest.mark.parametrize("algorithm", [None, "matmul", "per_group", "taps"])
+@pytest.mark.parametrize("strides", [1, 2])
+def test_groups_of_bfloat16_with_a_batch(strides, algorithm):
+    """XLA's CPU compiles, and then refuses, products of bfloat16 with a batch axis."""
+    wide_x = oracle.integers(0, (8, 2, 2, 32), np.int32, 2)
+    wide_kernel = oracle.integers(1, (1, 1, 8, 32), np.int32, 2)
+    x, kernel = jnp.asarray(wide_x, jnp.bfloat16), jnp.asarray(wide_kernel, jnp.bfloat16)
+    options = {"strides": strides, "feature_group_count": 4}
+
+    @jax.jit
+    def run(x, kernel):
+        y, vjp = jax.vjp(partial(convjax.conv, algorithm=algorithm, **options), x, kernel)
+        return y, *vjp(y)
+
+    y, dx, dk = run(x, kernel)
+    assert {y.dtype, dx.dtype, dk.dtype} == {jnp.dtype(jnp.bfloat16)}
+    wanted = oracle.conv(wide_x, wide_kernel, **options)
+    np.testing.assert_array_equal(np.asarray(y, np.int32), wanted)

@@ -33,7 +33,7 @@ class Call(NamedTuple):
 
     `convolve(x, kernel, layout=, geometry=, role=)` executes another one, by whichever lowering is
     chosen for it, with the same precision and types. `partitioned` says that XLA splits the
-    computation over devices.
+    computation over devices, `platform` for what it is lowered.
     """
 
     layout: Layout
@@ -43,6 +43,7 @@ class Call(NamedTuple):
     preferred_element_type: Any
     convolve: Callable[..., Any]
     partitioned: bool = False
+    platform: str = ""
 
     def out_shape(self, x: Any, kernel: Any) -> tuple[Any, ...]:
         """The shape of the result, in the caller's layout."""
@@ -61,6 +62,15 @@ class Call(NamedTuple):
         result = self.result_type(x)
         narrow = jnp.issubdtype(result, jnp.floating) and jnp.finfo(result).bits < 32
         return np.dtype(np.float32) if narrow else result
+
+    def product(self, spec: str, a: Any, b: Any) -> Any:
+        """``einsum(spec, a, b)`` of the call's precision, in the type to sum in."""
+        total = self.accumulator(a)
+        if self.platform == "cpu" and a.dtype == jnp.bfloat16:
+            # Seen on jaxlib 0.10.2: many products of bfloat16 with a batch axis, summed in float32,
+            # compile, then fail as UNIMPLEMENTED. The same products of float32 do not.
+            a, b = a.astype(total), b.astype(total)
+        return jnp.einsum(spec, a, b, precision=self.precision, preferred_element_type=total)
 
 
 def out_shape(x: Any, kernel: Any, layout: Layout, geometry: Geometry) -> tuple[Any, ...]:

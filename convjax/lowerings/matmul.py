@@ -65,9 +65,7 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
 def _product(spec: str, a: jax.Array, b: jax.Array, call: Call) -> jax.Array:
     if not call.layout.x.group:
         spec = spec.replace("g", "")
-    return jnp.einsum(
-        spec, a, b, precision=call.precision, preferred_element_type=call.accumulator(a)
-    )
+    return call.product(spec, a, b)
 
 
 def _by_tap(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.Array:

@@ -78,10 +78,7 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
         spec = f"n{tiles}gi,{inner}gio->n{both}go"
     if not layout.x.group:
         x, kernel, spec = x.squeeze(-2), kernel.squeeze(rank), spec.replace("g", "")
-    y = jnp.einsum(
-        spec, x, kernel, precision=call.precision, preferred_element_type=call.accumulator(x)
-    )
-    y = y.astype(result)
+    y = call.product(spec, x, kernel).astype(result)
     if made == "output":
         full = [n * k for n, k in zip(problem.space, window, strict=True)]
         y = y.reshape(y.shape[0], *full, *y.shape[2 * rank + 1 :])

@@ -257,5 +257,6 @@ def execute(
         platform=platform,
         mesh_axes=mesh_axes,
     )
-    call = Call(layout, geometry, role, precision, preferred_element_type, again, mesh_axes > 0)
+    types = (precision, preferred_element_type)
+    call = Call(layout, geometry, role, *types, again, mesh_axes > 0, platform)
     return LOWERINGS[choice.name].run(x, kernel, call)
