@@ -3,7 +3,7 @@
 import importlib
 from typing import Any
 
-from convjax import arithmetic, cost, equivalents, lax
+from convjax import analysis, arithmetic, cost, equivalents, lax
 from convjax.accelerate import accelerate
 from convjax.compiler import compiler_options
 from convjax.functional import (
@@ -38,6 +38,7 @@ from convjax.operation import convs_saveable
 
 __all__ = [
     "accelerate",
+    "analysis",
     "arithmetic",
     "channel_shuffle",
     "channel_unshuffle",
