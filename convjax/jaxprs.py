@@ -116,7 +116,7 @@ class CostTable:
             for row in self.rows
         ]
         body.append(("total", "", "", "", self.macs, self.useful_macs, ""))
-        lines = _table(header, body, right="count|MACs each|MACs|useful MACs")
+        lines = table(header, body, right="count|MACs each|MACs|useful MACs")
         if not self.exact:
             lines.append("* in a `while` of unknown length: one iteration is counted")
         if self.uncounted:
@@ -240,7 +240,7 @@ class Explanation:
             )
             for row in self.rows
         ]
-        return "\n".join(_table(header, body))
+        return "\n".join(table(header, body))
 
 
 def explain(
@@ -308,7 +308,7 @@ def _platform(platform: str | None) -> str:
 # ---- printing --------------------------------------------------------------------------------
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[Any]], right: str = "") -> list[str]:
+def table(header: Sequence[str], rows: Sequence[Sequence[Any]], right: str = "") -> list[str]:
     """Lines of a table; the columns named in `right` are aligned to the right."""
     cells = [[f"{c:,}" if isinstance(c, int) else str(c) for c in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]

@@ -20,6 +20,7 @@ Example:
 import dataclasses
 import inspect
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any
 
 import jax
@@ -44,9 +45,9 @@ class Sizes:
     out_features: int = 9
     groups: int = 3
     channel_multiplier: int = 2
-    mid_features: int = 4
-    scale: int = 2
-    kernel_dilation: int = 2
+    mid_features: int | Shape = 4
+    scale: int | Shape = 2
+    kernel_dilation: int | Shape = 2
 
     @property
     def rank(self) -> int:
@@ -60,6 +61,19 @@ class Sizes:
     def along(self, axis: int) -> Shape:
         """A window along `axis` alone."""
         return tuple(k if a == axis else 1 for a, k in enumerate(self.kernel_size))
+
+    @property
+    def chain(self) -> Shape:
+        """Channels before, between and after one stage per axis; an int makes them distinct."""
+        between = self.mid_features
+        if isinstance(between, int):
+            between = tuple(between + axis for axis in range(1, self.rank))
+        return (self.in_features, *between, self.out_features)
+
+    @property
+    def block(self) -> int:
+        """Pixels that `scale` makes of one."""
+        return self.scale**self.rank if isinstance(self.scale, int) else prod(self.scale)
 
 
 def _kernels_as_they_are(kernels: Sequence[jax.Array], sizes: Sizes) -> Sequence[Any]:
@@ -208,14 +222,7 @@ _ROWS = (
         summary="one convolution per spatial axis, one after the other",
         section="8.1",
         source=("Szegedy et al. 2015", "https://arxiv.org/abs/1512.00567"),
-        shapes=lambda s: [
-            (
-                *s.along(axis),
-                s.in_features if axis == 0 else s.mid_features + axis,
-                s.out_features if axis == s.rank - 1 else s.mid_features + axis + 1,
-            )
-            for axis in range(s.rank)
-        ],
+        shapes=lambda s: [(*s.along(a), *s.chain[a : a + 2]) for a in range(s.rank)],
         arguments=lambda kernels, s: (list(kernels),),
         dense=conv_with(lambda kernels, s: equivalents.spatially_separable(kernels)),
     ),
@@ -339,7 +346,7 @@ _ROWS = (
         arguments=lambda kernels, s: (s.scale,),
         dense=dense_forms.pixel_shuffle,
         exact_options=(),
-        in_features=lambda s: s.out_features * s.scale**s.rank,
+        in_features=lambda s: s.out_features * s.block,
     ),
     Kind(
         name="subpixel",
@@ -349,7 +356,7 @@ _ROWS = (
         summary="convolves to r^d times the channels, then lays them out in space",
         section="",
         source=_SHI,
-        shapes=lambda s: [(*s.kernel_size, s.in_features, s.out_features * s.scale**s.rank)],
+        shapes=lambda s: [(*s.kernel_size, s.in_features, s.out_features * s.block)],
         arguments=lambda kernels, s: (kernels[0], s.scale),
         dense=dense_forms.subpixel,
         exact_options=("padding",),

@@ -24,6 +24,33 @@ class Kernel(NamedTuple):
     out_features: int
 
 
+def split(
+    function: str, rank: int, strides: Any, padding: Any, padding_mode: Any, kernel_dilation: Any
+) -> list[dict[str, Any]]:
+    """The options of one convolution, as options of one convolution per spatial axis.
+
+    A policy's name goes to every stage as it is: along an axis where kernel and stride are 1,
+    each of them pads nothing.
+    """
+    strides = _checks.ints(function, "strides", strides, rank, minimum=1)
+    dilation = _checks.ints(function, "kernel_dilation", kernel_dilation, rank, minimum=1)
+    named = isinstance(padding, str)
+    pairs = () if named else paddings.pairs(function, padding, rank)
+
+    def only(axis: int, values: Sequence[Any], neutral: Any) -> tuple[Any, ...]:
+        return tuple(value if a == axis else neutral for a, value in enumerate(values))
+
+    return [
+        {
+            "strides": only(axis, strides, 1),
+            "padding": padding if named else only(axis, pairs, (0, 0)),
+            "padding_mode": padding_mode,
+            "kernel_dilation": only(axis, dilation, 1),
+        }
+        for axis in range(rank)
+    ]
+
+
 class Stages:
     """The convolutions of one public function, one after the other, all in one kernel layout."""
 
@@ -128,32 +155,9 @@ class Stages:
             mend,
         )
 
-    def split(
-        self, strides: Any, padding: Any, padding_mode: Any, kernel_dilation: Any
-    ) -> list[dict[str, Any]]:
-        """The options of one convolution, as options of one convolution per spatial axis.
-
-        A policy's name goes to every stage as it is: along an axis where kernel and stride are 1,
-        each of them pads nothing.
-        """
-        function, rank = self.function, self.rank
-        strides = _checks.ints(function, "strides", strides, rank, minimum=1)
-        dilation = _checks.ints(function, "kernel_dilation", kernel_dilation, rank, minimum=1)
-        named = isinstance(padding, str)
-        pairs = () if named else paddings.pairs(function, padding, rank)
-
-        def only(axis: int, values: Sequence[Any], neutral: Any) -> tuple[Any, ...]:
-            return tuple(value if a == axis else neutral for a, value in enumerate(values))
-
-        return [
-            {
-                "strides": only(axis, strides, 1),
-                "padding": padding if named else only(axis, pairs, (0, 0)),
-                "padding_mode": padding_mode,
-                "kernel_dilation": only(axis, dilation, 1),
-            }
-            for axis in range(rank)
-        ]
+    def split(self, *options: Any, **named: Any) -> list[dict[str, Any]]:
+        """The options of one convolution, as options of one per spatial axis: see `split`."""
+        return split(self.function, self.rank, *options, **named)
 
     def in_result_layout(self, y: jax.Array) -> jax.Array:
         """`y`, whose axes are those of `x`, with the axes of the result."""

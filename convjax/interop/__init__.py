@@ -1,0 +1,1 @@
+"""Other libraries' conventions and weights, as pure functions."""

@@ -1,0 +1,150 @@
+"""The table of networks: names, constructors, the inputs they take, and how to ask for one."""
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from flax import nnx
+
+from convjax import _checks
+from convjax.models.alexnet import AlexNet
+from convjax.models.autoencoder import AutoEncoder
+from convjax.models.context import ContextModule
+from convjax.models.counts import Counts, counts_of
+from convjax.models.flattened import FlattenedNetwork
+from convjax.models.googlenet import GoogLeNet
+from convjax.models.mobilenet import MobileNetV1
+from convjax.models.nin import NetworkInNetwork
+from convjax.models.resnet import ResNet
+from convjax.models.resnext import ResNeXt
+from convjax.models.segmentation import AtrousHead
+from convjax.models.shufflenet import ShuffleNetV1
+from convjax.models.volume import UNet3D
+from convjax.models.xception import Xception
+
+
+def _flag(text: str) -> bool:
+    return {"true": True, "false": False}[text]
+
+
+def _several(text: str) -> tuple[int, ...]:
+    return tuple(int(entry) for entry in text.split(","))
+
+
+# How the words of a command line are read, by the annotation of the argument.
+_READERS: dict[Any, tuple[Callable[[str], Any], str]] = {
+    bool: (_flag, "true or false"),
+    int: (int, "an integer"),
+    int | None: (int, "an integer"),
+    float: (float, "a number"),
+    str: (str, "a word"),
+    Sequence[int]: (_several, "integers with commas between them"),
+    Sequence[str]: (lambda text: tuple(text.split(",")), "words with commas between them"),
+}
+_COUNTS_DO_NOT_CHANGE_WITH = {"dropout"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """One row of the table.
+
+    Attributes:
+        name: the name on command lines.
+        constructor: a class of this package.
+        resolution: extent of the input's spatial axes, unless another is asked for.
+        channels: of the input: a number, or the name of the constructor's argument that says it.
+        rank: number of spatial axes.
+    """
+
+    name: str
+    constructor: type[nnx.Module]
+    resolution: int
+    channels: int | str = 3
+    rank: int = 2
+
+    @property
+    def arguments(self) -> dict[str, inspect.Parameter]:
+        """Those of the constructor that a command line can give."""
+        parameters = inspect.signature(self.constructor.__init__).parameters
+        return {
+            name: parameter
+            for name, parameter in parameters.items()
+            if parameter.annotation in _READERS and name not in _COUNTS_DO_NOT_CHANGE_WITH
+        }
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """What can be asked for: arguments of the constructor, and the resolution."""
+        return tuple(dict.fromkeys((*self.arguments, "resolution")))
+
+    def read(self, words: Sequence[str]) -> dict[str, Any]:
+        """Options from words such as ``groups=3``.
+
+        Raises:
+            ValueError: a word that is not ``key=value``, an unknown key, an unreadable value.
+        """
+        options = {}
+        for word in words:
+            key, equals, text = word.partition("=")
+            if not equals:
+                rule = "must be key=value"
+                _checks.fail(self.name, "option", word, rule, f"Keys: {', '.join(self.keys)}.")
+            self._known(key)
+            known = self.arguments.get(key)
+            read, form = _READERS[known.annotation if known else int]
+            try:
+                options[key] = read(text)
+            except (ValueError, KeyError):
+                options[key] = _checks.fail(self.name, key, text, f"must be {form}")
+            if isinstance(options[key], int) and not isinstance(options[key], bool):
+                least = 0 if known and known.default == 0 else 1
+                _checks.integer(self.name, key, options[key], minimum=least)
+        return options
+
+    def _known(self, key: str) -> None:
+        if key not in self.keys:
+            rule = f"must be one of {', '.join(self.keys)}"
+            _checks.fail(self.name, "key", key, rule)
+
+    def shape(self, options: Mapping[str, Any]) -> tuple[int, ...]:
+        """The shape of one input, (1, *space, C)."""
+        channels = self.channels
+        if isinstance(channels, str):
+            channels = options.get(channels, self.arguments[channels].default)
+        return (1, *(options.get("resolution", self.resolution),) * self.rank, int(channels))
+
+    def abstract(self, **options: Any) -> nnx.Module:
+        """The network without weights: shapes in their place."""
+        for key in options:
+            self._known(key)
+        own = {key: value for key, value in options.items() if key in self.arguments}
+        return nnx.eval_shape(lambda: self.constructor(**own, rngs=nnx.Rngs(0)))
+
+    def counts(self, **options: Any) -> Counts:
+        """Parameters and MACs of the network with these options.
+
+        Example:
+            >>> from convjax.models import NETWORKS
+            >>> NETWORKS["shufflenet_v1"].counts(groups=3, width=0.5).parameters()
+            718324
+        """
+        return counts_of(self.abstract(**options), self.shape(options))
+
+
+_ROWS = (
+    Network("nin", NetworkInNetwork, 32, "in_features"),
+    Network("alexnet", AlexNet, 227),
+    Network("googlenet", GoogLeNet, 224),
+    Network("resnet50", ResNet, 224),
+    Network("resnext50", ResNeXt, 224),
+    Network("mobilenet_v1", MobileNetV1, 224),
+    Network("xception", Xception, 299),
+    Network("shufflenet_v1", ShuffleNetV1, 224),
+    Network("context", ContextModule, 64, "channels"),
+    Network("atrous_head", AtrousHead, 41, "in_features"),
+    Network("flattened", FlattenedNetwork, 32),
+    Network("unet3d", UNet3D, 64, "in_features", rank=3),
+    Network("autoencoder", AutoEncoder, 64, "in_features"),
+)
+NETWORKS: dict[str, Network] = {network.name: network for network in _ROWS}

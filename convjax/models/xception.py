@@ -1,0 +1,139 @@
+"""Xception: depthwise separable convolutions with residual connections."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from flax import nnx
+
+from convjax import nn
+from convjax.models import parts
+from convjax.models.resnet import apply, project
+
+_NORM = {"momentum": 0.99, "epsilon": 1e-3}  # Keras's
+
+
+class XceptionBlock(nnx.Module):
+    """Separable convolutions, each after a ReLU, then a max-pool; added to a projected input.
+
+    Args:
+        in_features: channels of the input.
+        features: output channels of each separable convolution.
+        pool: whether a 3x3/2 max-pool follows, and a 1x1/2 convolution projects the input. Without,
+            the input is added as it is.
+        first_relu: whether a ReLU comes before the first separable convolution.
+        rngs: random streams.
+        options: `dtype` and `param_dtype`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from flax import nnx
+        >>> from convjax.models import XceptionBlock
+        >>> XceptionBlock(8, (12, 12), rngs=nnx.Rngs(0))(jnp.ones((1, 8, 8, 8))).shape
+        (1, 4, 4, 12)
+
+    Source: F. Chollet, Xception: deep learning with depthwise separable convolutions, 2017,
+        https://arxiv.org/abs/1610.02357, figure 5.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        features: Sequence[int],
+        *,
+        pool: bool = True,
+        first_relu: bool = True,
+        rngs: nnx.Rngs,
+        **options: Any,
+    ):
+        own = {**options, "rngs": rngs}
+        self.stages = nnx.List(
+            [separable(i, o, **own) for i, o in zip((in_features, *features), features, strict=False)]
+        )
+        strides = 2 if pool else 1
+        self.shortcut = project(in_features, features[-1], strides, **own)
+        self.pool = pool
+        self.first_relu = first_relu
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        y = x
+        for number, stage in enumerate(self.stages):
+            y = stage(nnx.relu(y) if number or self.first_relu else y)
+        return (parts.max_pool(y) if self.pool else y) + apply(self.shortcut, x)
+
+
+def separable(
+    in_features: int, out_features: int, *, rngs: nnx.Rngs, **options: Any
+) -> parts.ConvNorm:
+    """3x3 depthwise, then pointwise with nothing in between, and batch normalisation."""
+    own = {**options, "rngs": rngs}
+    conv = nn.DepthwiseSeparableConv(in_features, out_features, (3, 3), use_bias=False, **own)
+    return parts.ConvNorm(conv, out_features, relu=False, **_NORM, **own)
+
+
+class Xception(nnx.Module):
+    """Xception: entry flow (three blocks), middle flow (eight), exit flow; 36 convolutions.
+
+    Args:
+        classes: outputs.
+        width: multiplies every number of channels, rounded down (1 in the paper).
+        middle: blocks of the middle flow.
+        rngs: random streams.
+        options: `dtype` and `param_dtype` of every layer.
+
+    Raises:
+        ValueError: a width that is not above 0.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from flax import nnx
+        >>> from convjax.models import Xception
+        >>> model = Xception(classes=10, width=1 / 32, middle=1, rngs=nnx.Rngs(0))
+        >>> model(jnp.ones((1, 43, 43, 3))).shape
+        (1, 10)
+
+    Source: F. Chollet, Xception: deep learning with depthwise separable convolutions, 2017,
+        https://arxiv.org/abs/1610.02357, figure 5.
+    """
+
+    def __init__(
+        self,
+        *,
+        classes: int = 1000,
+        width: float = 1.0,
+        middle: int = 8,
+        rngs: nnx.Rngs,
+        **options: Any,
+    ):
+        parts.positive("Xception", "width", width)
+        own = {**options, "rngs": rngs}
+
+        def of(features: int) -> int:
+            return parts.scaled(features, width)
+
+        def full(fan_in: int, features: int, strides: int) -> parts.ConvNorm:
+            conv = nn.Conv(
+                fan_in, features, (3, 3), strides, padding="VALID", use_bias=False, **own
+            )
+            return parts.ConvNorm(conv, features, **_NORM, **own)
+
+        self.stem = nnx.List([full(3, of(32), 2), full(of(32), of(64), 1)])
+        blocks, features = [], of(64)
+        for channels in (128, 256, 728):
+            row = (of(channels),) * 2
+            blocks.append(XceptionBlock(features, row, first_relu=channels != 128, **own))
+            features = of(channels)
+        for _ in range(middle):
+            blocks.append(XceptionBlock(features, (features,) * 3, pool=False, **own))
+        blocks.append(XceptionBlock(features, (of(728), of(1024)), **own))
+        self.blocks = nnx.List(blocks)
+        tail = (of(1024), of(1536), of(2048))
+        self.tail = nnx.List([separable(i, o, **own) for i, o in zip(tail, tail[1:], strict=False)])
+        self.classifier = nnx.Linear(tail[-1], classes, **own)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        for layer in (*self.stem, *self.blocks):
+            x = layer(x)
+        for layer in self.tail:
+            x = nnx.relu(layer(x))
+        return self.classifier(parts.global_average(x))
