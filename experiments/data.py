@@ -50,6 +50,21 @@ class Dataset(NamedTuple):
     classes: int
 
 
+def check(source: str, profile: str) -> None:
+    """Fail early: what `load` would say of `source`, and that "full" wants CIFAR-10."""
+    if source not in NAMES:
+        _folder(source)
+    elif profile == "full":
+        raise DataError(
+            f"--profile full trains on CIFAR-10: give its folder by --data. {CIFAR10_LAYOUT}"
+        )
+
+
+def data_name(source: str) -> str:
+    """What the report calls it: a folder's place is nobody's business."""
+    return source if source in NAMES else "CIFAR-10"
+
+
 def load(source: str, *, size: int, train: int, test: int, seed: int) -> Dataset:
     """The data set called `source`: "photos10", "digits", or CIFAR-10's folder.
 
@@ -64,10 +79,7 @@ def load(source: str, *, size: int, train: int, test: int, seed: int) -> Dataset
         return photos10(size, train, test, seed)
     if source == DIGITS:
         return digits(train, test, seed)
-    if not Path(source).is_dir():
-        choices = ", ".join(NAMES)
-        raise DataError(f"--data {source}: neither a folder nor one of {choices}. {CIFAR10_LAYOUT}")
-    whole = cifar10(Path(source))
+    whole = cifar10(_folder(source))
     rng = np.random.default_rng(seed)
     splits = []
     for split, count in ((whole.train, train), (whole.test, test)):
@@ -183,6 +195,13 @@ def cifar10(folder: Path) -> Dataset:
         for files in (train, test)
     ]
     return Dataset("CIFAR-10", splits[0], splits[1], 10)
+
+
+def _folder(source: str) -> Path:
+    if not Path(source).is_dir():
+        choices = ", ".join(NAMES)
+        raise DataError(f"--data {source}: neither a folder nor one of {choices}. {CIFAR10_LAYOUT}")
+    return Path(source)
 
 
 def _cifar10_file(folder: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
