@@ -39,23 +39,28 @@ class Network:
     build: Callable[[nnx.Rngs], nnx.Module]
 
     def __post_init__(self) -> None:
-        module = self.build(nnx.Rngs(0))
+        module = self.abstract()
         definitions = []
         for mode in (module.train, module.eval):
             mode()
-            parts: Any = nnx.split(module, nnx.Param, nnx.BatchStat, ...)
-            definitions.append((parts[0], parts[3]))
-        # Dropout's random streams are in the rest; `train` reseeds them at every step.
+            definitions.append(_split(module)[0])
         object.__setattr__(self, "_definitions", definitions)
+        # Dropout's random streams, if there are any; `train` reseeds them at every step.
+        rest = jax.jit(lambda: _split(self.build(nnx.Rngs(0)))[3])()
+        object.__setattr__(self, "_rest", rest)
+
+    def abstract(self) -> Any:
+        """The module with shapes in the place of numbers, for what only counts."""
+        return nnx.eval_shape(lambda: self.build(nnx.Rngs(0)))
 
     def initial(self, key: jax.Array) -> tuple[Tree, Tree]:
         """Parameters and running statistics of a new network."""
-        parts: Any = nnx.split(self.build(nnx.Rngs(key)), nnx.Param, nnx.BatchStat, ...)
-        return parts[1], parts[2]
+        return _split(self.build(nnx.Rngs(key)))[1:3]
 
     def merged(self, params: Tree, model: Tree, training: bool = False) -> Any:
         """The module with these numbers; with `training`, normalised by each batch's statistics."""
-        definition, rest = self._definitions[0 if training else 1]  # type: ignore[attr-defined]
+        definition = self._definitions[0 if training else 1]  # type: ignore[attr-defined]
+        rest = self._rest  # type: ignore[attr-defined]
         return nnx.merge(definition, params, model, rest, copy=True)
 
     def train(
@@ -70,6 +75,11 @@ class Network:
     def apply(self, params: Tree, model: Tree, images: jax.Array) -> jax.Array:
         """The output once trained."""
         return self.merged(params, model)(images)
+
+
+def _split(module: nnx.Module) -> Any:
+    """Definition, parameters, running statistics, and the rest."""
+    return nnx.split(module, nnx.Param, nnx.BatchStat, ...)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

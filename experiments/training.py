@@ -151,6 +151,19 @@ def train(
     return Trained(state.params, state.model, run.lines)
 
 
+def beginning(task: Task, seed: int) -> tuple[Tree, Tree]:
+    """The ``(params, model)`` with which `train` begins."""
+    return _beginning(task)(seed)
+
+
+@functools.cache
+def _beginning(task: Task) -> Callable[..., tuple[Tree, Tree]]:
+    return jax.jit(
+        lambda seed: task.initial(jax.random.fold_in(jax.random.key(seed), 0)),
+        out_shardings=sharding(),
+    )
+
+
 def sharding(*axes: str | None) -> NamedSharding:
     """Over all devices: none (on each of them), or ``"batch"`` for the first axis."""
     mesh = jax.make_mesh(
@@ -217,10 +230,9 @@ def _programs(
     everywhere, split = sharding(), sharding("batch")
 
     def initial(seed: jax.Array) -> State:
-        key = jax.random.key(seed)
-        params, model = task.initial(jax.random.fold_in(key, 0))
-        data = jax.random.key_data(key)
-        return State(jnp.zeros((), jnp.int32), data, params, model, optimizer.init(params))
+        params, model = _beginning(task)(seed)
+        key = jax.random.key_data(jax.random.key(seed))
+        return State(jnp.zeros((), jnp.int32), key, params, model, optimizer.init(params))
 
     def order(state: State) -> jax.Array:
         """The rows in the order of the epoch that comes next."""

@@ -1,0 +1,186 @@
+"""Checkerboards before any training: random generators, measured as Distill's pictures were."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import convjax
+from convjax.analysis import phase_variance_fraction
+from experiments.figures import pixels
+from experiments.report import NOT_REPRODUCED, REPRODUCED, UNDECIDED, Decision, Picture, Section
+from experiments.settings import Settings
+from experiments.verdicts import above, equal, estimate
+
+WIDTHS = (128, 64, 32, 3)  # channels at 4x4, 8x8, 16x16 and 32x32
+IMAGES = 16  # of each generator: its batch normalisation needs several
+
+
+class Published(NamedTuple):
+    """Smallest and largest fraction of the pictures in Distill, for the periods 2 and 4."""
+
+    deconvolutions: int
+    two: tuple[float, float]
+    four: tuple[float, float]
+
+
+# Measured on the pictures that the article of Distill shows, before training, by the same formula
+# and without the correction for chance.
+PUBLISHED = {
+    "the last two layers": Published(2, (0.102, 0.113), (0.301, 0.348)),
+    "the last layer": Published(1, (0.107, 0.194), (0.111, 0.199)),
+    "no layer": Published(0, (0.0008, 0.0009), (0.004, 0.0065)),
+}
+COUNTS = {"smoke": 4, "quick": 40, "standard": 200, "full": 400}  # of generators
+LARGEST_PHOTO = 0.02  # the fraction that photographs of this size have by themselves, at most
+
+
+def generator(key: jax.Array, deconvolutions: int, kernel_size: int, slope: float) -> jax.Array:
+    """Pictures (IMAGES, 32, 32, 3) of one random generator.
+
+    From 4 x 4 noise, three layers each double the extents: the last `deconvolutions` of them are
+    transposed convolutions of stride 2, the others nearest-neighbour resize-convolutions. Weights
+    are N(0, 0.02); batch normalisation and a rectifier (of this `slope` below 0) between the
+    layers, tanh at the end.
+    """
+    keys = jax.random.split(key, len(WIDTHS))
+    y = _rectified(jax.random.normal(keys[0], (IMAGES, 4, 4, WIDTHS[0])), slope)
+    for layer, (inside, out) in enumerate(zip(WIDTHS, WIDTHS[1:], strict=False)):
+        weights = 0.02 * jax.random.normal(keys[layer + 1], (kernel_size, kernel_size, inside, out))
+        if layer >= 3 - deconvolutions:
+            y = convjax.conv_transpose(y, weights.swapaxes(-1, -2), strides=2)
+        else:
+            y = convjax.resize_conv(y, weights, 2, padding_mode="reflect")
+        y = _rectified(y, slope) if layer < 2 else jnp.tanh(y)
+    return y
+
+
+def _rectified(y: jax.Array, slope: float) -> jax.Array:
+    y = (y - y.mean((0, 1, 2))) / jnp.sqrt(y.var((0, 1, 2)) + 1e-5)
+    return jnp.where(y > 0, y, slope * y)
+
+
+def uncorrected(images: jax.Array, period: int) -> jax.Array:
+    """The phase-variance fraction as it is, chance included: as the published values are."""
+    pixels_ = (images.shape[1] // period * period) * (images.shape[2] // period * period)
+    chance = (period**2 - 1) / (pixels_ - 1)
+    return phase_variance_fraction(images, period) * (1 - chance) + chance
+
+
+@functools.cache
+def _fractions(deconvolutions: int, kernel_size: int, slope: float) -> Callable[..., Any]:
+    def one(key: jax.Array) -> jax.Array:
+        images = generator(key, deconvolutions, kernel_size, slope)
+        return jnp.stack([uncorrected(images, period).mean() for period in (2, 4)])
+
+    return jax.jit(lambda keys: jax.lax.map(one, keys))
+
+
+def fractions(
+    settings: Settings, deconvolutions: int, kernel_size: int, slope: float = 0.0
+) -> np.ndarray:
+    """For every generator the mean fraction at the periods 2 and 4: (generators, 2)."""
+    keys = jax.random.split(jax.random.key(settings.seed), COUNTS[settings.profile])
+    return np.asarray(_fractions(deconvolutions, kernel_size, slope)(keys))
+
+
+def random_generators(section: Section, settings: Settings) -> None:
+    """Deconvolution in the last two layers, in the last, and in none."""
+    sizes = (3,) if settings.profile == "smoke" else (3, 4, 5)
+    found = {
+        (published.deconvolutions, k): fractions(settings, published.deconvolutions, k)
+        for published in PUBLISHED.values()
+        for k in sizes
+    }
+    for where, published in PUBLISHED.items():
+        for column, (period, (low, high)) in enumerate(((2, published.two), (4, published.four))):
+            each = [found[published.deconvolutions, k][:, column].mean() for k in sizes]
+            section.finding(
+                f"Before training, deconvolution in {where}: phase-variance fraction at period "
+                f"{period} (kernels of {', '.join(map(str, sizes))})",
+                [low, high],
+                [float(value) for value in each],
+                None,
+                _overlap(settings, each, low, high),
+                "The range of Distill's own pictures, whose generator is not described: its "
+                "kernel sizes and widths are not known.",
+            )
+    for k in sizes:
+        two, one, none = (found[n, k] for n in (2, 1, 0))
+        _signs(section, settings, k, two, one, none)
+    section.figure(
+        "Random generators, before any training",
+        "Three pictures each, with 3×3 kernels. Deconvolution in the last two layers draws "
+        "patterns that repeat every 2 and every 4 pixels, in the last layer every 2; resizing and "
+        "then convolving draws none.",
+        [picture for where, p in PUBLISHED.items() for picture in _pictures(settings, where, p)],
+    )
+
+
+def _signs(
+    section: Section,
+    settings: Settings,
+    k: int,
+    two: np.ndarray,
+    one: np.ndarray,
+    none: np.ndarray,
+) -> None:
+    more = estimate(two[:, 1] - two[:, 0])
+    section.finding(
+        f"Two deconvolutions ({k}×{k}) draw “artifacts of frequency 2 and 4”: fraction at period 4 "
+        "less that at period 2",
+        None,
+        *more,
+        above(settings, more, 0.05, "the difference"),
+    )
+    same = estimate(one[:, 1] - one[:, 0])
+    section.finding(
+        f"One deconvolution ({k}×{k}) draws “artifacts of frequency 2” only: fraction at period 4 "
+        "less that at period 2",
+        None,
+        *same,
+        equal(settings, same, -0.02, 0.02, "the difference"),
+    )
+    cured = estimate(none.max(1))
+    section.finding(
+        f"No deconvolution ({k}×{k}) draws none: the larger of both fractions, where photographs "
+        f"have up to {LARGEST_PHOTO}",
+        None,
+        *cured,
+        equal(settings, cured, 0.0, LARGEST_PHOTO, "the fraction"),
+    )
+    if k == 4:
+        even = estimate(one[:, 0])
+        section.finding(
+            "Even overlap (kernel 4, stride 2) is no remedy before training: fraction at period 2 "
+            "of one deconvolution",
+            None,
+            *even,
+            above(settings, even, LARGEST_PHOTO, "the fraction"),
+            "The article's first remedy; an even overlap helps only kernels whose phases have "
+            "equal sums.",
+        )
+
+
+def _overlap(settings: Settings, values: list[Any], low: float, high: float) -> Decision:
+    rule = (
+        "reproduced if the means of some kernel sizes lie within the published range or the range "
+        "lies between them, not if all lie on one side"
+    )
+    if settings.profile == "smoke":
+        return Decision(UNDECIDED, rule)
+    return Decision(
+        REPRODUCED if min(values) <= high and max(values) >= low else NOT_REPRODUCED, rule
+    )
+
+
+def _pictures(settings: Settings, where: str, published: Published) -> list[Picture]:
+    images = jax.jit(generator, static_argnums=(1, 2, 3))(
+        jax.random.key(settings.seed), published.deconvolutions, 3, 0.0
+    )
+    spread = np.asarray(images[:3])
+    spread = 0.5 + 0.25 * (spread - spread.mean()) / spread.std()
+    return [pixels(f"deconvolution in {where}", image, 256) for image in spread]
