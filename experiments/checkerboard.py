@@ -162,14 +162,7 @@ def cures(section: Section, settings: Settings) -> None:
         kernel = jax.random.normal(keys[k - 2], (k, k, 4, 3))
         bare = convjax.conv_transpose(flat, kernel, strides=2)
         held = convjax.hold(bare, 2)
-        section.identity(
-            f"A transposed convolution ({k}×{k}, stride 2, random) is even on a constant",
-            "even",
-            _phases(bare),
-            ZERO,
-            "It is not: the control of the rows that follow.",
-            what="spread over the phases by the largest value",
-        )
+        _uneven(section, f"Control: a random {k}×{k} transposed convolution of stride 2", bare)
         section.identity(
             "… and is, followed by `hold` (a 2×2 moving average; Kinoshita & Kiya 2020)",
             "even",
@@ -198,18 +191,19 @@ def cures(section: Section, settings: Settings) -> None:
         )
     random = jax.random.normal(keys[6], (3, 3, 3, 16))
     repeated = initializers.icnr(2)(keys[7], (3, 3, 3, 16))
-    for word, kernel, why in (
-        ("random weights", random, "It is not: sub-pixel alone is no remedy."),
-        ("weights by ICNR", repeated, "At the beginning; training may undo it."),
-    ):
-        section.identity(
-            f"Sub-pixel convolution with {word} is even on a constant",
-            "even",
-            _phases(convjax.subpixel_conv(flat, kernel, 2)),
-            ZERO,
-            why,
-            what="spread",
-        )
+    _uneven(
+        section,
+        "Control: a sub-pixel convolution with random weights",
+        convjax.subpixel_conv(flat, random, 2),
+    )
+    section.identity(
+        "… and with weights by ICNR it is even",
+        "even",
+        _phases(convjax.subpixel_conv(flat, repeated, 2)),
+        ZERO,
+        "At the beginning: training may undo it.",
+        what="spread",
+    )
     x = jax.random.normal(keys[0], (1, 7, 6, 3))
     enlarged = convjax.resize(convjax.conv(x, repeated[..., ::4]), 2)
     section.identity(
@@ -254,26 +248,19 @@ def gradients(section: Section, settings: Settings) -> None:
         [0, 4],
         [int(hits.min()), int(hits.max())],
     )
-    section.exact(
-        "Gradient of 2×2 average-pooling: different values",
-        1,
-        len(set(pooled(nnx.avg_pool, 2).flat)),
-    )
+    average = pooled(nnx.avg_pool, 2)
+    section.exact("Gradient of 2×2 average-pooling: different values", 1, len(set(average.flat)))
     key = jax.random.key(settings.seed + 1)
-    for k in (3, 4):
-        kernel = jax.random.normal(key, (k, k, 1, 1))
-        bare = gradient(lambda x, w=kernel: convjax.conv(x, w, strides=2), picture)
-        section.identity(
-            f"Gradient of a random {k}×{k} convolution of stride 2, of a sum over outputs, is even",
-            "even",
-            _phases(bare[None, ..., None]),
-            ZERO,
-            "It is not: gradients of strided layers carry checkerboards.",
-            what="spread",
-        )
+    kernel = jax.random.normal(key, (4, 4, 1, 1))
+    bare = gradient(lambda x: convjax.conv(x, kernel, strides=2), picture)
+    _uneven(
+        section,
+        "Gradient of a random 4×4 convolution of stride 2 (of a sum over its outputs)",
+        bare[None, ..., None],
+    )
     smoothed = gradient(lambda x: convjax.conv(convjax.hold(x, 2), kernel, strides=2), picture)
     section.identity(
-        "… and is with `hold` before the convolution",
+        "… and with `hold` before the convolution it is even",
         "even",
         _phases(smoothed[None, ..., None]),
         ZERO,
@@ -330,6 +317,13 @@ def _phases(y: Any) -> float:
     phases = inner.reshape(n, height // 2, 2, width // 2, 2, channels)
     spread = phases.max((2, 4)) - phases.min((2, 4))
     return float(spread.max() / np.abs(inner).max())
+
+
+def _uneven(section: Section, what: str, y: Any) -> None:
+    """Add the claim that `y`, made of a constant, is uneven."""
+    spread = _phases(y)
+    why = f"The phases differ by {spread:.2f} of the largest value."
+    section.exact(f"{what}: is it uneven on a constant?", True, spread > 0.01, why)
 
 
 def _bars(label: str, layers: list[tuple[int, int]]) -> Picture:
