@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -130,6 +131,44 @@ def test_ctrl_c_leaves_a_resumable_run(tmp_path):
     assert saved(tmp_path) == [4]
     found = train(*arguments, **options, keeping=Keeping(tmp_path, resume=True))
     assert worker.numbers(found)["digest"] == whole["digest"]
+
+
+def test_the_command_goes_on_with_resume(tmp_path, monkeypatch, capsys):
+    """Ctrl-C in a training run of `python -m experiments`; --resume ends with the same numbers."""
+    pytest.importorskip("matplotlib")
+    from experiments import registry
+    from experiments.__main__ import main
+    from experiments.report import Section
+
+    stops = []
+
+    def measure(params, model):
+        if stops and stops.pop() == "now":
+            os.kill(os.getpid(), signal.SIGINT)
+        return worker.measure(params, model)
+
+    def run(settings):
+        folder = settings.runs / "little" / "only"
+        found = worker.run(12, folder, settings.resume, settings.seed, measure=measure)
+        section = Section("little", "Little", "One run.")
+        section.exact("digest", None, worker.numbers(found)["digest"])
+        return section
+
+    monkeypatch.setattr(registry, "EXPERIMENTS", {"little": SimpleNamespace(PARTS=(), run=run)})
+
+    def digest(out, *options):
+        status = main(["--out", str(tmp_path / out), "--seed", "3", *options])
+        results = tmp_path / out / "results.json"
+        return status, json.loads(results.read_text())["claims"][0]["ours"] if not status else None
+
+    whole = digest("whole")
+    stops += ["later", "now", "later"]  # the last is of step 0
+    assert digest("part") == (130, None)
+    assert "--resume goes on from the last checkpoint" in capsys.readouterr().err
+    assert not (tmp_path / "part" / "results.json").exists()
+    assert saved(tmp_path / "part" / "runs" / "little" / "only") == [5]
+    stops.clear()
+    assert digest("part", "--resume") == whole
 
 
 def test_wrong_sizes():
