@@ -6,6 +6,7 @@ random permutations of the channels.
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -129,15 +130,19 @@ def _covariances(a: jax.Array, b: jax.Array) -> tuple[jax.Array, ...]:
 
 def permuted(matrix: np.ndarray, groups: int, seed: int) -> np.ndarray:
     """The scores N of `matrix` with its rows and its columns in random orders."""
+    return np.asarray(_permuted(jnp.asarray(matrix), groups, seed))
 
+
+@functools.partial(jax.jit, static_argnums=1)
+def _permuted(matrix: jax.Array, groups: int, seed: jax.Array) -> jax.Array:
     def one(key: jax.Array) -> jax.Array:
         rows, columns = (
             jax.random.permutation(k, n)
             for k, n in zip(jax.random.split(key), matrix.shape, strict=True)
         )
-        return block_scores(jnp.asarray(matrix)[rows][:, columns], groups).N
+        return block_scores(matrix[rows][:, columns], groups).N
 
-    return np.asarray(jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(seed), DRAWS)))
+    return jax.vmap(one)(jax.random.split(jax.random.key(seed), DRAWS))
 
 
 def _measure(settings: Settings, plan: Plan, groups: int) -> list[Measured]:

@@ -47,8 +47,14 @@ def measured(groups, seed, trained, untrained):
     return Measured(groups, seed, maps(untrained, 1), after, null, accuracy, accuracy + 0.05, 9, 99)
 
 
+@pytest.fixture(autouse=True)
+def no_figures(monkeypatch):
+    """Figures are drawn in the smoke run of the whole command."""
+    monkeypatch.setattr(groups_report, "_figures", lambda *arguments: None)
+
+
 def claims(trained, untrained, profile="standard"):
-    """The claims on two groups, of three seeds, by the beginning of their words."""
+    """The claims on two groups, of three seeds."""
     found = [measured(g, seed, trained, untrained) for g in (1, 2) for seed in range(3)]
     section = groups_report.section(Settings(profile), found, "Planted.")
     return {claim.claim: claim for claim in section.claims}
