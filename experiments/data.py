@@ -150,13 +150,15 @@ def patches(
 ) -> np.ndarray:
     """`count` random squares (extent, extent, 3) of these columns that are not all but blank."""
     windows = sliding_window_view(photo[:, where.start : where.stop], (extent, extent), (0, 1))
-    found: list[np.ndarray] = []
-    while sum(map(len, found)) < count:
+    found = np.empty((0, 3, extent, extent), photo.dtype)
+    for _ in range(100):
+        if len(found) >= count:
+            return found[:count].transpose(0, 2, 3, 1)
         rows, lefts = (rng.integers(0, n, 2 * count) for n in windows.shape[:2])
         drawn = windows[rows, lefts]  # (n, 3, extent, extent)
         contrast = drawn.mean(1).std((1, 2))
-        found.append(drawn[contrast >= LEAST_CONTRAST])
-    return np.concatenate(found)[:count].transpose(0, 2, 3, 1)
+        found = np.concatenate([found, drawn[contrast >= LEAST_CONTRAST]])
+    raise DataError(f"a photograph has too few patches of contrast {LEAST_CONTRAST} or more.")
 
 
 def _shares(total: int, parts: int) -> Sequence[int]:

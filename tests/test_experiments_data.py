@@ -55,6 +55,13 @@ def test_patches_are_cut_from_the_photograph_and_show_something():
     assert contrast.min() >= data.LEAST_CONTRAST - 1e-3
 
 
+def test_a_blank_photograph_has_no_patches():
+    blank = np.full((40, 50, 3), 7, np.uint8)
+    with pytest.raises(data.DataError, match="too few patches of contrast 4.0 or more"):
+        data.patches(blank, range(50), 32, 3, np.random.default_rng(0))
+    assert data.patches(blank, range(50), 32, 0, np.random.default_rng(0)).shape == (0, 32, 32, 3)
+
+
 def test_the_seed_decides_and_classes_are_mixed():
     first, again, other = (data.photos10(16, 60, 20, seed) for seed in (0, 0, 1))
     assert np.array_equal(first.train.images, again.train.images)
