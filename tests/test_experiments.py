@@ -19,7 +19,8 @@ import pytest
 
 from convjax.kinds import KINDS
 
-for package in ("matplotlib", "PIL", "skimage", "tqdm"):
+PACKAGES = ("flax", "matplotlib", "optax", "orbax.checkpoint", "PIL", "skimage", "sklearn", "tqdm")
+for package in PACKAGES:
     pytest.importorskip(package, reason="needs the `experiments` extra")
 
 from experiments import photo, registry, report  # noqa: E402
