@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import functools
 import signal
+import sys
 import threading
 import time
 import zlib
@@ -276,7 +277,8 @@ class _Loop:
         clock = _Clock(done)
         bar = tqdm(
             total=schedule.steps, initial=done, desc=self.name, unit="step", leave=False,
-            dynamic_ncols=True, mininterval=0.5, disable=not self.bar,
+            dynamic_ncols=True, mininterval=0.5 if sys.stderr.isatty() else 60,
+            disable=not self.bar,
         )  # fmt: skip
         with bar, _interrupt() as interrupted:
             while done < schedule.steps:
