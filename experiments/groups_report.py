@@ -83,6 +83,10 @@ def section(settings: Settings, measured: Sequence[Measured], setting: str) -> S
     return page
 
 
+def _groups(number: int) -> str:
+    return f"{number} groups" if number > 1 else "no groups"
+
+
 def n_score(matrix: np.ndarray, groups: int) -> float:
     """N of one map."""
     return float(block_scores(jnp.asarray(matrix), groups).N)
@@ -244,7 +248,7 @@ def _figures(page: Section, by_groups: dict[int, list[Measured]]) -> None:
         matrix = np.abs(getattr(found, when)["whitened"])
         shown = max(2, found.groups)
         n = f": N = {n_score(matrix, shown):.2f}" if found.groups > 1 else ""
-        label = f"{found.groups} group{'s' * (found.groups > 1)}{n}"
+        label = f"{_groups(found.groups)}{n}"
 
         def draw(axes: Axes, theme: Theme) -> None:
             blocks(axes, theme, matrix, found.groups)
@@ -290,7 +294,7 @@ def _figures(page: Section, by_groups: dict[int, list[Measured]]) -> None:
             chart("Cost, without groups = 1", _cost_chart(by_groups), 300, 260),
         ],
         [
-            (f"{g} groups", f"{found[0].parameters:,} parameters, {found[0].macs:,} MACs")
+            (_groups(g), f"{found[0].parameters:,} parameters, {found[0].macs:,} MACs")
             for g, found in by_groups.items()
         ],
     )
@@ -340,7 +344,7 @@ def _spectrum_chart(by_groups: dict[int, list[Measured]]) -> Drawing:
                 matrix = getattr(by_groups[groups][0], when)["whitened"]
                 word = "trained" if when == "after" else "untrained"
                 values = np.linalg.svd(matrix, compute_uv=False)
-                axes.plot(values, line, color=colour, label=f"{groups} groups, {word}")
+                axes.plot(values, line, color=colour, label=f"{_groups(groups)}, {word}")
         axes.set(xlabel="number", ylim=(0, 1.02), ylabel="correlation")
         axes.legend()
 

@@ -39,7 +39,7 @@ class Plan:
 
 PLANS = {
     "smoke": Plan(1, 4, 16, 8, 2, 8),
-    "quick": Plan(2, 16, 500, 40, 120),
+    "quick": Plan(2, 16, 500, 40, 400),
     "standard": Plan(4, 32, 2_000, 100, 1_000),
     "full": Plan(5, 64, 20_000, 500, 20_000, 64),
 }
@@ -185,8 +185,11 @@ def _train(
     task, network = task_of(name, plan.width)
     small = reduced(test)
 
+    def made_of(params: Params, model: Any) -> np.ndarray:
+        return outputs(network, small, plan.test, params, model)
+
     def measure(params: Params, model: Any) -> dict[str, float]:
-        made = outputs(network, small, plan.test, params, model)
+        made = made_of(params, model)
         inner = (made - test)[:, BORDER:-BORDER, BORDER:-BORDER]
         return {
             "error": float((inner**2).mean()),
@@ -205,8 +208,7 @@ def _train(
         measure=measure,
         keeping=Keeping(folder, settings.resume, settings.bars),
     )
-    before = outputs(network, small[:1], 1, *beginning(task, seed))
-    after = outputs(network, small[:1], 1, trained.params, trained.model)
+    before, after = made_of(*beginning(task, seed)), made_of(trained.params, trained.model)
     return Result(trained.lines, before[0], after[0])
 
 
