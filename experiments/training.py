@@ -30,6 +30,8 @@ import convjax
 from experiments.runs import Line, Run
 
 Tree = Any
+# For what runs once: random numbers that run in milliseconds otherwise take XLA ten seconds.
+_HASTY: dict[str, Any] = {"xla_backend_optimization_level": 0}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,7 +146,7 @@ def train(
     initial, order_of, step_of = _programs(task, optimizer, batch, rows)
     run = Run(keeping.folder, began, keeping.resume)
     try:
-        state = run.restore(initial(seed))
+        state = run.restore(initial(seed, *beginning(task, seed)))
         loop = _Loop(run, schedule, measure, name, keeping.bar)
         state = loop(state, jax.tree.map(replicate, data), order_of, step_of, rows // batch)
     finally:
@@ -162,6 +164,7 @@ def _beginning(task: Task) -> Callable[..., tuple[Tree, Tree]]:
     return jax.jit(
         lambda seed: task.initial(jax.random.fold_in(jax.random.key(seed), 0)),
         out_shardings=sharding(),
+        compiler_options=_HASTY if jax.default_backend() == "cpu" else None,
     )
 
 
@@ -230,8 +233,7 @@ def _programs(
     """The compiled parts: the first state, the order of an epoch, and a step."""
     everywhere, split = sharding(), sharding("batch")
 
-    def initial(seed: jax.Array) -> State:
-        params, model = _beginning(task)(seed)
+    def initial(seed: jax.Array, params: Tree, model: Tree) -> State:
         key = jax.random.key_data(jax.random.key(seed))
         return State(jnp.zeros((), jnp.int32), key, params, model, optimizer.init(params))
 
