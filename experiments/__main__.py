@@ -64,7 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _dispatch(options: argparse.Namespace) -> int:
     try:
         from experiments import processes, registry
-        from experiments.data import check
+        from experiments.data import DataError, check
+        from experiments.runs import OtherSettingsError
     except ModuleNotFoundError as missing:
         if (missing.name or "").partition(".")[0] in ("experiments", "convjax"):
             raise
@@ -81,7 +82,10 @@ def _dispatch(options: argparse.Namespace) -> int:
     problem = _unwritable(options.out)
     if problem:
         return _stop(problem, 2)
-    return _run(chosen, options)
+    try:
+        return _run(chosen, options)
+    except (DataError, OtherSettingsError) as error:
+        return _stop(str(error), 2)
 
 
 def _run(chosen: dict[str, Any], options: argparse.Namespace) -> int:

@@ -25,8 +25,8 @@ from experiments.super_resolution import super_resolution
 
 EXPECTED = {
     "standard": "32 small networks for super-resolution, about 40 minutes on two cores.",
-    "full": "40 networks for super-resolution of 20,000 steps, about 2 hours on one H100 "
-    "(estimated from their operations, not measured), below 8 GB of its memory.",
+    "full": "40 networks for super-resolution of 20,000 steps: 1.7e16 floating-point operations, "
+    "half an hour to one hour on one H100 (from the operations, not measured), below 8 GB.",
 }
 ZERO = 1e-6  # what counts as exactly even, relative to the largest value
 

@@ -73,8 +73,8 @@ PLANS = {
 }
 EXPECTED = {
     "standard": "25 networks, about 40 minutes on two cores, below 2 GB of memory.",
-    "full": "15 networks of 100 epochs of CIFAR-10: 1.0e17 floating-point operations, 1.5 to 3 "
-    "hours on one H100 (computed from the operations, not measured), below 20 GB of its memory.",
+    "full": "15 networks of 100 epochs of CIFAR-10: 5.7e16 floating-point operations, 1 to 3 hours "
+    "on one H100 (from the operations at 5 to 15 TFLOP/s, not measured), below 20 GB of memory.",
 }
 PARTS = (*(f"{g} groups" for g in GROUPS), "report")
 

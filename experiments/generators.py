@@ -1,7 +1,6 @@
 """Checkerboards before any training: random generators, measured as Distill's pictures were."""
 
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -39,22 +38,31 @@ COUNTS = {"smoke": 4, "quick": 40, "standard": 200, "full": 400}  # of generator
 LARGEST_PHOTO = 0.02  # more than photographs of this size have by themselves, on average
 
 
-def generator(key: jax.Array, deconvolutions: int, kernel_size: int, slope: float) -> jax.Array:
+Numbers = tuple[np.ndarray, list[np.ndarray]]
+
+
+def numbers(seed: int, index: int, kernel_size: int) -> Numbers:
+    """The 4 x 4 noise and the weights, N(0, 0.02), of one generator."""
+    rng = np.random.default_rng((seed, index))
+    noise = rng.normal(size=(IMAGES, 4, 4, WIDTHS[0])).astype(np.float32)
+    shapes = [(kernel_size, kernel_size, *pair) for pair in zip(WIDTHS, WIDTHS[1:], strict=False)]
+    return noise, [0.02 * rng.normal(size=shape).astype(np.float32) for shape in shapes]
+
+
+def generator(drawn: Numbers, deconvolutions: int, slope: float = 0.0) -> jax.Array:
     """Pictures (IMAGES, 32, 32, 3) of one random generator.
 
     From 4 x 4 noise, three layers each double the extents: the last `deconvolutions` of them are
-    transposed convolutions of stride 2, the others nearest-neighbour resize-convolutions. Weights
-    are N(0, 0.02); batch normalisation and a rectifier (of this `slope` below 0) between the
-    layers, tanh at the end.
+    transposed convolutions of stride 2, the others nearest-neighbour resize-convolutions. Batch
+    normalisation and a rectifier (of this `slope` below 0) between the layers, tanh at the end.
     """
-    keys = jax.random.split(key, len(WIDTHS))
-    y = _rectified(jax.random.normal(keys[0], (IMAGES, 4, 4, WIDTHS[0])), slope)
-    for layer, (inside, out) in enumerate(zip(WIDTHS, WIDTHS[1:], strict=False)):
-        weights = 0.02 * jax.random.normal(keys[layer + 1], (kernel_size, kernel_size, inside, out))
+    noise, weights = drawn
+    y = _rectified(jnp.asarray(noise), slope)
+    for layer, kernel in enumerate(map(jnp.asarray, weights)):
         if layer >= 3 - deconvolutions:
-            y = convjax.conv_transpose(y, weights.swapaxes(-1, -2), strides=2)
+            y = convjax.conv_transpose(y, kernel.swapaxes(-1, -2), strides=2)
         else:
-            y = convjax.resize_conv(y, weights, 2, padding_mode="reflect")
+            y = convjax.resize_conv(y, kernel, 2, padding_mode="reflect")
         y = _rectified(y, slope) if layer < 2 else jnp.tanh(y)
     return y
 
@@ -74,21 +82,21 @@ def uncorrected(images: jax.Array, period: int) -> jax.Array:
 _of_pictures = jax.jit(uncorrected, static_argnums=1)
 
 
-@functools.cache
-def _fractions(deconvolutions: int, kernel_size: int, slope: float) -> Callable[..., Any]:
-    def one(key: jax.Array) -> jax.Array:
-        images = generator(key, deconvolutions, kernel_size, slope)
-        return jnp.stack([uncorrected(images, period).mean() for period in (2, 4)])
-
-    return jax.jit(lambda keys: jax.lax.map(one, keys))
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _fractions(drawn: Numbers, deconvolutions: int, slope: float) -> jax.Array:
+    images = generator(drawn, deconvolutions, slope)
+    return jnp.stack([uncorrected(images, period).mean() for period in (2, 4)])
 
 
 def fractions(
     settings: Settings, deconvolutions: int, kernel_size: int, slope: float = 0.0
 ) -> np.ndarray:
     """For every generator the mean fraction at the periods 2 and 4: (generators, 2)."""
-    keys = jax.random.split(jax.random.key(settings.seed), COUNTS[settings.profile])
-    return np.asarray(_fractions(deconvolutions, kernel_size, slope)(keys))
+    each = [
+        _fractions(numbers(settings.seed, index, kernel_size), deconvolutions, slope)
+        for index in range(COUNTS[settings.profile])
+    ]
+    return np.asarray(each)
 
 
 def random_generators(section: Section, settings: Settings) -> None:
@@ -192,8 +200,8 @@ def _overlap(settings: Settings, edges: Any, low: float, high: float) -> Decisio
 
 
 def _pictures(settings: Settings, where: str, published: Published) -> list[Picture]:
-    images = jax.jit(generator, static_argnums=(1, 2, 3))(
-        jax.random.key(settings.seed), published.deconvolutions, 3, 0.0
+    images = jax.jit(generator, static_argnums=(1, 2))(
+        numbers(settings.seed, 0, 3), published.deconvolutions
     )
     spread = np.asarray(images[:3])
     spread = 0.5 + 0.25 * (spread - spread.mean()) / spread.std()

@@ -16,6 +16,10 @@ import jax
 Line = dict[str, Any]
 
 
+class OtherSettingsError(ValueError):
+    """A run that was begun with other settings cannot go on with these."""
+
+
 class Run:
     """The folder of one training run; without a folder, a log in memory and no checkpoints.
 
@@ -26,7 +30,7 @@ class Run:
         """Begin afresh, or (`resume`) where the run in `folder` stopped, if there is one.
 
         Raises:
-            ValueError: that run was begun with other settings.
+            OtherSettingsError: that run was begun with other settings.
         """
         self.lines: list[Line] = []
         self._manager: Any = None
@@ -114,7 +118,7 @@ def _check_equal(folder: Path, settings: dict[str, Any]) -> None:
     changed = [f"{n} {before.get(n)!r}, now {now.get(n)!r}" for n in names
                if before.get(n) != now.get(n)]  # fmt: skip
     if changed:
-        raise ValueError(
+        raise OtherSettingsError(
             f"the run in {folder} was begun with other settings ({'; '.join(changed)}): "
             "leave --resume out to begin it again."
         )

@@ -125,7 +125,8 @@ def train(
         keeping: see `Keeping`.
 
     Raises:
-        ValueError: sizes that do not fit, or a run in the folder that was begun otherwise.
+        ValueError: sizes that do not fit, or a run in the folder that was begun otherwise
+            (`OtherSettingsError`).
         KeyboardInterrupt: after a checkpoint of the step at which it came.
     """
     rows = _rows(data)

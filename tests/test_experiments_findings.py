@@ -1,5 +1,7 @@
 """What `filter_groups` and `checkerboard` measure, and that their verdicts follow the numbers."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -21,6 +23,10 @@ from experiments import (  # noqa: E402
 from experiments.groups_report import AUTHORS, Measured  # noqa: E402
 from experiments.networks import crop_and_mirror  # noqa: E402
 from experiments.settings import Settings  # noqa: E402
+from experiments.training import beginning  # noqa: E402
+
+# Compiling takes far longer than running.
+hastily = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 # ---- filter groups ---------------------------------------------------------------------------
 
@@ -112,9 +118,10 @@ def test_responses_are_those_of_the_layers():
     """After ReLU, of conv2c and of conv3a enlarged to its extents; grouped as planned."""
     plan = filter_groups.PLANS["smoke"]
     network = filter_groups._network(plan, 2, 3, 10)
-    params, model = network.initial(jax.random.key(0))
-    images = jax.random.normal(jax.random.key(1), (6, 16, 16, 3))
-    first, second = filter_groups.responses(network, params, model, images)
+    params, model = hastily(network.initial)(jax.random.key(0))
+    images = jnp.asarray(np.random.default_rng(0).normal(size=(6, 16, 16, 3)), jnp.float32)
+    responses = hastily(lambda *numbers: filter_groups.responses(network, *numbers))
+    first, second = responses(params, model, images)
     assert first.shape == second.shape == (6, 8, 8, 8)
     assert first.min() == 0 and second.min() == 0 and second.max() > 0
     assert np.array_equal(second[:, ::2, ::2], second[:, 1::2, 1::2])
@@ -158,7 +165,8 @@ def test_the_uncorrected_fraction_is_the_definition():
 
 
 def test_only_deconvolutions_draw_checkerboards():
-    images = [generators.generator(jax.random.key(0), n, 3, 0.0) for n in (0, 2)]
+    draw = hastily(generators.generator, static_argnums=1)
+    images = [draw(generators.numbers(0, 0, 3), n) for n in (0, 2)]
     assert images[0].shape == (16, 32, 32, 3)
     none, two = (float(generators.uncorrected(x, 4).mean()) for x in images)
     assert none < 0.02 < 0.1 < two
@@ -167,9 +175,9 @@ def test_only_deconvolutions_draw_checkerboards():
 @pytest.mark.parametrize("name", super_resolution.ARMS)
 def test_arms_enlarge_by_four_and_the_cures_keep_a_constant(name):
     task, network = super_resolution.task_of(name, 4)
-    params, model = task.initial(jax.random.key(0))
+    params, model = beginning(task, 0)
     flat = jnp.broadcast_to(jnp.asarray([0.3, -0.2, 0.1]), (1, 16, 16, 3))
-    made = jax.jit(network)(params, model, flat)
+    made = hastily(network)(params, model, flat)
     assert made.shape == (1, 64, 64, 3)
     inner = np.asarray(made)[:, 24:-24, 24:-24]
     even = np.ptp(inner, axis=(1, 2)).max() < 1e-5

@@ -157,7 +157,7 @@ def test_the_command_goes_on_with_resume(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(registry, "EXPERIMENTS", {"little": SimpleNamespace(PARTS=(), run=run)})
 
     def digest(out, *options):
-        status = main(["--out", str(tmp_path / out), "--seed", "3", *options])
+        status = main(["--out", str(tmp_path / out), "--seed", "3", *options])  # the last counts
         results = tmp_path / out / "results.json"
         return status, json.loads(results.read_text())["claims"][0]["ours"] if not status else None
 
@@ -169,6 +169,8 @@ def test_the_command_goes_on_with_resume(tmp_path, monkeypatch, capsys):
     assert saved(tmp_path / "part" / "runs" / "little" / "only") == [5]
     stops.clear()
     assert digest("part", "--resume") == whole
+    assert digest("part", "--resume", "--seed", "4")[0] == 2
+    assert "was begun with other settings (seed 3, now 4)" in capsys.readouterr().err
 
 
 def test_wrong_sizes():
