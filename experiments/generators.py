@@ -119,8 +119,8 @@ def random_generators(section: Section, settings: Settings) -> None:
                 [float(edge) for edge in edges],
                 None,
                 _overlap(settings, edges, low, high),
-                f"The article's values are those of Distill's own pictures, of few generators with "
-                f"kernels and widths that it does not name. Here kernels of "
+                f"The article's values are those of Distill's own few pictures, by a generator whose "
+                f"kernels and widths it does not name. Here kernels of "
                 f"{', '.join(map(str, sizes))} have {', '.join(f'{m:.3g}' for m in means)} on "
                 f"average over {each.shape[1]} generators each.",
             )
