@@ -119,7 +119,7 @@ def random_generators(section: Section, settings: Settings) -> None:
                 [float(edge) for edge in edges],
                 None,
                 _overlap(settings, edges, low, high),
-                f"The article's values are those of Distill's own few pictures, by a generator whose "
+                f"The article's values are of Distill's own few pictures, by a generator whose "
                 f"kernels and widths it does not name. Here kernels of "
                 f"{', '.join(map(str, sizes))} have {', '.join(f'{m:.3g}' for m in means)} on "
                 f"average over {each.shape[1]} generators each.",

@@ -313,8 +313,8 @@ def _figures(
     section.figure(
         "Super-resolution by four, during training",
         f"Means over {plan.seeds} seeds. First the phase-variance fraction at period 4 of what the "
-        f"network draws for test pictures, beyond chance (at most {FLOOR:g}: drawn at {FLOOR:g}, as "
-        f"for the true pictures, {natural:.4f}); then its mean squared error.",
+        f"network draws for test pictures, less chance (what is below {FLOOR:g} is drawn there; the "
+        f"true pictures have {natural:.4f}); then its mean squared error.",
         [
             chart("Checkerboard", curves("artifact4"), 440, 320),
             chart("Mean squared error", curves("error"), 440, 320),
