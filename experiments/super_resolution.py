@@ -313,7 +313,7 @@ def _figures(
     section.figure(
         "Super-resolution by four, during training",
         f"Means over {plan.seeds} seeds. First the phase-variance fraction at period 4 of what the "
-        f"network draws for test pictures, less chance (what is below {FLOOR:g} is drawn there; the "
+        f"network draws for test pictures, less chance (below {FLOOR:g} it is drawn there; the "
         f"true pictures have {natural:.4f}); then its mean squared error.",
         [
             chart("Checkerboard", curves("artifact4"), 440, 320),
