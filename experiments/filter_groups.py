@@ -67,8 +67,8 @@ class Plan:
 
 PLANS = {
     "smoke": Plan(1, (8, 8, 8, 8, 8, 8, 8, 8), 16, 32, 16, 1, 16, 0.05, 32, (1, 2)),
-    "quick": Plan(2, NARROW, 16, 2_000, 1_000, 5, 50, 0.05, 500),
-    "standard": Plan(5, NARROW, 16, 6_000, 2_000, 10, 50, 0.05, 1_500),
+    "quick": Plan(2, NARROW, 16, 2_000, 1_000, 6, 64, 0.05, 500),
+    "standard": Plan(5, NARROW, 16, 6_000, 2_000, 10, 64, 0.05, 1_500),
     "full": Plan(3, WIDE, 32, 50_000, 10_000, 100, 128, 0.1, 5_000, augment=True),
 }
 EXPECTED = {
@@ -171,6 +171,7 @@ def _measure(settings: Settings, plan: Plan, groups: int) -> list[Measured]:
                 settings.runs and settings.runs / "filter_groups" / f"groups{groups}-seed{seed}",
                 settings.resume,
                 settings.bars,
+                dataclasses.asdict(plan),
             ),
         )
         numbers = trained.params, trained.model

@@ -212,7 +212,7 @@ def _train(
         seed=seed,
         name=f"super-resolution, {ARMS[name].label}, seed {seed}",
         measure=measure,
-        keeping=Keeping(folder, settings.resume, settings.bars),
+        keeping=Keeping(folder, settings.resume, settings.bars, dataclasses.asdict(plan)),
     )
     before, after = made_of(*beginning(task, seed)), made_of(trained.params, trained.model)
     shown = most_contrast(test)

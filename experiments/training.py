@@ -92,11 +92,14 @@ class Keeping:
         folder: of the run; None keeps nothing.
         resume: go on from the newest checkpoint in it, if there is one.
         bar: show a progress bar.
+        about: what else the run was begun with (widths, rates): a run that was begun with other
+            values does not go on.
     """
 
     folder: Path | None = None
     resume: bool = False
     bar: bool = False
+    about: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def train(
@@ -143,6 +146,7 @@ def train(
         "devices": devices,
         "processes": jax.process_count(),
         **dataclasses.asdict(schedule),
+        "about": keeping.about,
     }
     initial, order_of, step_of = _programs(task, optimizer, batch, rows)
     run = Run(keeping.folder, began, keeping.resume)

@@ -111,6 +111,8 @@ def test_other_settings_are_not_resumed(tmp_path):
     with pytest.raises(ValueError, match=r"begun with other settings \(steps 5, now 10\)"):
         worker.run(10, tmp_path, resume=True)
     assert len(worker.run(10, tmp_path).lines) == 3  # without resume: begun again
+    with pytest.raises(ValueError, match=r"about \{'rate': None\}, now \{'rate': 0.5\}"):
+        worker.run(10, tmp_path, resume=True, about=0.5)
 
 
 def test_ctrl_c_leaves_a_resumable_run(tmp_path):

@@ -55,7 +55,7 @@ def measure(params, mean):
     return {"norm": jnp.linalg.norm(params["first"])}
 
 
-def run(steps, folder=None, resume=False, seed=0, save_every=5, measure=measure, **_):
+def run(steps, folder=None, resume=False, seed=0, save_every=5, measure=measure, about=None, **_):
     schedule = Schedule(steps, 16, measure_every=5, save_every=save_every)
     return train(
         TASK,
@@ -64,7 +64,7 @@ def run(steps, folder=None, resume=False, seed=0, save_every=5, measure=measure,
         schedule,
         seed=seed,
         measure=measure,
-        keeping=Keeping(folder and Path(folder), resume),
+        keeping=Keeping(folder and Path(folder), resume, about={"rate": about}),
     )
 
 
