@@ -3,7 +3,7 @@
 import importlib
 from typing import Any
 
-from convjax import arithmetic, cost, equivalents, interop, lax
+from convjax import analysis, arithmetic, cost, equivalents, interop, lax
 from convjax.accelerate import accelerate
 from convjax.compiler import compiler_options
 from convjax.functional import (
@@ -38,6 +38,7 @@ from convjax.operation import convs_saveable
 
 __all__ = [
     "accelerate",
+    "analysis",
     "arithmetic",
     "channel_shuffle",
     "channel_unshuffle",
@@ -78,7 +79,7 @@ __all__ = [
 
 # Loaded when they are asked for: `kinds` so that ``python -m convjax.kinds`` loads it once, and
 # others because `import convjax` has no need of them, or of Flax.
-_ROOMS = ("initializers", "interop", "kinds", "linen", "nn")
+_ROOMS = ("initializers", "kinds", "linen", "models", "nn")
 
 
 def __getattr__(name: str) -> Any:

@@ -1,7 +1,13 @@
 """Run the experiments and write DIR/index.html and DIR/results.json.
 
-python -m experiments                    everything, into results/
-python -m experiments photo groups       two of them
+python -m experiments                                    everything, into results/
+python -m experiments photo groups                       two of them
+python -m experiments filter_groups --profile standard   with several seeds, longer
+python -m experiments filter_groups --profile full --data cifar-10-batches-bin
+
+Training runs are kept in DIR/runs. After Ctrl-C or a crash the same command with --resume goes on
+from their checkpoints. On several machines, or several processes of one, every process runs the
+same command with JAX_COORDINATOR_ADDRESS (host:port), JAX_NUM_PROCESSES and JAX_PROCESS_ID set.
 """
 
 import argparse
@@ -22,23 +28,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m experiments",
-        description="Run the experiments and write DIR/index.html and DIR/results.json.",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="which ones (default: all)")
     parser.add_argument("--out", type=Path, default=Path("results"), metavar="DIR")
-    parser.add_argument("--seed", type=int, default=0, help="of every random number (default: 0)")
-    parser.add_argument("--profile", choices=PROFILES, default="quick")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="of every random number; several seeds are N, N+1, ... (default: 0)",
+    )
+    parser.add_argument("--profile", choices=PROFILES, default="quick", help="default: quick")
+    parser.add_argument(
+        "--data",
+        default="photos10",
+        metavar="NAME|DIR",
+        help="what to train on: photos10 (default), digits, or a folder with CIFAR-10's binary "
+        "version",
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the training runs in DIR/runs"
+    )
     parser.add_argument("--list", action="store_true", help="list the experiments and stop")
     options = parser.parse_args(arguments)
     try:
         return _dispatch(options)
     except KeyboardInterrupt:
-        return _stop(f"interrupted; {options.out} is as it was.", 130)
+        kept = options.out / "runs"
+        more = " --resume goes on from the last checkpoint." if kept.is_dir() else ""
+        return _stop(f"interrupted; the results in {options.out} are as they were.{more}", 130)
 
 
 def _dispatch(options: argparse.Namespace) -> int:
     try:
-        from experiments import registry
+        from experiments import processes, registry
+        from experiments.data import DataError, check
+        from experiments.runs import OtherSettingsError
     except ModuleNotFoundError as missing:
         if (missing.name or "").partition(".")[0] in ("experiments", "convjax"):
             raise
@@ -48,12 +75,17 @@ def _dispatch(options: argparse.Namespace) -> int:
         return 0
     try:
         chosen = registry.select(options.names)
+        check(options.data, options.profile)
+        processes.start()
     except ValueError as error:
         return _stop(str(error), 2)
     problem = _unwritable(options.out)
     if problem:
         return _stop(problem, 2)
-    return _run(chosen, options)
+    try:
+        return _run(chosen, options)
+    except (DataError, OtherSettingsError) as error:
+        return _stop(str(error), 2)
 
 
 def _run(chosen: dict[str, Any], options: argparse.Namespace) -> int:
@@ -65,22 +97,43 @@ def _run(chosen: dict[str, Any], options: argparse.Namespace) -> int:
 
     start = time.perf_counter()
     sections = []
+    first = jax.process_index() == 0  # the others compute along, and write nothing
     total = sum(len(module.PARTS) for module in chosen.values())
-    with tqdm(total=total, unit="part", dynamic_ncols=True, mininterval=0.3) as bar:
+    if first:
+        for name, module in chosen.items():
+            expected = getattr(module, "EXPECTED", {}).get(options.profile)
+            if expected:
+                print(f"{name}, profile {options.profile}: {expected}")
+    with tqdm(
+        total=total, unit="part", dynamic_ncols=True, mininterval=0.3, disable=not first
+    ) as bar:
 
         def progress(label: str) -> None:
             bar.update()
 
-        settings = Settings(options.profile, options.seed, progress)
+        smoke = options.profile == "smoke"
+        settings = Settings(
+            options.profile,
+            options.seed,
+            options.data,
+            None if smoke else options.out / "runs",
+            options.resume,
+            not smoke,
+            progress,
+        )
         for name, module in chosen.items():
             bar.set_description(name)
             try:
                 with jax.default_matmul_precision("highest"):  # on every device
                     sections.append(module.run(settings))
             except Exception as error:
-                error.add_note(f"experiment {name!r} failed; {options.out} is as it was.")
+                error.add_note(
+                    f"experiment {name!r} failed; the results in {options.out} are as they were."
+                )
                 raise
     made_with = _made_with(settings) | {"seconds": round(time.perf_counter() - start)}
+    if not first:
+        return 0
     texts = {
         "index.html": page(sections, made_with),
         "results.json": report.results(sections, made_with),
@@ -97,6 +150,8 @@ def _made_with(settings: Settings) -> dict[str, Any]:
 
     import jax
 
+    from experiments.data import data_name
+
     def version(name: str) -> str:
         try:
             return importlib.metadata.version(name)
@@ -107,9 +162,12 @@ def _made_with(settings: Settings) -> dict[str, Any]:
         "convjax": version("convjax"),
         "jax": jax.__version__,
         "backend": jax.default_backend(),
+        "device": jax.devices()[0].device_kind,
+        "devices": jax.device_count(),
         "python": platform.python_version(),
         "profile": settings.profile,
         "seed": settings.seed,
+        "data": data_name(settings.data),
     }
 
 

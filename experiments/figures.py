@@ -142,6 +142,19 @@ def frame(
     axes.add_patch(box)
 
 
+def blocks(axes: Axes, theme: Theme, values: Any, groups: int) -> None:
+    """Draw a matrix from 0 to its largest value, and outline `groups` diagonal blocks."""
+    values = np.asarray(values, float)
+    axes.imshow(values, cmap=theme.heat, vmin=0, vmax=values.max(), interpolation="nearest")
+    axes.set(xticks=[], yticks=[])
+    height, width = (n / groups for n in values.shape)
+    for number in range(groups if groups > 1 else 0):
+        corner = (number * width - 0.5, number * height - 0.5)
+        axes.add_patch(Rectangle(corner, width, height, fill=False, edgecolor=theme.two))
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
 def bars(axes: Axes, theme: Theme, values: Any, colour: str) -> None:
     """Bars at 0, 1, 2, ..., each with its value on top."""
     axes.bar(range(len(values)), values, color=colour, width=0.86)

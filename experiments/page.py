@@ -13,7 +13,8 @@ LEAD = (
     "A photograph goes through every kind of convolution of the library, and every worked number "
     "of the article “A comprehensive introduction to different types of convolutions in deep "
     "learning” is computed again by running the library. Nothing in the “computed here” column is "
-    "typed in. Where the article is wrong, the row says so and gives the right value."
+    "typed in. Where the article is wrong, the row says so and gives the right value. Findings "
+    "about trained networks stand beside controls; ± is half of a 95 % interval over seeds."
 )
 MEANINGS = {
     "exact": "the same in every digit",

@@ -7,7 +7,9 @@ Such a module has `run(settings) -> Section` and `PARTS`, what it goes through w
 from types import ModuleType
 
 from experiments import (
+    checkerboard,
     dilated,
+    filter_groups,
     groups,
     photo,
     shapes,
@@ -21,9 +23,11 @@ EXPERIMENTS: dict[str, ModuleType] = {
     "true_convolution": true_convolution,
     "shapes": shapes,
     "transposed": transposed,
+    "checkerboard": checkerboard,
     "dilated": dilated,
     "worked_numbers": worked_numbers,
     "groups": groups,
+    "filter_groups": filter_groups,
 }
 
 

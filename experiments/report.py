@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,6 +24,13 @@ EXACT, REPRODUCED, NOT_REPRODUCED, UNDECIDED = VERDICTS = (
     "not reproduced",
     "undecided",
 )
+
+
+class Decision(NamedTuple):
+    """A verdict and how it follows from the numbers."""
+
+    verdict: str
+    rule: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,6 +136,12 @@ class Section:
         ours = f"{what} {show(error)}"
         rule = f"{what} at most {bound:.2g}" if bound else f"{what} exactly 0"
         self._add(claim, paper, ours, bound or None, verdict, rule, why)
+
+    def finding(
+        self, claim: str, paper: Any, ours: Any, uncertainty: Any, decided: Decision, why: str = ""
+    ) -> None:
+        """Add a claim about something measured, with the verdict and the rule of `verdicts`."""
+        self._add(claim, paper, ours, uncertainty, decided.verdict, decided.rule, why)
 
     def _add(self, claim: str, paper: Any, ours: Any, *rest: Any) -> None:
         self.claims.append(Claim(self.name, claim, paper, ours, *rest))

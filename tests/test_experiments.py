@@ -19,7 +19,8 @@ import pytest
 
 from convjax.kinds import KINDS
 
-for package in ("matplotlib", "PIL", "skimage", "tqdm"):
+PACKAGES = ("flax", "matplotlib", "optax", "orbax.checkpoint", "PIL", "skimage", "sklearn", "tqdm")
+for package in PACKAGES:
     pytest.importorskip(package, reason="needs the `experiments` extra")
 
 from experiments import photo, registry, report  # noqa: E402
@@ -65,14 +66,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     try:
         folder.mkdir()
     except FileExistsError:
-        deadline = time.monotonic() + 300
+        deadline = time.monotonic() + 600
         while not done.exists() and time.monotonic() < deadline:
             time.sleep(0.2)
     else:
         command = [sys.executable, "-m", "experiments", "--profile", "smoke", "--out", str(folder)]
         quick = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # many small programs
         ended = subprocess.run(
-            command, cwd=ROOT, env=quick, capture_output=True, text=True, timeout=280
+            command, cwd=ROOT, env=quick, capture_output=True, text=True, timeout=560
         )
         done.write_text(f"{ended.returncode}\n{ended.stdout}\n{ended.stderr}", encoding="utf-8")
     status, _, printed = done.read_text(encoding="utf-8").partition("\n")
@@ -126,7 +127,7 @@ def test_exactly_the_article_s_errors_are_not_reproduced(run: Run) -> None:
     found = [
         (claim["experiment"], claim["paper"], claim["ours"])
         for claim in run.claims
-        if claim["verdict"] not in ("exact", "reproduced")
+        if claim["verdict"] == "not reproduced"
     ]
     assert len(found) == len(NOT_REPRODUCED)
     for (experiment, paper, ours), (*expected, value) in zip(found, NOT_REPRODUCED, strict=True):
@@ -137,6 +138,13 @@ def test_exactly_the_article_s_errors_are_not_reproduced(run: Run) -> None:
             assert ours == pytest.approx(value, rel=1e-4)
         else:
             assert ours == value
+
+
+def test_what_is_trained_stays_undecided_in_a_smoke_run(run: Run) -> None:
+    undecided = [claim for claim in run.claims if claim["verdict"] == "undecided"]
+    assert {claim["experiment"] for claim in undecided} == {"filter_groups", "checkerboard"}
+    assert len(undecided) >= 20
+    assert all("reproduced if" in claim["rule"] for claim in undecided)
 
 
 def test_the_page_needs_nothing_but_itself(run: Run) -> None:
@@ -186,6 +194,55 @@ def test_an_unknown_name_lists_the_choices(tmp_path: Path, capsys: Any) -> None:
     error = capsys.readouterr().err
     assert "no experiment is called 'phto'" in error and ", ".join(registry.EXPERIMENTS) in error
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--data", "cifar"], "--data cifar: neither a folder nor one of photos10, digits"),
+        (["--profile", "full"], "--profile full trains on CIFAR-10: give its folder by --data"),
+    ],
+)
+def test_data_that_is_not_there_is_said_first(
+    arguments: list[str], words: str, tmp_path: Path, capsys: Any
+) -> None:
+    assert main(["dilated", *arguments, "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert words in error and "data_batch_1.bin" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_several_processes_need_all_three_variables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setenv("JAX_NUM_PROCESSES", "2")
+    assert main(["dilated", "--out", str(tmp_path)]) == 2
+    assert "JAX_COORDINATOR_ADDRESS=, JAX_NUM_PROCESSES=2" in capsys.readouterr().err
+
+
+def test_settings_reach_the_experiment_and_expectations_are_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """--resume, --data, --seed and the place of the runs; a smoke run keeps none."""
+    seen = []
+
+    def run(settings: Settings) -> report.Section:
+        seen.append(settings)
+        return report.Section("only", "Only", "Nothing.")
+
+    module = SimpleNamespace(PARTS=(), run=run, EXPECTED={"standard": "an hour."})
+    monkeypatch.setattr(registry, "EXPERIMENTS", {"only": module})
+    options = ["--out", str(tmp_path), "--data", "digits", "--seed", "5", "--resume"]
+    assert main(["--profile", "standard", *options]) == 0
+    assert "only, profile standard: an hour." in capsys.readouterr().out
+    assert main(["--profile", "smoke", *options]) == 0
+    assert "an hour" not in capsys.readouterr().out
+    standard, smoke = seen
+    assert standard.seeds(3) == (5, 6, 7) and standard.data == "digits" and standard.resume
+    assert standard.runs == tmp_path / "runs" and standard.bars
+    assert smoke.runs is None and not smoke.bars
+    made_with = json.loads((tmp_path / "results.json").read_text())["made_with"]
+    assert made_with["data"] == "digits" and made_with["seed"] == 5 and made_with["devices"]
 
 
 def test_an_output_that_is_a_file_is_refused(tmp_path: Path, capsys: Any) -> None:

@@ -1,0 +1,195 @@
+"""What `filter_groups` and `checkerboard` measure, and that their verdicts follow the numbers."""
+
+import functools
+
+import numpy as np
+import pytest
+
+for package in ("flax", "optax", "orbax.checkpoint", "matplotlib", "skimage", "sklearn"):
+    pytest.importorskip(package, reason="needs the `experiments` extra")
+
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
+
+import convjax  # noqa: E402
+from convjax.analysis import phase_gains  # noqa: E402
+from experiments import (  # noqa: E402
+    checkerboard,
+    filter_groups,
+    generators,
+    groups_report,
+    super_resolution,
+)
+from experiments.groups_report import AUTHORS, Measured  # noqa: E402
+from experiments.networks import crop_and_mirror  # noqa: E402
+from experiments.settings import Settings  # noqa: E402
+from experiments.training import beginning  # noqa: E402
+
+# Compiling takes far longer than running.
+hastily = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+# ---- filter groups ---------------------------------------------------------------------------
+
+
+def planted(groups, share, seed):
+    """A map (32, 32) whose share `share` of energy is in the blocks, and nearly so R, E and N."""
+    rng = np.random.default_rng(seed)
+    noise = np.abs(rng.normal(size=(32, 32)) * 0.05 + 1) * rng.choice([-1, 1], (32, 32))
+    inside = np.kron(np.eye(groups), np.ones((32 // groups,) * 2)).astype(bool)
+    matrix = np.where(inside, np.sqrt(share * groups), np.sqrt((1 - share) * groups / (groups - 1)))
+    return 0.01 * (matrix * noise).astype(np.float32)
+
+
+def measured(groups, seed, trained, untrained):
+    def maps(share, offset):
+        shown = planted(max(groups, 2), share if groups > 1 else 0.5, 10 * seed + offset)
+        raw = planted(max(groups, 2), 1 / max(groups, 2), 10 * seed + offset)
+        return {"whitened": shown, "raw": raw, "pearson": raw}
+
+    after = maps(trained, 0)
+    null = {g: filter_groups.permuted(after["whitened"], g, seed)
+            for g in ((2, 4, 8, 16) if groups == 1 else (groups,))}  # fmt: skip
+    accuracy = 0.9 + 0.001 * seed
+    return Measured(groups, seed, maps(untrained, 1), after, null, accuracy, accuracy + 0.05, 9, 99)
+
+
+@pytest.fixture(autouse=True)
+def no_figures(monkeypatch):
+    """Figures are drawn in the smoke run of the whole command."""
+    monkeypatch.setattr(groups_report, "_figures", lambda *arguments: None)
+
+
+def claims(trained, untrained, profile="standard"):
+    """The claims on two groups, of three seeds."""
+    found = [measured(g, seed, trained, untrained) for g in (1, 2) for seed in range(3)]
+    section = groups_report.section(Settings(profile), found, "Planted.")
+    return {claim.claim: claim for claim in section.claims}
+
+
+def verdict(found, words):
+    (claim,) = [claim for text, claim in found.items() if words in text]
+    return claim.verdict
+
+
+def test_verdicts_follow_planted_maps():
+    found = claims(trained=(1 + AUTHORS[2].N) / 2, untrained=0.68)
+    for words in ("2 groups in conv3a: the map", "control: above", "null: above", "alone gives",
+                  "scored with 2 blocks", "scored with 16 blocks", "the whitening",
+                  "accuracy of no groups"):  # fmt: skip
+        assert verdict(found, words) == "reproduced", words
+    numbers = [claim for text, claim in found.items() if "the map of the trained" in text]
+    assert numbers[0].ours == pytest.approx(AUTHORS[2].N, abs=0.03)
+    assert 0 < numbers[0].uncertainty < 0.1
+
+
+def test_training_that_adds_nothing_is_said_to_add_nothing():
+    found = claims(trained=0.6, untrained=0.75)
+    assert verdict(found, "control: above") == "not reproduced"
+    assert verdict(found, "the map of the trained") == "not reproduced"
+    assert verdict(found, "null: above") == "reproduced"
+    same = claims(trained=0.7, untrained=0.7)
+    assert verdict(same, "control: above") == "undecided"
+    smoke = claims(trained=0.9, untrained=0.6, profile="smoke")
+    assert verdict(smoke, "control: above") == "undecided"
+
+
+def test_permutations_are_at_chance():
+    draws = filter_groups.permuted(planted(8, 0.9, 0), 8, seed=1)
+    assert draws.shape == (200,) and len(set(draws.tolist())) > 150
+    assert abs(draws.mean()) < 0.02 and groups_report.n_score(planted(8, 0.9, 0), 8) > 0.8
+
+
+def test_maps_of_responses():
+    """Pearson is the covariance of standardised channels; singular values are at most 1."""
+    rng = np.random.default_rng(0)
+    first = rng.normal(size=(40, 3, 3, 4)).astype(np.float32)
+    second = (first @ rng.normal(size=(4, 5)) + rng.normal(size=(40, 3, 3, 5))).astype(np.float32)
+    second[..., 3] = 2.0  # a dead channel
+    found = filter_groups.maps(first, second)
+    a, b = first.reshape(-1, 4), second.reshape(-1, 5)
+    alive = [0, 1, 2, 4]
+    expected = np.corrcoef(a, b[:, alive], rowvar=False)[:4, 4:]
+    assert found["pearson"][:, alive] == pytest.approx(expected, abs=1e-4)
+    assert not found["pearson"][:, 3].any() and np.abs(found["whitened"][:, 3]).max() < 1e-4
+    assert np.linalg.svd(found["whitened"], compute_uv=False)[0] <= 1 + 1e-5
+
+
+def test_responses_are_those_of_the_layers():
+    """After ReLU, of conv2c and of conv3a enlarged to its extents; grouped as planned."""
+    plan = filter_groups.PLANS["smoke"]
+    network = filter_groups._network(plan, 2, 3, 10)
+    params, model = hastily(network.initial)(jax.random.key(0))
+    images = jnp.asarray(np.random.default_rng(0).normal(size=(6, 16, 16, 3)), jnp.float32)
+    responses = hastily(lambda *numbers: filter_groups.responses(network, *numbers))
+    first, second = responses(params, model, images)
+    assert first.shape == second.shape == (6, 8, 8, 8)
+    assert first.min() == 0 and second.min() == 0 and second.max() > 0
+    assert np.array_equal(second[:, ::2, ::2], second[:, 1::2, 1::2])
+    module = network.merged(params, model, training=True)
+    assert module.layers[3].conv.kernel.shape == (5, 5, 2, 8)  # 4 groups
+    assert module.layers[6].conv.kernel.shape == (3, 3, 4, 8)  # 2 groups
+
+
+def test_crops_and_mirrors_keep_pixels():
+    images = jnp.arange(1, 1 + 5 * 8 * 8 * 1.0).reshape(5, 8, 8, 1)
+    found = np.asarray(crop_and_mirror(images, jax.random.key(0), margin=2))
+    assert found.shape == images.shape
+    for old, new in zip(np.asarray(images), found, strict=True):
+        kept = new[new > 0]
+        assert len(kept) >= 36 and set(kept) <= set(old.flat)
+    steps = np.diff(found[:, 4, 2:6, 0], axis=1)
+    assert set(steps.flat) == {-1, 1}  # some are mirrored, some are not
+
+
+# ---- checkerboards ---------------------------------------------------------------------------
+
+
+def test_equalised_kernels_have_one_sum_and_are_closest():
+    kernel = jax.random.normal(jax.random.key(0), (5, 5, 3, 2))
+    even = checkerboard.equalised(kernel, 2)
+    gains = phase_gains(even, 2)
+    assert gains == pytest.approx(np.broadcast_to(gains[:1, :1], gains.shape), abs=1e-5)
+    assert checkerboard.equalised(even, 2) == pytest.approx(np.asarray(even), abs=1e-6)
+    # a projection: what was taken away is constant on every phase
+    change = np.asarray(kernel - even)
+    assert change[::2, ::2] == pytest.approx(
+        np.broadcast_to(change[:1, :1], (3, 3, 3, 2)), abs=1e-5
+    )
+
+
+def test_the_uncorrected_fraction_is_the_definition():
+    images = np.random.default_rng(0).normal(size=(2, 8, 8, 3)) + np.arange(8)[:, None, None]
+    found = generators.uncorrected(jnp.asarray(images), 2)
+    phases = images.reshape(2, 4, 2, 4, 2, 3).mean((1, 3))
+    assert found == pytest.approx(phases.var((1, 2)) / images.var((1, 2)), rel=1e-4)
+
+
+def test_only_deconvolutions_draw_checkerboards():
+    draw = hastily(generators.generator, static_argnums=1)
+    images = [draw(generators.numbers(0, 0, 3), n) for n in (0, 2)]
+    assert images[0].shape == (16, 32, 32, 3)
+    none, two = (float(generators.uncorrected(x, 4).mean()) for x in images)
+    assert none < 0.02 < 0.1 < two
+
+
+@pytest.mark.parametrize("name", super_resolution.ARMS)
+def test_arms_enlarge_by_four_and_the_cures_keep_a_constant(name):
+    task, network = super_resolution.task_of(name, 4)
+    params, model = beginning(task, 0)
+    flat = jnp.broadcast_to(jnp.asarray([0.3, -0.2, 0.1]), (1, 16, 16, 3))
+    made = hastily(network)(params, model, flat)
+    assert made.shape == (1, 64, 64, 3)
+    inner = np.asarray(made)[:, 24:-24, 24:-24]
+    even = np.ptp(inner, axis=(1, 2)).max() < 1e-5
+    assert even == (name in ("hold", "icnr", "nearest", "bilinear"))
+
+
+def test_reduced_pictures_are_means():
+    images = np.random.default_rng(0).normal(size=(2, 8, 8, 3))
+    assert super_resolution.reduced(images)[1, 1, 0] == pytest.approx(
+        images[1, 4:, :4].mean((0, 1))
+    )
+    assert (
+        super_resolution.artifact(np.tile([[0.0, 1], [1, 0]], (32, 32))[None, :, :, None], 2) == 1
+    )
+    assert convjax.resize(jnp.ones((1, 2, 2, 1)), 4).shape == (1, 8, 8, 1)
