@@ -13,6 +13,7 @@ from convjax.layout import Layout
 from convjax.lowerings import LOWERINGS, extra_row, patchify
 from convjax.lowerings.call import Call, Problem, correlates, count, out_shape, problem_of
 from convjax.lowerings.patches import crops
+from convjax.lowerings.unfused import unfused
 from convjax.sharding import same_varying
 
 ROLES = ("forward", "input_gradient", "kernel_gradient")
@@ -239,10 +240,11 @@ def execute(
     platform: str,
     mesh_axes: int,
     choice: Choice | None = None,
+    part: bool = False,
 ) -> jax.Array:
     """The convolution by the lowering of `choice`, or by the one that is selected for it.
 
-    Lowerings call this again for the smaller convolutions that they are made of.
+    Lowerings call this again for the smaller convolutions that they are made of: `part` says so.
     """
     shape = out_shape(x, kernel, layout, geometry)
     if 0 in (*x.shape, *kernel.shape, *shape):  # an empty sum
@@ -259,4 +261,7 @@ def execute(
     )
     types = (precision, preferred_element_type)
     call = Call(layout, geometry, role, *types, again, mesh_axes > 0, platform)
-    return LOWERINGS[choice.name].run(x, kernel, call)
+    lowering = LOWERINGS[choice.name]
+    if platform == "cpu" and mesh_axes == 0 and not part and getattr(lowering, "fusible", False):
+        return unfused(lambda x, kernel: lowering.run(x, kernel, call), x, kernel)
+    return lowering.run(x, kernel, call)

@@ -5,6 +5,7 @@ XLA fuses the sum into one pass over the padded input. The gradient of a kernel 
 of the input and keeps one sum per kernel element.
 """
 
+import itertools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -29,6 +30,9 @@ _AXIS = 32  # those of the kernel's last axis, if they are no more than this
 _ROWS = 2  # rows added to these sums at once,
 _PRODUCTS = 48  # if they are no more products than this
 _CACHE = 1 << 18  # bytes that the sums may take, so that they stay in the second-level cache
+
+
+fusible = True
 
 
 def accepts(problem: Problem) -> str | None:
@@ -149,7 +153,7 @@ def _correlate(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> j
     def summed(leading: Any) -> jax.Array:
         """Sums over the window, (elements in one pass, N, O, G)."""
 
-        def added(total: jax.Array, element: Any, position: Any, width: int) -> jax.Array:
+        def added(total: jax.Array, element: Any, position: Any, sizes: Any) -> jax.Array:
             n, *place = position
             starts = [
                 r * s + t * d
@@ -158,30 +162,30 @@ def _correlate(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> j
                     strict=True,
                 )
             ]  # fmt: skip
-            sizes = (1, *(1,) * (rank - 1), width)
             row = piece(x, 1, (n, *starts), (1, *geometry.kernel_dilation), sizes)
             weights = piece(kernel, 1, (n, *place), (1,) * (rank + 1), sizes)
-            row = row.reshape(inputs, 1, width, groups)
-            return total + row * weights.reshape(1, outputs, width, groups)
+            return total + row[:, None] * weights[None]
 
         result: Any = 0
-        for width, positions in _rows((depth, *window), block):
+        for sizes, positions in _rows((depth, *window), block):
             most = max(1, min(_ROWS, _PRODUCTS // len(together)))
             rows = max(r for r in range(1, most + 1) if len(positions) % r == 0)
 
-            def step(totals: list[Any], positions: Any, width: int = width) -> Any:
+            def step(totals: list[Any], positions: Any, sizes: Any = sizes) -> Any:
                 for position in positions:
                     totals = [
-                        added(total, element, tuple(position), width)
+                        added(total, element, tuple(position), sizes)
                         for total, element in zip(totals, together, strict=True)
                     ]
                 return totals, None
 
-            zeros = same_varying(jnp.zeros((inputs, outputs, width, groups), sums), x, kernel)[0]
+            zeros = jnp.zeros((inputs, outputs, *sizes, groups), sums)
             totals, _ = lax.scan(
-                step, [zeros] * len(together), positions.reshape(-1, rows, positions.shape[-1])
+                step,
+                [same_varying(zeros, x, kernel)[0]] * len(together),
+                positions.reshape(-1, rows, positions.shape[-1]),
             )
-            result = result + jnp.stack(totals).sum(-2)
+            result = result + jnp.stack(totals).sum(tuple(range(3, zeros.ndim)))
         return result
 
     if first == 0:
@@ -192,15 +196,19 @@ def _correlate(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> j
     return y.reshape(*out_space, inputs, outputs, groups)
 
 
-def _rows(extents: tuple[int, ...], block: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Rows of at most `block` positions that cover a window of `extents`: width, first positions.
+def _rows(extents: tuple[int, ...], block: int) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
+    """Blocks of at most `block` positions that cover a window of `extents`: sizes, first positions.
 
-    Two kinds at most: full rows, and the rest of a last axis that they do not fill.
+    Whole rows, as many together as fit and divide their axis; or parts of rows, of two kinds at
+    most: as long as fits, and the rest that these do not fill.
     """
     *others, last = extents
-    block = min(block, last)
-    for width, firsts in ((block, range(0, last - block + 1, block)), (last % block, [-1])):
-        if width:
-            firsts = [last - width] if firsts == [-1] else firsts
-            positions = [(*place, f) for place in np.ndindex(*others) for f in firsts]
-            yield width, np.array(positions, np.int32)
+    width = min(block, last)
+    fitting = [r for r in range(1, others[-1] + 1) if others[-1] % r == 0 and r * last <= block]
+    rows = max(fitting, default=1)
+    for length, firsts in ((width, range(0, last - width + 1, width)), (last % width, [-1])):
+        if length:
+            firsts = [last - length] if firsts == [-1] else firsts
+            starts = [range(n) for n in others[:-1]] + [range(0, others[-1], rows)]
+            positions = [(*place, f) for place in itertools.product(*starts) for f in firsts]
+            yield (*(1,) * (len(others) - 1), rows, length), np.array(positions, np.int32)
