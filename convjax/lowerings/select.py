@@ -82,7 +82,9 @@ def _few_more_rows(problem: Problem) -> bool:
 
 def _few_copies(problem: Problem) -> bool:
     """Folding an axis of the window into channels copies the input a few times, no more."""
-    return min(count(problem.window[:1]), count(problem.out_space[:1])) <= 8
+    if float("inf") in (count(problem.space), count(problem.window)):
+        return False
+    return min(problem.window[0], problem.out_space[0]) <= 8
 
 
 _DILATED = Rule(
