@@ -231,6 +231,7 @@ def test_tiles(shape, kernel_shape, options):
         {"strides": (2, 3), "padding": ((2, 2), (1, 2))},
         {"kernel_dilation": (2, 3), "padding": ((2, 2), (3, 3))},
         {"padding": "VALID"},
+        {"padding": ((0, 9), (8, 0))},  # outputs that meet nothing but padding
         {"padding": ((9, 9), (1, 1))},  # more outputs on an axis' borders than between them
     ],
 )
@@ -256,6 +257,25 @@ def test_borders_apart(monkeypatch, options):
         assert found[1].count("concatenate") == 0
     else:
         assert found[1].count("concatenate") > 0
+
+
+@pytest.mark.parametrize("options", [{}, {"input_dilation": 2}])
+def test_sums_are_not_computed_again_for_every_reader(options):
+    """XLA would write the products out in each fusion that reads them."""
+    x, kernel = jnp.ones((2, 12, 12, 8)), jnp.ones((3, 3, 1, 8))
+
+    def plain(x, kernel):
+        return convjax.conv(x, kernel, feature_group_count=8, **options)
+
+    def normalised(x, kernel):
+        y = plain(x, kernel)
+        return (y - y.mean((0, 1, 2))) * jax.lax.rsqrt(y.var((0, 1, 2)))
+
+    def products(function):
+        return jax.jit(function).lower(x, kernel).compile().as_text().count(" multiply(")
+
+    assert products(plain) >= 9
+    assert products(normalised) <= products(plain) + 6  # those of the normalisation
 
 
 @pytest.mark.parametrize("name", ["taps", "polyphase", "per_group"])

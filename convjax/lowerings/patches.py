@@ -145,10 +145,13 @@ def bordered(
 
     def outputs(begin: int, end: int) -> jax.Array:
         """What outputs `begin` to `end` read, with its padding."""
-        start, stop = begin * stride - low, (end - 1) * stride - low + reach
-        inside = lax.slice_in_dim(x, max(0, start), min(x.shape[position], stop), axis=position)
+        start, length = begin * stride - low, (end - 1 - begin) * stride + reach
+        first_inside = min(max(0, start), x.shape[position])
+        last_inside = min(max(first_inside, start + length), x.shape[position])
+        inside = lax.slice_in_dim(x, first_inside, last_inside, axis=position)
         pads = [(0, 0, 0)] * x.ndim
-        pads[position] = (max(0, -start), max(0, stop - x.shape[position]), 0)
+        zeros = min(max(0, -start), length)
+        pads[position] = (zeros, length - zeros - inside.shape[position], 0)
         return lax.pad(inside, jnp.zeros((), x.dtype), pads)
 
     padding = list(geometry.padding)
