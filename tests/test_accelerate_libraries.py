@@ -39,6 +39,7 @@ def check(apply, params, x=X, layers=3):
         jax.tree.map(near, jax.jit(ours)(params, x), wanted)
 
 
+@pytest.mark.slow
 def test_flax_linen():
     nn = pytest.importorskip("flax.linen")
 
@@ -104,6 +105,7 @@ def test_flax_nnx_batch_statistics():
     near(model.norm.mean[...], wanted.norm.mean[...])
 
 
+@pytest.mark.slow
 def test_equinox():
     eqx = pytest.importorskip("equinox")
     keys = jax.random.split(jax.random.key(0), 3)
@@ -131,6 +133,7 @@ def test_equinox():
     assert isinstance(convjax.accelerate(lambda m: m)(model), eqx.nn.Sequential)
 
 
+@pytest.mark.slow
 def test_haiku():
     hk = pytest.importorskip("haiku")
 
@@ -163,6 +166,7 @@ print("checked")
 """
 
 
+@pytest.mark.slow
 def test_keras():
     """In a process of its own, since Keras chooses its backend when imported."""
     if importlib.util.find_spec("keras") is None:

@@ -258,6 +258,7 @@ def test_flax_live(transpose_kernel):
     same(convjax.conv_transpose(x, kernel, **options) + np.arange(5.0), layer(x))
 
 
+@pytest.mark.slow
 def test_equinox_live():
     eqx = pytest.importorskip("equinox", reason="the live comparison needs equinox (extra: peers)")
     key = jax.random.key(0)
@@ -282,6 +283,7 @@ def test_equinox_live():
             same(np.moveaxis(found[0], -1, 0), layer(x))
 
 
+@pytest.mark.slow
 def test_haiku_live():
     hk = pytest.importorskip("haiku", reason="the live comparison needs dm-haiku (extra: peers)")
     x = operand(1, 2, 5, 4, 6).astype(np.float32)
@@ -304,6 +306,7 @@ def test_haiku_live():
         same(np.moveaxis(found, -1, 1) if first else found, wanted)
 
 
+@pytest.mark.slow
 def test_keras_live():
     if importlib.util.find_spec("keras") is None:
         pytest.skip("the live comparison needs keras (extra: peers)")

@@ -299,6 +299,7 @@ def test_verdicts_live(part):
     assert min(met.values()) >= 20, met
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", range(2))
 def test_calls_live(part):
     """The convjax call, and Flax's layer where it can, give PyTorch's numbers."""

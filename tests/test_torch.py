@@ -119,6 +119,7 @@ def random_case(rng):
     return str(kind), shape, tuple(int(n) for n in weight), options
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", range(4))
 def test_random_configurations_live(part):
     torch = pytest.importorskip("torch", reason="the live comparison needs torch (extra: peers)")
