@@ -7,7 +7,6 @@ A lowering is a module with
 - ``accepts(problem)``: None, or why not,
 - ``partitionable(problem)``: whether `select` may choose it where XLA splits the computation over
   devices. `direct` is the last resort there as everywhere,
-- ``fusible = True`` if it ends in what XLA fuses, several times over, into what reads the result,
 - ``exact = False`` if its results on integers are rounded.
 """
 

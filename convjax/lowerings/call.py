@@ -33,7 +33,8 @@ class Call(NamedTuple):
 
     `convolve(x, kernel, layout=, geometry=, role=)` executes another one, by whichever lowering is
     chosen for it, with the same precision and types. `partitioned` says that XLA splits the
-    computation over devices, `platform` for what it is lowered.
+    computation over devices, `platform` for what it is lowered, `part` that another lowering asked
+    for it.
     """
 
     layout: Layout
@@ -44,6 +45,7 @@ class Call(NamedTuple):
     convolve: Callable[..., Any]
     partitioned: bool = False
     platform: str = ""
+    part: bool = False
 
     def out_shape(self, x: Any, kernel: Any) -> tuple[Any, ...]:
         """The shape of the result, in the caller's layout."""

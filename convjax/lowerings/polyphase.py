@@ -21,9 +21,6 @@ from convjax.sharding import same_varying
 _PHASES = 64
 
 
-fusible = True
-
-
 class Phase(NamedTuple):
     """On one axis: outputs of one residue, and the taps that reach input elements there."""
 

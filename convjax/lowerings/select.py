@@ -13,7 +13,6 @@ from convjax.layout import Layout
 from convjax.lowerings import LOWERINGS, extra_row, patchify
 from convjax.lowerings.call import Call, Problem, correlates, count, out_shape, problem_of
 from convjax.lowerings.patches import crops
-from convjax.lowerings.unfused import unfused
 from convjax.sharding import same_varying
 
 ROLES = ("forward", "input_gradient", "kernel_gradient")
@@ -260,10 +259,8 @@ def execute(
         preferred_element_type=preferred_element_type,
         platform=platform,
         mesh_axes=mesh_axes,
+        part=True,
     )
     types = (precision, preferred_element_type)
-    call = Call(layout, geometry, role, *types, again, mesh_axes > 0, platform)
-    lowering = LOWERINGS[choice.name]
-    if platform == "cpu" and mesh_axes == 0 and not part and getattr(lowering, "fusible", False):
-        return unfused(lambda x, kernel: lowering.run(x, kernel, call), x, kernel)
-    return lowering.run(x, kernel, call)
+    call = Call(layout, geometry, role, *types, again, mesh_axes > 0, platform, part)
+    return LOWERINGS[choice.name].run(x, kernel, call)

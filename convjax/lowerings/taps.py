@@ -16,9 +16,10 @@ import numpy as np
 from jax import lax
 
 from convjax.geometry import Geometry
-from convjax.layout import arranged, restored
+from convjax.layout import Axes, arranged, restored
 from convjax.lowerings.call import Call, Problem, correlates, count
 from convjax.lowerings.patches import bordered, padded, piece, pieces, reversed_where
+from convjax.lowerings.unfused import unfused
 from convjax.sharding import same_varying
 
 _CHANNELS = 16  # per group, at most
@@ -30,9 +31,6 @@ _AXIS = 32  # those of the kernel's last axis, if they are no more than this
 _ROWS = 2  # rows added to these sums at once,
 _PRODUCTS = 48  # if they are no more products than this
 _CACHE = 1 << 18  # bytes that the sums may take, so that they stay in the second-level cache
-
-
-fusible = True
 
 
 def accepts(problem: Problem) -> str | None:
@@ -55,15 +53,34 @@ def partitionable(problem: Problem) -> bool:
 
 def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     """The convolution; `x`, `kernel` and the result in the caller's layout."""
-    shape = call.out_shape(x, kernel)
     window = call.layout.kernel.sizes(kernel.shape, "space")
+    shape = call.out_shape(x, kernel)
     out_space = tuple(shape[axis] for axis in call.layout.out.space)
     if count(window) > count(out_space):
-        y, roles = _correlate(x, kernel, call, out_space), "space batch out group"
-    else:
-        y, roles = _shift(x, kernel, call, out_space)
-    y = y.astype(call.result_type(x))
-    return restored(y, call.layout.out, roles, shape)
+        y = _correlate(x, kernel, call, out_space).astype(call.result_type(x))
+        return restored(y, call.layout.out, "space batch out group", shape)
+    roles = "out batch group space" if _groups_first(call) else "out batch space group"
+
+    def shifted(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        y = _shift(x, kernel, call, out_space).astype(call.result_type(x))
+        # With its channels in one axis XLA must put them in order here, in the loop of the sum.
+        return restored(y, call.layout.out, roles, shape).reshape(_joined(call.layout.out, shape))
+
+    if call.platform == "cpu" and not call.partitioned and not call.part:
+        return unfused(shifted, x, kernel).reshape(shape)
+    return shifted(x, kernel).reshape(shape)
+
+
+def _joined(axes: Axes, shape: tuple[Any, ...]) -> tuple[Any, ...]:
+    """`shape` with neighbouring axes of groups and channels as one."""
+    channels = (*axes.group, *axes.out)
+    joined: list[Any] = []
+    for axis, size in enumerate(shape):
+        if axis in channels and axis - 1 in channels:
+            joined[-1] *= size
+        else:
+            joined.append(size)
+    return tuple(joined)
 
 
 def _split(axes: tuple[int, ...], limit: int) -> int:
@@ -74,14 +91,16 @@ def _split(axes: tuple[int, ...], limit: int) -> int:
     return first
 
 
-def _shift(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> tuple[jax.Array, str]:
-    """The result and its roles: every tap shifts the whole input.
+def _groups_first(call: Call) -> bool:
+    """Whether the groups lie before space, where they stay."""
+    return () < call.layout.x.group < call.layout.x.space
 
-    The groups stay before or after space, where they are.
-    """
+
+def _shift(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.Array:
+    """(O, N, *out_space, G), or (O, N, G, *out_space): every tap shifts the whole input."""
     geometry, rank = call.geometry, call.geometry.rank
     sums = call.accumulator(x)
-    groups_first = () < call.layout.x.group < call.layout.x.space
+    groups_first = _groups_first(call)
     rest = "group space" if groups_first else "space group"
     first = 3 if groups_first else 2
     x = arranged(x, call.layout.x, f"contract batch {rest}")
@@ -105,13 +124,12 @@ def _shift(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> tuple
             total = met(total, shifted.astype(sums), tap)
         return total
 
-    roles = f"out batch {rest}"
     if looped == 0:
         most = _APART if call.role == "forward" else _APART_IN_GRADIENTS
         apart = math.prod(window) * inputs * outputs <= most
         if apart and not groups_first and not call.partitioned:
-            return bordered(x, geometry, first, window, out_space, unrolled), roles
-        return unrolled(x, geometry, out_space), roles
+            return bordered(x, geometry, first, window, out_space, unrolled)
+        return unrolled(x, geometry, out_space)
     x = padded(x, geometry, first).astype(sums)
 
     def added(total: Any, leading: Any) -> Any:
@@ -130,7 +148,7 @@ def _shift(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> tuple
         same_varying(zeros, x, kernel)[0],
         taps,
     )
-    return total, roles
+    return total
 
 
 def _correlate(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.Array:
