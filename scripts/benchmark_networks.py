@@ -11,6 +11,7 @@ import argparse
 import json
 import pathlib
 import sys
+from collections.abc import Callable
 from typing import Any
 
 # Before jax is imported, by the modules below.
@@ -31,7 +32,7 @@ from convjax.nn.layer import Layer  # noqa: E402
 TOLERANCE = 1e-4  # of the losses, relative
 DEFAULT = ("mobilenet_v1", "width=0.25", "resolution=96")
 SAME = {"strides", "padding", "kernel_dilation", "use_bias"}
-GROUPS = {
+GROUPS: dict[Any, Callable[[Any], int]] = {
     nn.Conv: lambda layer: layer.feature_group_count,
     nn.PointwiseConv: lambda layer: 1,
     nn.DilatedConv: lambda layer: 1,
@@ -58,7 +59,7 @@ def flaxs(layer: Any) -> nnx.Conv:
         **{name: getattr(layer, name) for name in SAME if hasattr(layer, name)},
     )
     twin.kernel[...] = layer.kernel[...]
-    if layer.bias is not None:
+    if layer.bias is not None and twin.bias is not None:
         twin.bias[...] = layer.bias[...]
     return twin
 
