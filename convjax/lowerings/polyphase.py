@@ -81,7 +81,7 @@ def partitionable(problem: Problem) -> bool:
 
 def _widest(pairs: list[tuple[int, int]]) -> tuple[int, int]:
     """The padding on one axis that covers all of `pairs`."""
-    return tuple(max(0, *sides) for sides in zip((0, 0), *pairs, strict=True))  # type: ignore
+    return max([0, *(low for low, _ in pairs)]), max([0, *(high for _, high in pairs)])
 
 
 def _padding_alone(padding: list[tuple[int, int]]) -> Geometry:

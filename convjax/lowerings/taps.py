@@ -1,8 +1,8 @@
 """The `taps` lowering: a sum over taps of shifted inputs times kernel elements, channel by channel.
 
 For groups of one or few channels: the groups are the vector that one multiplication covers, and
-XLA fuses the sum into one pass over the padded input. The gradient of a kernel runs over the rows
-of the input and keeps one sum per kernel element.
+XLA fuses the sum into one pass, over the input itself between the borders. A kernel's gradient runs
+over the rows of the input and keeps one sum per kernel element.
 """
 
 import itertools
