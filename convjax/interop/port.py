@@ -21,6 +21,7 @@ from convjax.interop.agreement import (
     of_transposed,
     where,
 )
+from convjax.interop.flax_layer import flaxs_arguments
 from convjax.interop.layers import is_convolution, modules
 
 MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
@@ -214,7 +215,7 @@ def check_port(
         _check_size(function, sizes, reach, strides, pairs, extra, transposed, padding_mode)
     axes = list(zip(reach, strides, pairs, extra, strict=True))
     agreements = {p: tuple(find(p, a, *axis) for a, axis in enumerate(axes)) for p in POLICIES}
-    flax, note = _flax(window, reach, pairs, extra, options, transposed)
+    flax, note = flaxs_arguments(window, reach, pairs, extra, options, transposed)
     return Port(
         layer=_name(window, strides, padding, extra, steps, groups, padding_mode, transposed),
         function="conv_transpose" if transposed else "conv",
@@ -345,36 +346,6 @@ def _check_size(
         if max(lo, hi) > limit:
             rule = f"is too small for {(lo, hi)} of padding_mode {padding_mode!r}"
             _checks.fail(function, "input_size", sizes, rule)
-
-
-def _flax(
-    window: tuple[int, ...],
-    reach: tuple[int, ...],
-    pairs: tuple[Pair, ...],
-    extra: tuple[int, ...],
-    options: dict[str, Any],
-    transposed: bool,
-) -> tuple[dict[str, Any] | None, str]:
-    """The arguments of Flax's own layer, or None and what to do instead."""
-    found = {"kernel_size": window, "strides": options["strides"]}
-    others = {k: v for k, v in options.items() if k in ("kernel_dilation", "feature_group_count")}
-    if transposed:
-        if "feature_group_count" in options:
-            mend = "convjax.nn.ConvTranspose with convention='adjoint' takes convjax's options"
-            return None, f"has no groups in ConvTranspose; {mend}"
-        # Flax pads the dilated input: what a full correlation would pad, less what PyTorch crops.
-        found["padding"] = tuple(
-            (k - 1 - lo, k - 1 - hi + a) for k, (lo, hi), a in zip(reach, pairs, extra, strict=True)
-        )
-        return found | others | {"transpose_kernel": True}, ""
-    mode = options.get("padding_mode", "constant")
-    if mode == "constant" or not any(map(any, pairs)):
-        return found | {"padding": pairs} | others, ""
-    word = {"wrap": "CIRCULAR", "reflect": "REFLECT"}.get(mode)
-    if word and pairs == tuple(((k - 1) // 2, k // 2) for k in reach):
-        return found | {"padding": word} | others, ""
-    sides = ((0, 0), *pairs, (0, 0))
-    return None, f"no such padding; jnp.pad(x, {sides}, mode={mode!r}), then padding='VALID'"
 
 
 def _name(

@@ -35,9 +35,9 @@ def partitionable(problem: Problem) -> bool:
     return False
 
 
-def extra(problem: Problem) -> int:
-    """How many rows more than the output has make it larger than the input."""
-    return max(0, problem.space[0] + 1 - problem.out_space[0])
+def extra(rows: int, out_rows: int) -> int:
+    """How many rows more make an output of `out_rows` larger than an input of `rows`."""
+    return max(0, rows + 1 - out_rows)
 
 
 def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
@@ -47,7 +47,7 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     x, geometry = cropped(arranged(x, layout.x, "batch space contract"), call.geometry, 1)
     kernel = arranged(kernel, layout.kernel, "space contract out")
     rows = shape[layout.out.space[0]]
-    more = max(0, x.shape[1] + 1 - rows) * geometry.strides[0]
+    more = extra(x.shape[1], rows) * geometry.strides[0]
     (low, high), *others = geometry.padding
     geometry = dataclasses.replace(geometry, padding=((low, high + more), *others))
     y = direct.run(x, kernel, call._replace(layout=inner, geometry=geometry, role="forward"))

@@ -76,7 +76,8 @@ def _few_more_rows(problem: Problem) -> bool:
     that computing and cutting these off costs less than it gains."""
     if extra_row.accepts(problem) is not None or problem.geometry.strides[0] != 1:
         return False
-    return problem.i >= 16 and 6 * extra_row.extra(problem) <= problem.out_space[0]
+    more = extra_row.extra(problem.space[0], problem.out_space[0])
+    return problem.i >= 16 and 6 * more <= problem.out_space[0]
 
 
 def _few_copies(problem: Problem) -> bool:

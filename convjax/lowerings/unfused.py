@@ -16,9 +16,9 @@ def unfused(
 
     A sum of products is cheap in its eyes: it copies such a sum into every fusion that reads it, as
     normalisation reads a convolution for its mean, its variance and its result (seen on jaxlib
-    0.10.2 and 0.12.0: 2.4 times as long, and the temporary memory of several results). Barriers are
-    gone before it fuses. What stands in a branch stays there, and whether this one is taken XLA
-    knows only when it runs.
+    0.10.2 and 0.12.0: twice as long and more, and the temporary memory of several results). A
+    barrier on the result did not stop it. What stands in a branch stays there, and whether this one
+    is taken XLA knows only when it runs.
     """
     result = jax.eval_shape(function, x, kernel)
 

@@ -15,7 +15,8 @@ import jax
 from convjax import _checks, functional
 from convjax.initializers import KernelShape, kernel_shape, resized, transposed_kernel_shape
 from convjax.interop import flax
-from convjax.kinds import KINDS, Kind, Shape, Sizes
+from convjax.kinds import KINDS, Kind
+from convjax.sizes import Shape, Sizes
 
 NUMERICS = ("precision", "preferred_element_type", "algorithm")
 
