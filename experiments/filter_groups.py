@@ -12,18 +12,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import nnx
 
 import convjax
 from convjax.analysis import block_scores, interlayer_covariance
-from convjax.models import NetworkInNetwork, counts_of
-from experiments import data, groups_report
+from convjax.models import NetworkInNetwork
+from experiments import groups_report
+from experiments.arms import Budget, trained
 from experiments.groups_report import GROUPS, SCORED, Measured
-from experiments.networks import Classifier, Network, Recorded, crop_and_mirror
+from experiments.networks import Network, Recorded, crop_and_mirror
 from experiments.report import Section
 from experiments.settings import Settings
-from experiments.training import Keeping, Schedule, beginning, outputs, train
+from experiments.training import outputs
 
 MAPS = ("whitened", "raw", "pearson")
 NARROW = (64, 48, 32, 64, 64, 64, 64, 64)
@@ -32,44 +32,28 @@ CONV2C, CONV3A = 5, 6  # among the nine layers
 DRAWS = 200  # of permutations
 
 
-@dataclasses.dataclass(frozen=True)
-class Plan:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan(Budget):
     """What a profile does.
 
     Attributes:
-        seeds: how many networks of every kind.
         features: of the network, but for the classes.
-        size: of the pictures.
-        train, test: how many of them.
-        epochs, batch_size, rate: of training: gradient descent with momentum .9 and weight decay
-            5e-4, whose rate is divided by ten after half and three quarters of the steps.
         sampled: how many training pictures give the responses of a map; every pixel is a sample.
         groups: of conv3a.
         augment: crops and mirrors, as in Deep Roots.
     """
 
-    seeds: int
     features: tuple[int, ...]
-    size: int
-    train: int
-    test: int
-    epochs: int
-    batch_size: int
-    rate: float
     sampled: int
     groups: tuple[int, ...] = GROUPS
     augment: bool = False
 
-    @property
-    def steps(self) -> int:
-        return max(1, self.train // self.batch_size * self.epochs)
-
 
 PLANS = {
-    "smoke": Plan(1, (8, 8, 8, 8, 8, 8, 8, 8), 16, 32, 16, 1, 16, 0.05, 32, (1, 2)),
-    "quick": Plan(2, NARROW, 16, 2_000, 1_000, 6, 64, 0.05, 500),
-    "standard": Plan(5, NARROW, 16, 6_000, 2_000, 10, 64, 0.05, 1_500),
-    "full": Plan(3, WIDE, 32, 50_000, 10_000, 100, 128, 0.1, 5_000, augment=True),
+    "smoke": Plan(1, 16, 32, 16, 1, 16, 0.05, features=(8,) * 8, sampled=32, groups=(1, 2)),
+    "quick": Plan(2, 16, 2_000, 1_000, 6, 64, 0.05, features=NARROW, sampled=500),
+    "standard": Plan(5, 16, 6_000, 2_000, 10, 64, 0.05, features=NARROW, sampled=1_500),
+    "full": Plan(3, 32, 50_000, 10_000, 100, 128, 0.1, features=WIDE, sampled=5_000, augment=True),
 }
 EXPECTED = {
     "standard": "25 networks, about 40 minutes on two cores, below 2 GB of memory.",
@@ -148,49 +132,27 @@ def _permuted(matrix: jax.Array, groups: int, seed: jax.Array) -> jax.Array:
 def _measure(settings: Settings, plan: Plan, groups: int) -> list[Measured]:
     """Networks with so many groups, one for every seed."""
     found = []
-    classifier: Classifier | None = None
-    for seed in settings.seeds(plan.seeds):
-        dataset = data.standardised(
-            data.load(settings.data, size=plan.size, train=plan.train, test=plan.test, seed=seed)
-        )
-        channels = dataset.train.images.shape[-1]
-        if classifier is None:
-            network = _network(plan, groups, channels, dataset.classes)
-            classifier = Classifier(network, crop_and_mirror if plan.augment else None)
-            optimizer = _optimizer(plan)
-            recorded = _Recorder(network)
-        steps = plan.steps
-        trained = train(
-            classifier.task,
-            dataset.train,
-            optimizer,
-            Schedule(steps, plan.batch_size, max(1, steps // 10), max(1, steps // 5)),
-            seed=seed,
-            name=f"filter_groups, {groups} groups, seed {seed}",
-            keeping=Keeping(
-                settings.runs and settings.runs / "filter_groups" / f"groups{groups}-seed{seed}",
-                settings.resume,
-                settings.bars,
-                dataclasses.asdict(plan),
-            ),
-        )
-        numbers = trained.params, trained.model
-        images = dataset.train.images[: plan.sampled]
-        counts = counts_of(network.abstract(), (1, *images.shape[1:]))
-        after = maps(*outputs(recorded, images, 250, *numbers))
+    recorded: _Recorder | None = None
+    build = functools.partial(network_in_network, plan, groups)
+    augment = crop_and_mirror if plan.augment else None
+    for run in trained(settings, "filter_groups", f"groups{groups}", build, plan, augment=augment):
+        recorded = recorded or _Recorder(run.network)
+        images = run.dataset.train.images[: plan.sampled]
+        counts = run.counts()
+        after = maps(*outputs(recorded, images, 250, run.params, run.model))
         found.append(
             Measured(
                 groups,
-                seed,
-                before=maps(*outputs(recorded, images, 250, *beginning(classifier.task, seed))),
+                run.seed,
+                before=maps(*outputs(recorded, images, 250, *run.beginning())),
                 after=after,
                 null={
-                    g: permuted(after["whitened"], g, seed)
+                    g: permuted(after["whitened"], g, run.seed)
                     for g in (SCORED if groups == 1 else (groups,))
                     if all(n % g == 0 for n in after["whitened"].shape)
                 },
-                accuracy=classifier.accuracy(*numbers, dataset.test),
-                train_accuracy=classifier.accuracy(*numbers, dataset.train),
+                accuracy=run.accuracy(),
+                train_accuracy=run.train_accuracy(),
                 parameters=counts.parameters("deep_roots"),
                 macs=counts.macs("deep_roots"),
             )
@@ -198,17 +160,18 @@ def _measure(settings: Settings, plan: Plan, groups: int) -> list[Measured]:
     return found
 
 
-def _network(plan: Plan, groups: int, channels: int, classes: int) -> Network:
-    return Network(
-        lambda rngs: NetworkInNetwork(
-            **grouping(groups),
-            features=plan.features,
-            in_features=channels,
-            classes=classes,
-            batch_norm=True,
-            dropout=0.0,
-            rngs=rngs,
-        )
+def network_in_network(
+    plan: Plan, groups: int, rngs: nnx.Rngs, channels: int, classes: int
+) -> NetworkInNetwork:
+    """The network with so many groups in conv3a."""
+    return NetworkInNetwork(
+        **grouping(groups),
+        features=plan.features,
+        in_features=channels,
+        classes=classes,
+        batch_norm=True,
+        dropout=0.0,
+        rngs=rngs,
     )
 
 
@@ -222,18 +185,10 @@ class _Recorder:
         return responses(self.network, params, model, images)
 
 
-def _optimizer(plan: Plan) -> optax.GradientTransformation:
-    falling = {plan.steps // 2: 0.1, plan.steps * 3 // 4: 0.1} if plan.steps > 3 else {}
-    rate = optax.piecewise_constant_schedule(plan.rate, falling)
-    return optax.chain(optax.add_decayed_weights(5e-4), optax.sgd(rate, momentum=0.9))
-
-
 def _setting(settings: Settings, plan: Plan) -> str:
     """The conditions, in words."""
-    seeds = ", ".join(map(str, settings.seeds(plan.seeds)))
     return (
         f"Networks in Network with {', '.join(map(str, plan.features))} channels on "
-        f"{data.data_name(settings.data)} ({plan.size}×{plan.size}; {plan.train:,} training and "
-        f"{plan.test:,} test pictures), {plan.epochs} epochs in batches of {plan.batch_size}; "
-        f"seeds {seeds}. Maps are of {plan.sampled:,} training pictures, every pixel a sample."
+        f"{plan.words(settings)} Maps are of {plan.sampled:,} training pictures, every pixel a "
+        "sample."
     )

@@ -15,10 +15,11 @@ import convjax
 from convjax import initializers
 from convjax.analysis import phase_variance_fraction
 from experiments import data
+from experiments.arms import keeping
 from experiments.figures import Theme, chart, photo, pixels
 from experiments.report import Section
 from experiments.settings import Settings
-from experiments.training import Keeping, Schedule, Task, Trained, beginning, outputs, train
+from experiments.training import Schedule, Task, Trained, beginning, outputs, train
 from experiments.verdicts import above, below, estimate
 
 SIDE, SCALE, BORDER = 64, 4, 8  # of the pictures; the border is left out of every measurement
@@ -203,7 +204,6 @@ def _train(
             "artifact4": artifact(made, 4),
         }
 
-    folder = settings.runs and settings.runs / "super_resolution" / f"{name}-seed{seed}"
     trained: Trained = train(
         task,
         images,
@@ -212,7 +212,7 @@ def _train(
         seed=seed,
         name=f"super-resolution, {ARMS[name].label}, seed {seed}",
         measure=measure,
-        keeping=Keeping(folder, settings.resume, settings.bars, dataclasses.asdict(plan)),
+        keeping=keeping(settings, "super_resolution", f"{name}-seed{seed}", plan),
     )
     before, after = made_of(*beginning(task, seed)), made_of(trained.params, trained.model)
     shown = most_contrast(test)

@@ -21,7 +21,7 @@ from experiments import (  # noqa: E402
     super_resolution,
 )
 from experiments.groups_report import AUTHORS, Measured  # noqa: E402
-from experiments.networks import crop_and_mirror  # noqa: E402
+from experiments.networks import Network, crop_and_mirror  # noqa: E402
 from experiments.settings import Settings  # noqa: E402
 from experiments.training import beginning  # noqa: E402
 
@@ -117,7 +117,7 @@ def test_maps_of_responses():
 def test_responses_are_those_of_the_layers():
     """After ReLU, of conv2c and of conv3a enlarged to its extents; grouped as planned."""
     plan = filter_groups.PLANS["smoke"]
-    network = filter_groups._network(plan, 2, 3, 10)
+    network = Network(lambda rngs: filter_groups.network_in_network(plan, 2, rngs, 3, 10))
     params, model = hastily(network.initial)(jax.random.key(0))
     images = jnp.asarray(np.random.default_rng(0).normal(size=(6, 16, 16, 3)), jnp.float32)
     responses = hastily(lambda *numbers: filter_groups.responses(network, *numbers))
