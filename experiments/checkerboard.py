@@ -24,7 +24,7 @@ from experiments.settings import Settings
 from experiments.super_resolution import super_resolution
 
 EXPECTED = {
-    "standard": "32 small networks for super-resolution, about 40 minutes on two cores.",
+    "standard": "32 small networks for super-resolution, about 15 minutes on two cores.",
     "full": "40 networks for super-resolution of 20,000 steps: 1.7e16 floating-point operations, "
     "half an hour to one hour on one H100 (from the operations, not measured), below 8 GB.",
 }

@@ -42,7 +42,7 @@ class Plan:
 PLANS = {
     "smoke": Plan(1, 4, 16, 8, 2, 8),
     "quick": Plan(3, 16, 500, 40, 400),
-    "standard": Plan(4, 32, 2_000, 100, 1_000),
+    "standard": Plan(4, 24, 1_500, 60, 600),
     "full": Plan(5, 64, 20_000, 500, 20_000, 64),
 }
 
