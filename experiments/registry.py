@@ -8,6 +8,7 @@ from types import ModuleType
 
 from experiments import (
     checkerboard,
+    depthwise_separable,
     dilated,
     filter_groups,
     groups,
@@ -26,6 +27,7 @@ EXPERIMENTS: dict[str, ModuleType] = {
     "checkerboard": checkerboard,
     "dilated": dilated,
     "worked_numbers": worked_numbers,
+    "depthwise_separable": depthwise_separable,
     "groups": groups,
     "filter_groups": filter_groups,
 }
