@@ -54,6 +54,7 @@ TRAINED = {
     "checkerboard",
     "depthwise_separable",
     "filter_groups",
+    "kernel_rank",
 }
 
 
