@@ -11,6 +11,7 @@ from experiments import (
     depthwise_separable,
     dilated,
     filter_groups,
+    flattened,
     groups,
     kernel_rank,
     photo,
@@ -30,6 +31,7 @@ EXPERIMENTS: dict[str, ModuleType] = {
     "worked_numbers": worked_numbers,
     "kernel_rank": kernel_rank,
     "depthwise_separable": depthwise_separable,
+    "flattened": flattened,
     "groups": groups,
     "filter_groups": filter_groups,
 }

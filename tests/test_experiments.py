@@ -54,6 +54,7 @@ TRAINED = {
     "checkerboard",
     "depthwise_separable",
     "filter_groups",
+    "flattened",
     "kernel_rank",
 }
 
