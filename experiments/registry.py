@@ -8,6 +8,7 @@ from types import ModuleType
 
 from experiments import (
     checkerboard,
+    colour_groups,
     depthwise_separable,
     dilated,
     filter_groups,
@@ -34,6 +35,7 @@ EXPERIMENTS: dict[str, ModuleType] = {
     "flattened": flattened,
     "groups": groups,
     "filter_groups": filter_groups,
+    "colour_groups": colour_groups,
 }
 
 

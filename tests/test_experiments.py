@@ -52,6 +52,7 @@ NOT_REPRODUCED = [
 # The experiments that train, or time, and so decide nothing in a smoke run.
 TRAINED = {
     "checkerboard",
+    "colour_groups",
     "depthwise_separable",
     "filter_groups",
     "flattened",
