@@ -25,7 +25,7 @@ def separate_kernel(kernel: jax.Array, *, sweeps: int = 30) -> Separation:
     ``kernel[t, u, i, o] ~ factors[0][t, 0, i, o] * factors[1][0, u, i, o]``, with the least squared
     error; `energy` is the fraction ``||approximation||^2 / ||filter||^2`` that it keeps. Along one
     axis every filter is itself; on two the best is the first term of the singular value
-    decomposition. On three or more the leading singular vectors of every unfolding are improved by
+    decomposition. On three or more the leading vectors of one axis after the other are improved by
     alternating least squares: exact for rank-1 filters, else a local optimum.
     The scale is in the first factor; in the others the largest element is 1 (or, in the last, -1).
 
@@ -67,8 +67,21 @@ def separate_kernel(kernel: jax.Array, *, sweeps: int = 30) -> Separation:
         vectors = [vectors[a] for a in others]
         return jnp.einsum(f"{spec}->io{left}", filters, *vectors, precision=_EXACT)
 
-    def unfolding(axis: int) -> jax.Array:
-        return jnp.moveaxis(filters, 2 + axis, 2).reshape(*filters.shape[:2], window[axis], -1)
+    def begin() -> list[jax.Array]:
+        """One vector after the other, each the leading one of what those before it leave.
+
+        Vectors that are found apart need not belong together where singular values are equal.
+        """
+        vectors: list[jax.Array] = []
+        rest = filters
+        for axis in axes[:-1]:
+            matrix = rest.reshape(*filters.shape[:2], window[axis], -1)
+            vectors.append(jnp.linalg.svd(matrix, full_matrices=False)[0][..., 0])
+            rest = jnp.einsum("iok,iokr->ior", vectors[-1], matrix, precision=_EXACT)
+        square = (rest**2).sum(axis=-1, keepdims=True)
+        scaled = rest / jnp.sqrt(jnp.where(square > 0, square, 1))
+        first = jnp.eye(1, window[-1], dtype=rest.dtype)[0]
+        return [*vectors, jnp.where(square > 0, scaled, first)]
 
     def sweep(_: Any, vectors: list[jax.Array]) -> list[jax.Array]:
         for axis in axes:
@@ -79,7 +92,7 @@ def separate_kernel(kernel: jax.Array, *, sweeps: int = 30) -> Separation:
             )
         return vectors
 
-    found = [jnp.linalg.svd(unfolding(a), full_matrices=False)[0][..., 0] for a in axes]
+    found = begin()
     if len(window) > 2:
         found = lax.fori_loop(0, sweeps, sweep, found)
     scale = along(None, found)  # (I, O)

@@ -90,12 +90,20 @@ class Trained(NamedTuple):
         return counts_of(self.network.abstract(), shape)
 
 
-def pictures(settings: Settings, budget: Budget, seed: int) -> Dataset:
-    """The pictures of a run, standardised; every arm with this seed has the same ones."""
+def pictures(settings: Settings, budget: Budget, seed: int, grey: bool = False) -> Dataset:
+    """The pictures of a run, standardised; every arm with this seed has the same ones.
+
+    Without colour (`grey`) a network must look at shapes.
+    """
     found = data.load(
         settings.data, size=budget.size, train=budget.train, test=budget.test, seed=seed
     )
-    return data.standardised(found)
+    return data.standardised(data.without_colour(found) if grey else found)
+
+
+def shown(grey: bool) -> str:
+    """What a report says of pictures without colour."""
+    return "Pictures are grey, so that networks must look at shapes. " if grey else ""
 
 
 def trained(

@@ -99,6 +99,15 @@ def standardised(dataset: Dataset) -> Dataset:
     return dataset._replace(train=train, test=test)
 
 
+def without_colour(dataset: Dataset) -> Dataset:
+    """The same with one channel, the mean of all."""
+    train, test = (
+        split._replace(images=split.images.mean(-1, keepdims=True))
+        for split in (dataset.train, dataset.test)
+    )
+    return dataset._replace(train=train, test=test)
+
+
 def halved(images: np.ndarray) -> np.ndarray:
     """Half the height and width: the mean of every 2 x 2 pixels."""
     n, height, width, channels = images.shape

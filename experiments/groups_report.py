@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 
 from convjax.analysis import block_scores
 from convjax.models import NetworkInNetwork, counts_of
-from experiments.figures import Theme, blocks, chart
+from experiments.figures import Theme, blocks, chart, errors
 from experiments.report import Picture, Section
 from experiments.settings import Settings
-from experiments.verdicts import Estimate, above, below, equal, estimate
+from experiments.verdicts import above, below, equal, estimate
 
 GROUPS = (1, 2, 4, 8, 16)  # of conv3a
 SCORED = (2, 4, 8, 16)
@@ -303,11 +303,6 @@ def _figures(page: Section, by_groups: dict[int, list[Measured]]) -> None:
 Drawing = Callable[[Axes, Theme], None]
 
 
-def _errors(axes: Axes, x: Sequence[int], each: Sequence[Estimate], **style: Any) -> None:
-    half = [0 if e.half is None else e.half for e in each]
-    axes.errorbar(x, [e.mean for e in each], half, marker="o", capsize=3, markersize=4, **style)
-
-
 def _axis(axes: Axes, groups: Sequence[int]) -> None:
     axes.set_xscale("log", base=2)
     axes.set_xticks(list(groups), [str(g) for g in groups])
@@ -323,7 +318,7 @@ def _score_chart(by_groups: dict[int, list[Measured]]) -> Drawing:
             ("before", "untrained", theme.one),
         ):
             each = [estimate(scores(by_groups[g], g, when).N) for g in groups]
-            _errors(axes, groups, each, color=colour, label=word)
+            errors(axes, groups, each, color=colour, label=word)
         axes.plot(groups, [AUTHORS[g].N for g in groups], "x", color=theme.ink, label="authors")
         low, high = (
             [np.quantile(np.concatenate([m.null[g] for m in by_groups[g]]), q) for g in groups]
@@ -356,7 +351,7 @@ def _accuracy_chart(by_groups: dict[int, list[Measured]]) -> Drawing:
         for name, colour in (("accuracy", theme.two), ("train_accuracy", theme.one)):
             each = [estimate([getattr(m, name) for m in found]) for found in by_groups.values()]
             word = "test" if name == "accuracy" else "training"
-            _errors(axes, list(by_groups), each, color=colour, label=word)
+            errors(axes, list(by_groups), each, color=colour, label=word)
         _axis(axes, list(by_groups))
         axes.legend()
 

@@ -8,9 +8,13 @@ from types import ModuleType
 
 from experiments import (
     checkerboard,
+    colour_groups,
+    depthwise_separable,
     dilated,
     filter_groups,
+    flattened,
     groups,
+    kernel_rank,
     photo,
     shapes,
     transposed,
@@ -26,8 +30,12 @@ EXPERIMENTS: dict[str, ModuleType] = {
     "checkerboard": checkerboard,
     "dilated": dilated,
     "worked_numbers": worked_numbers,
+    "kernel_rank": kernel_rank,
+    "depthwise_separable": depthwise_separable,
+    "flattened": flattened,
     "groups": groups,
     "filter_groups": filter_groups,
+    "colour_groups": colour_groups,
 }
 
 

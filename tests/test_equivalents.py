@@ -186,6 +186,15 @@ def test_rank_one_kernels_are_found(window):
         np.testing.assert_allclose(largest, np.ones((3, 4)), rtol=1e-6)
 
 
+def test_equal_singular_values_still_give_a_pair():
+    """Rows and columns that belong to different ones of the equal values would keep nothing."""
+    edge = np.array([[0, 1, 2], [-1, 0, 1], [-2, -1, 0]], np.float32)
+    plane = np.pad(edge, 1)[..., None, None]
+    assert equivalents.separate_kernel(plane).energy == pytest.approx(0.5, abs=1e-5)
+    cube = np.pad(np.eye(3, dtype=np.float32)[:, :, None] * np.eye(3), 1)[..., None, None]
+    assert equivalents.separate_kernel(cube).energy == pytest.approx(1 / 3, abs=1e-5)
+
+
 @pytest.mark.parametrize("window", [(4, 3), (3, 4, 2)])
 def test_energy_is_what_the_factors_keep_and_cannot_be_bettered(window):
     rng = np.random.default_rng(7)
