@@ -3,7 +3,7 @@
 import base64
 import dataclasses
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import matplotlib
@@ -165,6 +165,15 @@ def bars(axes: Axes, theme: Theme, values: Any, colour: str) -> None:
         axes.spines[side].set_visible(False)
     for position, value in enumerate(values):
         axes.text(position, value, f"{value:g}", ha="center", va="bottom", fontsize=9)
+
+
+def intervals(axes: Axes, theme: Theme, found: Mapping[str, tuple[float, float | None]]) -> None:
+    """A named row for every mean, with half of its interval; the first one on top."""
+    for row, (mean, half) in enumerate(found.values()):
+        axes.errorbar(mean, -row, xerr=half or 0, fmt="o", color=theme.two, capsize=3)
+    axes.set_yticks([-row for row in range(len(found))], list(found))
+    axes.set_ylim(0.6 - len(found), 0.6)
+    axes.grid(axis="x")
 
 
 def _render(draw: Callable[[Axes, Theme], None], theme: Theme, width: int, height: int) -> str:

@@ -13,6 +13,7 @@ from experiments import (
     groups,
     photo,
     shapes,
+    shuffle,
     transposed,
     true_convolution,
     worked_numbers,
@@ -28,6 +29,7 @@ EXPERIMENTS: dict[str, ModuleType] = {
     "worked_numbers": worked_numbers,
     "groups": groups,
     "filter_groups": filter_groups,
+    "shuffle": shuffle,
 }
 
 
