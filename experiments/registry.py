@@ -8,6 +8,7 @@ from types import ModuleType
 
 from experiments import (
     checkerboard,
+    context,
     dilated,
     filter_groups,
     groups,
@@ -26,6 +27,7 @@ EXPERIMENTS: dict[str, ModuleType] = {
     "transposed": transposed,
     "checkerboard": checkerboard,
     "dilated": dilated,
+    "context": context,
     "worked_numbers": worked_numbers,
     "groups": groups,
     "filter_groups": filter_groups,
