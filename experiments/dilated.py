@@ -154,31 +154,33 @@ def _defined(x: jax.Array, k: jax.Array, step: int) -> np.ndarray:
     return total
 
 
+def field_panel(label: str, dilations: tuple[int, ...]) -> Picture:
+    """What the middle output of stacked layers sees, the receptive field framed."""
+    field = seen(dilations)
+    size = extent(field)
+
+    def draw(axes: Axes, theme: Theme) -> None:
+        matrix(axes, theme, field, limits=(0, max(field.max(), 1.6)))
+        first = (SIDE - size) // 2
+        frame(axes, theme, first, first, size, size)
+
+    return chart(f"{label}: {size}×{size}", draw, 270, 270)
+
+
 def _pictures(section: Section) -> None:
-    def panel(label: str, dilations: tuple[int, ...]) -> Picture:
-        field = seen(dilations)
-        size = extent(field)
-
-        def draw(axes: Axes, theme: Theme) -> None:
-            matrix(axes, theme, field, limits=(0, max(field.max(), 1.6)))
-            first = (SIDE - size) // 2
-            frame(axes, theme, first, first, size, size)
-
-        return chart(f"{label}: {size}×{size}", draw, 270, 270)
-
     section.figure(
         "One layer: nine places, further and further apart",
         "Which input pixels one output reads, by `jax.grad`. Always nine, whatever the dilation: "
         "the view widens and the cost stays. The frame is the receptive field, 3, 5 and 9 wide.",
-        [panel(f"l = {step}", (step,)) for step in (1, 2, 4)],
+        [field_panel(f"l = {step}", (step,)) for step in (1, 2, 4)],
     )
     section.figure(
         "Stacked layers: 3, 7, 15",
         "The same for layers on top of each other; darker pixels (brighter on a dark page) are "
         "reached by more paths. Only the stack sees 7×7 and 15×15, and it sees them without gaps.",
         [
-            panel("l = 1", (1,)),
-            panel("l = 1, then 2", (1, 2)),
-            panel("l = 1, 2, then 4", (1, 2, 4)),
+            field_panel("l = 1", (1,)),
+            field_panel("l = 1, then 2", (1, 2)),
+            field_panel("l = 1, 2, then 4", (1, 2, 4)),
         ],
     )

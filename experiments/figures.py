@@ -3,7 +3,7 @@
 import base64
 import dataclasses
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -173,6 +173,15 @@ def errors(axes: Axes, x: Sequence[float], each: Sequence[Estimate], **style: An
     half = [e.half or 0 for e in each]
     style = {"marker": "o", "capsize": 3, "markersize": 4, **style}
     axes.errorbar(x, [e.mean for e in each], half, **style)
+
+
+def intervals(axes: Axes, theme: Theme, found: Mapping[str, tuple[float, float | None]]) -> None:
+    """A named row for every mean, with half of its interval; the first one on top."""
+    for row, (mean, half) in enumerate(found.values()):
+        axes.errorbar(mean, -row, xerr=half or 0, fmt="o", color=theme.two, capsize=3)
+    axes.set_yticks([-row for row in range(len(found))], list(found))
+    axes.set_ylim(0.6 - len(found), 0.6)
+    axes.grid(axis="x")
 
 
 def _render(draw: Callable[[Axes, Theme], None], theme: Theme, width: int, height: int) -> str:

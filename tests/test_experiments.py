@@ -53,10 +53,14 @@ NOT_REPRODUCED = [
 TRAINED = {
     "checkerboard",
     "colour_groups",
+    "context",
     "depthwise_separable",
     "filter_groups",
     "flattened",
     "kernel_rank",
+    "motion",
+    "reductions",
+    "shuffle",
 }
 
 

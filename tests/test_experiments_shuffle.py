@@ -1,0 +1,92 @@
+"""What `shuffle` measures: connections, pictures that tell nothing, and claims from numbers."""
+
+from math import comb
+
+import numpy as np
+import pytest
+
+for package in ("flax", "optax", "orbax.checkpoint", "matplotlib", "skimage", "sklearn"):
+    pytest.importorskip(package, reason="needs the `experiments` extra")
+
+from experiments import parity, shuffle  # noqa: E402
+from experiments.arms import Budget  # noqa: E402
+from experiments.report import Section  # noqa: E402
+from experiments.settings import Settings  # noqa: E402
+
+STANDARD = Settings("standard")
+BUDGET = Budget(1, 8, 16, 32, 1, 8, 0.1)
+
+
+def verdicts(section):
+    return [claim.verdict for claim in section.claims]
+
+
+def test_orders_are_those_of_the_papers():
+    assert parity.order_of("shuffle", 6, 3).tolist() == [0, 2, 4, 1, 3, 5]
+    assert parity.order_of("inverse", 6, 3).tolist() == [0, 3, 1, 4, 2, 5]
+    within = parity.order_of("within groups", 32, 4, seed=1)
+    assert (within // 8 == np.arange(32) // 8).all() and (within != np.arange(32)).any()
+    assert sorted(parity.order_of("random", 32, 4)) == list(range(32))
+
+
+def test_reach_is_what_the_groups_say():
+    """Group a of the first layer reaches group b of the second if b receives a channel of a."""
+    orders = [parity.order_of("random", 8, 4, seed) for seed in range(3)]
+    for order, found in zip(orders, shuffle.reach(8, 4, orders), strict=True):
+        expected = np.zeros((4, 4), bool)
+        expected[order // 2, np.arange(8) // 2] = True
+        assert np.array_equal(found, np.kron(expected, np.ones((2, 2), bool)))
+    assert shuffle.expected_reach(8, 4) == pytest.approx(1 - comb(6, 2) / comb(8, 2))
+
+
+def test_a_group_sees_the_same_with_either_parity():
+    dataset = parity.parities(STANDARD, BUDGET, 0)
+    images, labels = dataset.test
+    assert images.shape == (32, 8, 8, 4) and labels.shape == (32, 4)
+    for group in range(parity.FEATURES):
+        seen = {}
+        for image, label in zip(images[..., group], labels[:, group], strict=True):
+            seen.setdefault(image.tobytes(), []).append(int(label))
+        assert len(seen) == 4  # two pictures of each bit
+        assert all(sorted(each) == [0] * 4 + [1] * 4 for each in seen.values())
+    own = parity.parities(STANDARD, BUDGET, 0, own=True)
+    assert np.array_equal(own.test.labels.sum(1) % 2, labels[:, 0])
+
+
+def test_stripes_lie_or_stand():
+    bits = np.array([[0, 1]])
+    image = parity.stripes(bits, 8, np.random.default_rng(0))[0]
+    along_rows, along_columns = image.std(1).mean(0), image.std(0).mean(0)
+    assert along_rows[0] < along_columns[0] and along_rows[1] > along_columns[1]
+
+
+def answers(**values):
+    names = {"within": "within groups"}
+    found = {f"parity, {order}": np.full(3, 0.5) for order in parity.ORDERS}
+    found |= {f"own, {order}": np.array([0.99, 0.98, 0.99]) for order in parity.OWN}
+    spread = np.array([0, 0.001, 0.002])
+    return found | {f"parity, {names.get(k, k)}": value + spread for k, value in values.items()}
+
+
+def test_claims_on_parity_follow_the_numbers():
+    section = Section("shuffle", "", "")
+    parity.claims(section, STANDARD, answers(shuffle=0.99, inverse=0.7, random=0.99))
+    yes, no = "reproduced", "not reproduced"
+    assert verdicts(section) == ["exact", "exact", yes, no, yes, yes]
+    section = Section("shuffle", "", "")
+    parity.claims(section, STANDARD, answers(none=0.51, within=0.5))
+    assert verdicts(section)[:2] == [no, no]
+
+
+def test_claims_on_photographs_follow_the_numbers():
+    plain = np.array([0.5, 0.51, 0.52])
+    found = {"4": plain + 0.02, "8": plain + np.array([0.06, 0.061, 0.062])}
+    accuracy = {f"photographs, {g}, shuffled": values for g, values in found.items()}
+    accuracy |= {f"photographs, {g}, plain": plain for g in found}
+    section = Section("shuffle", "", "")
+    shuffle.photo_claims(section, STANDARD, accuracy)
+    assert verdicts(section) == ["reproduced"] * 3
+    accuracy["photographs, 8, shuffled"] = plain - np.array([0.01, 0.02, 0.015])
+    section = Section("shuffle", "", "")
+    shuffle.photo_claims(section, STANDARD, accuracy)
+    assert verdicts(section) == ["reproduced", "not reproduced", "not reproduced"]
