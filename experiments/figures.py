@@ -3,7 +3,7 @@
 import base64
 import dataclasses
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import matplotlib
@@ -15,6 +15,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from experiments.report import Picture
+from experiments.verdicts import Estimate
 
 # Responses have a sign: blue is negative, near black is zero, orange is positive.
 SIGNED = LinearSegmentedColormap.from_list(
@@ -165,6 +166,13 @@ def bars(axes: Axes, theme: Theme, values: Any, colour: str) -> None:
         axes.spines[side].set_visible(False)
     for position, value in enumerate(values):
         axes.text(position, value, f"{value:g}", ha="center", va="bottom", fontsize=9)
+
+
+def errors(axes: Axes, x: Sequence[float], each: Sequence[Estimate], **style: Any) -> None:
+    """Draw estimates at `x`, each with its interval if it has one; `style` is of ``errorbar``."""
+    half = [e.half or 0 for e in each]
+    style = {"marker": "o", "capsize": 3, "markersize": 4, **style}
+    axes.errorbar(x, [e.mean for e in each], half, **style)
 
 
 def _render(draw: Callable[[Axes, Theme], None], theme: Theme, width: int, height: int) -> str:

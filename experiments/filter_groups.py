@@ -149,7 +149,7 @@ def _measure(settings: Settings, plan: Plan, groups: int) -> list[Measured]:
     """Networks with so many groups, one for every seed."""
     found = []
     recorded: _Recorder | None = None
-    build = functools.partial(network_in_network, plan, groups)
+    build = functools.partial(network_in_network, plan.features, groups)
     augment = crop_and_mirror if plan.augment else None
     for run in trained(settings, "filter_groups", f"groups{groups}", build, plan, augment=augment):
         recorded = recorded or _Recorder(run.network)
@@ -181,12 +181,12 @@ def _measure(settings: Settings, plan: Plan, groups: int) -> list[Measured]:
 
 
 def network_in_network(
-    plan: Plan, groups: int, rngs: nnx.Rngs, channels: int, classes: int
+    features: tuple[int, ...], groups: int, rngs: nnx.Rngs, channels: int, classes: int
 ) -> NetworkInNetwork:
-    """The network with so many groups in conv3a."""
+    """The network of these widths with so many groups in conv3a."""
     return NetworkInNetwork(
         **grouping(groups),
-        features=plan.features,
+        features=features,
         in_features=channels,
         classes=classes,
         batch_norm=True,

@@ -1,12 +1,11 @@
 """The figures of `filter_groups`, from what it measured."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 
-from experiments.figures import Theme, blocks, chart
+from experiments.figures import Theme, blocks, chart, errors
 from experiments.groups_scores import (
     AUTHORS,
     AUTHORS_2A,
@@ -18,7 +17,7 @@ from experiments.groups_scores import (
     scores,
 )
 from experiments.report import Picture, Section
-from experiments.verdicts import Estimate, estimate
+from experiments.verdicts import estimate
 
 
 def _groups(number: int) -> str:
@@ -117,11 +116,6 @@ def _panel(label: str, values: np.ndarray, groups: int) -> Picture:
 Drawing = Callable[[Axes, Theme], None]
 
 
-def _errors(axes: Axes, x: Sequence[int], each: Sequence[Estimate], **style: Any) -> None:
-    half = [0 if e.half is None else e.half for e in each]
-    axes.errorbar(x, [e.mean for e in each], half, marker="o", capsize=3, markersize=4, **style)
-
-
 def _axis(axes: Axes, groups: Sequence[int]) -> None:
     axes.set_xscale("log", base=2)
     axes.set_xticks(list(groups), [str(g) for g in groups])
@@ -137,7 +131,7 @@ def _score_chart(by_groups: dict[int, list[Measured]]) -> Drawing:
             ("before", "untrained", theme.one),
         ):
             each = [estimate(scores(by_groups[g], g, when).N) for g in groups]
-            _errors(axes, groups, each, color=colour, label=word)
+            errors(axes, groups, each, color=colour, label=word)
         axes.plot(groups, [AUTHORS[g].N for g in groups], "x", color=theme.ink, label="authors")
         low, high = (
             [np.quantile(np.concatenate([m.null[g] for m in by_groups[g]]), q) for g in groups]
@@ -170,7 +164,7 @@ def _accuracy_chart(by_groups: dict[int, list[Measured]]) -> Drawing:
         for name, colour in (("accuracy", theme.two), ("train_accuracy", theme.one)):
             each = [estimate([getattr(m, name) for m in found]) for found in by_groups.values()]
             word = "test" if name == "accuracy" else "training"
-            _errors(axes, list(by_groups), each, color=colour, label=word)
+            errors(axes, list(by_groups), each, color=colour, label=word)
         _axis(axes, list(by_groups))
         axes.legend()
 

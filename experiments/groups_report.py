@@ -114,7 +114,7 @@ def _ungrouped(page: Section, settings: Settings, found: Sequence[Measured]) -> 
         "at most 1",
         max(0.0, largest - 1),
         1e-3,
-        what="excess over 1",
+        what="excess",
     )
 
 
@@ -126,12 +126,13 @@ def _conv2a(page: Section, settings: Settings, groups: int, found: Sequence[Meas
     highest = np.array([np.quantile(m.null_others["2a"], 0.975) for m in found])
     beyond = estimate(after.N - highest)
     paper = AUTHORS_2A.get(groups)
+    close = round(paper.N, 3) if paper else 0.0
     ours = f"Here R is {after.R.mean():.2f} and E {after.E.mean():.3f}"
     page.finding(
         f"Another pair, conv1c and conv2a: {blocks} blocks (score N)",
-        round(paper.N, 3) if paper else None,
+        close if paper else None,
         *trained,
-        equal(settings, trained, paper.N - CLOSE_SCORE, paper.N + CLOSE_SCORE, "N")
+        equal(settings, trained, close - CLOSE_SCORE, close + CLOSE_SCORE, "N")
         if paper
         else above(settings, trained, CLOSE_CHANCE, "N"),
         f"{ours}; the authors' figure has {paper.R:g} and {paper.E:g}."

@@ -12,6 +12,7 @@ from experiments import (
     filter_groups,
     groups,
     photo,
+    regulariser,
     shapes,
     transposed,
     true_convolution,
@@ -28,6 +29,7 @@ EXPERIMENTS: dict[str, ModuleType] = {
     "worked_numbers": worked_numbers,
     "groups": groups,
     "filter_groups": filter_groups,
+    "regulariser": regulariser,
 }
 
 

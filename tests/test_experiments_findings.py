@@ -167,7 +167,7 @@ def test_maps_of_responses():
 def test_responses_are_those_of_the_layers():
     """Before ReLU; normalised by this batch; grouped as planned."""
     plan = filter_groups.PLANS["smoke"]
-    network = Network(lambda rngs: filter_groups.network_in_network(plan, 2, rngs, 3, 10))
+    network = Network(lambda rngs: filter_groups.network_in_network(plan.features, 2, rngs, 3, 10))
     params, model = hastily(network.initial)(jax.random.key(0))
     images = jnp.asarray(np.random.default_rng(0).normal(size=(6, 16, 16, 3)), jnp.float32)
     found = hastily(lambda *numbers: filter_groups.responses(network, *numbers))(
