@@ -33,15 +33,19 @@ def figures(page: Section, by_groups: dict[int, list[Measured]]) -> None:
         "|Covariance| between the whitened responses of conv2c (rows) and conv3a (columns), each "
         "map scaled to its own maximum; the outlines are the groups.",
         [_panel(_groups(m.groups), m.after["whitened"], m.groups) for m in firsts],
-        [(f"R / E / N of {g} groups", _triple(scores(by_groups[g], g))) for g in grouped]
-        + [(f"authors' R / E / N of {g} groups", _triple(AUTHORS[g])) for g in grouped],
+        [("each", "R / E / N, means of the seeds")]
+        + [
+            (f"{g} groups", f"{_triple(scores(by_groups[g], g))} (authors {_triple(AUTHORS[g])})")
+            for g in grouped
+        ],
     )
     page.figure(
         "The control: the same networks before training",
         "Nothing has been learned here, and blocks are there all the same: a channel of conv3a "
         "computes from its own group's channels only, so it depends on them more than on others.",
         [_panel(_groups(m.groups), m.before["whitened"], m.groups) for m in firsts],
-        [(f"R / E / N of {g} groups", _triple(scores(by_groups[g], g, "before"))) for g in grouped],
+        [("each", "R / E / N, means of the seeds")]
+        + [(f"{g} groups", _triple(scores(by_groups[g], g, "before"))) for g in grouped],
     )
     _others(page, grouped[-1], by_groups)
     page.figure(
@@ -66,21 +70,20 @@ def figures(page: Section, by_groups: dict[int, list[Measured]]) -> None:
 def _others(page: Section, most: int, by_groups: dict[int, list[Measured]]) -> None:
     """The network with the most groups, drawn in other ways."""
     first, double = by_groups[most][0], 2 * most
-    facts = []
+    facts = [("each", "R / E / N")]
     for g, found in by_groups.items():
         if g > 1:
             blocks_ = blocks_of("2a", g)
             ours = _triple(scores(found, blocks_, kind="2a"))
             paper = f" (authors {_triple(AUTHORS_2A[g])})" if g in AUTHORS_2A else ""
-            facts.append((f"conv1c to conv2a, {blocks_} groups: R / E / N", ours + paper))
+            facts.append((f"conv1c to conv2a, {blocks_} groups", ours + paper))
     for g, found in by_groups.items():
         if g > 1:
-            for when, word in (("after", "trained"), ("before", "untrained")):
-                linear = _triple(scores(found, g, when, "linear"))
-                facts.append((f"before ReLU, {g} groups, {word}: R / E / N", linear))
+            after, before = (_triple(scores(found, g, w, "linear")) for w in ("after", "before"))
+            facts.append((f"before ReLU, {g} groups", f"{after} (untrained {before})"))
     plain = _triple(scores(by_groups[most], most, kind="raw"))
     paper = f" (authors {_triple(AUTHORS_PLAIN[most])})" if most in AUTHORS_PLAIN else ""
-    facts.append((f"not whitened, {most} groups: R / E / N", plain + paper))
+    facts.append((f"not whitened, {most} groups", plain + paper))
     page.figure(
         "The same trained network in other maps",
         f"With {most} groups in conv3a and {double} in conv2a: the layer before conv2a; conv2c and "
@@ -105,12 +108,12 @@ def _triple(found: Scores) -> str:
 def _panel(label: str, values: np.ndarray, groups: int) -> Picture:
     """A map scaled to its own maximum, its blocks outlined and its score in the label."""
     matrix = np.abs(values)
-    n = f": N = {n_score(matrix, groups):.2f}" if groups > 1 else ""
+    n = f": N = {round(n_score(matrix, groups), 2) + 0.0:.2f}" if groups > 1 else ""
 
     def draw(axes: Axes, theme: Theme) -> None:
         blocks(axes, theme, matrix, groups)
 
-    return chart(label + n, draw, 210, 210)
+    return chart(label + n, draw, 200, 200)
 
 
 Drawing = Callable[[Axes, Theme], None]

@@ -19,7 +19,7 @@ LEAD = (
 MEANINGS = {
     "exact": "the same in every digit",
     "reproduced": "equal within the stated bound",
-    "not reproduced": "the article is wrong, or holds only in special cases",
+    "not reproduced": "does not hold here, or only in special cases",
     "undecided": "this run cannot tell",
 }
 SIGNS = {"exact": "=", "reproduced": "✓", "not reproduced": "✗", "undecided": "?"}
@@ -98,6 +98,7 @@ def _table(section: Section) -> str:
     )
 
 
+SMALL = 220  # pixels: two such panels stand side by side on a phone
 COLUMNS = ("Claim", "The article", "Computed here", "Verdict")
 
 
@@ -150,6 +151,7 @@ def _panel(picture: Picture, figure: Figure) -> str:
         query = "screen and (prefers-color-scheme: dark)"
         image = f'<picture><source media="{query}" srcset="{picture.dark}">{image}</picture>'
     shape = "panel chart" if picture.dark else "panel"
+    shape += " small" if picture.width <= SMALL else ""
     return (
         f'<div class="{shape}" style="width:{picture.width}px">'
         f"<span>{prose(picture.label)}</span>{image}</div>"

@@ -1,4 +1,4 @@
-"""What `filter_groups` and `checkerboard` measure, and that their verdicts follow the numbers."""
+"""What `filter_groups` and `checkerboard` measure, and that verdicts follow the numbers."""
 
 import functools
 
@@ -15,14 +15,17 @@ import convjax  # noqa: E402
 from convjax.analysis import phase_gains  # noqa: E402
 from experiments import (  # noqa: E402
     checkerboard,
+    discriminators,
     filter_groups,
     generators,
     groups_report,
     groups_scores,
     super_resolution,
+    true_convolution,
 )
 from experiments.groups_scores import AUTHORS, OTHERS, Measured, blocks_of  # noqa: E402
 from experiments.networks import Network, crop_and_mirror  # noqa: E402
+from experiments.report import Section  # noqa: E402
 from experiments.settings import Settings  # noqa: E402
 from experiments.training import beginning  # noqa: E402
 
@@ -223,6 +226,58 @@ def test_only_deconvolutions_draw_checkerboards():
     assert images[0].shape == (16, 32, 32, 3)
     none, two = (float(generators.uncorrected(x, 4).mean()) for x in images)
     assert none < 0.02 < 0.1 < two
+
+
+def spreads(low, high, profile="standard"):
+    """The verdict where 95 % of our pictures lie about within 0.1 to 0.3."""
+    values = np.linspace(0.095, 0.305, 1000).reshape(2, 25, 20)
+    section = Section("checkerboard", "Planted", "")
+    generators.spread(section, Settings(profile), "A claim", (low, high), values, "Why.")
+    (claim,) = section.claims
+    assert claim.paper == [low, high] and claim.ours == pytest.approx([0.1, 0.3], abs=0.001)
+    return claim.verdict
+
+
+def test_published_pictures_are_compared_with_the_spread_of_ours():
+    assert spreads(0.102, 0.113) == "reproduced"
+    assert spreads(0.05, 0.113) == "undecided"  # some of them
+    assert spreads(0.31, 0.35) == spreads(0.01, 0.09) == "not reproduced"
+    assert spreads(0.102, 0.113, "smoke") == "undecided"
+
+
+def test_means_are_compared_with_the_other_program():
+    """The size that is furthest decides, relative to its value."""
+    for factor, verdict in ((1.05, "reproduced"), (1.4, "not reproduced"), (1.15, "undecided")):
+        noise = np.random.default_rng(0).normal(size=(3, 30, 2)) * 0.01
+        values = np.array([0.2, 0.3, 0.4 * factor])[:, None, None] + noise
+        section = Section("checkerboard", "Planted", "")
+        generators._against_prototype(
+            section, Settings("standard"), "the last layer", "m", (0.2, 0.3, 0.4), values, (3, 4, 5)
+        )
+        (claim,) = section.claims
+        assert claim.verdict == verdict and claim.paper is None
+        assert claim.ours == pytest.approx([0.2, 0.3, 0.4 * factor], abs=0.005)
+
+
+def test_gradients_of_discriminators():
+    """Of the extents of the picture; strides make it uneven."""
+    arms = discriminators.ARMS
+    weights = discriminators.numbers(0, 0)
+    photo = jnp.asarray(np.random.default_rng(0).normal(size=(2, 28, 28, 3)), jnp.float32)
+    found = {
+        name: np.asarray(hastily(discriminators.gradient, static_argnums=2)(weights, photo, arm))
+        for name, arm in arms.items() if name in ("strided", "plain")
+    }  # fmt: skip
+    assert found["plain"].shape == photo.shape
+    plain, strided = (float(generators.uncorrected(jnp.asarray(found[name]), 2).mean())
+                      for name in ("plain", "strided"))  # fmt: skip
+    assert plain < 0.012 < strided
+
+
+def test_cosines_are_of_filters():
+    one = np.array([[[1.0, 0.0]], [[0.0, 2.0]]])  # two filters of two taps
+    other = np.array([[[2.0, 1.0]], [[0.0, 1.0]]])
+    assert true_convolution.cosines(one, other) == pytest.approx([1, np.sqrt(0.5)])
 
 
 @pytest.mark.parametrize("name", super_resolution.ARMS)
