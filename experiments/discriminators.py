@@ -123,7 +123,8 @@ def random_discriminators(section: Section, settings: Settings) -> None:
             round(float(np.mean(PUBLISHED["first"][column]) - (low + high) / 2), 4),
             *milder,
             below(settings, milder, what="the difference"),
-            f"Distill's networks were trained; these are not ({each['first'].mean():.3f}): the "
+            "The article's value is that of the middles of both ranges of Distill's pictures, whose "
+            f"networks were trained; these are not ({each['first'].mean():.3f}): the "
             "second layer's stride, at full resolution, paints with period 2 as well, and what "
             "the strided network paints with periods 4 and 8 is not counted here.",
         )

@@ -72,6 +72,13 @@ PLANS = {
 }  # fmt: skip
 
 
+EXPECTED = {
+    "standard": "27 small networks, about 15 minutes on one core, below 2 GB of memory.",
+    "full": "27 networks of 23,400 steps: 6e16 floating-point operations, 1 to 3 hours on one H100 "
+    "(from the operations at 5 to 15 TFLOP/s, not measured), below 20 GB of memory.",
+}
+
+
 class Arm(NamedTuple):
     """One network on one number of pictures."""
 
