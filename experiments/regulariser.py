@@ -60,7 +60,7 @@ PLANS = {
         2, 16, 32, 16, 1, 16, 0.05, few=16, features=(4,) * 8, narrow=(3,) * 8, groups=(1, 2)
     ),
     "quick": Plan(
-        2, 16, 1_000, 500, 5, 50, 0.05, few=250, features=SMALL, narrow=(16,) * 8, groups=(1, 8)
+        2, 16, 800, 500, 4, 40, 0.05, few=200, features=SMALL, narrow=(16,) * 8, groups=(1, 8)
     ),
     "standard": Plan(
         3, 16, 4_000, 1_000, 5, 50, 0.05, few=500, features=SMALL, narrow=(16,) * 8
