@@ -293,7 +293,8 @@ def _figure(section: Section, plan: Plan, found: dict[Arm, list[Measured]]) -> N
             lines(axes, "test", colour, "-", f"{number}, test", pictures)
             lines(axes, "train", colour, ":", f"{number}, training", pictures)
         beyond(axes, "test", theme)
-        axes.legend(fontsize=8)
+        axes.set_ylim(0, 1.02)
+        axes.legend(fontsize=8, ncols=2, loc="lower left")
 
     section.figure(
         "Fewer weights, a smaller gap?",

@@ -200,7 +200,7 @@ def show_with(value: Any, half: Any) -> str:
     if not known or isinstance(value, bool) or not math.isfinite(value + half):
         return show(value)
     digits = max(0, 1 - math.floor(math.log10(half)))
-    return f"{value:,.{digits}f} ± {half:,.{digits}f}"
+    return f"{round(value, digits) + 0.0:,.{digits}f} ± {half:,.{digits}f}"  # no -0
 
 
 def count(claims: Iterable[Claim]) -> dict[str, int]:

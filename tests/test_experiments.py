@@ -324,6 +324,7 @@ def test_measured_numbers_have_the_digits_that_their_uncertainty_leaves() -> Non
     assert report.show_with([0.21949, 0.2], [0.0061, 0.02]) == "0.2195 ± 0.0061, 0.200 ± 0.020"
     assert report.show_with(0.11892, 0) == "0.11892" and report.show_with("equal", 1e-5) == "equal"
     assert report.show_with(float("nan"), 0.1) == "nan"
+    assert report.show_with(-0.004, 0.39) == "0.00 ± 0.39"
 
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
