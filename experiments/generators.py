@@ -163,7 +163,7 @@ def random_generators(section: Section, settings: Settings) -> None:
         _signs(section, settings, k, two, one, none)
     section.figure(
         "Random generators, before any training",
-        "Three pictures each, with 3×3 kernels. Deconvolution in the last two layers draws "
+        "Two pictures each, with 3×3 kernels. Deconvolution in the last two layers draws "
         "patterns that repeat every 2 and every 4 pixels, in the last layer every 2; resizing and "
         "then convolving draws none.",
         [picture for where, p in PUBLISHED.items() for picture in _pictures(settings, where, p)],
@@ -301,6 +301,6 @@ def _pictures(settings: Settings, where: str, published: Published) -> list[Pict
     images = jax.jit(generator, static_argnums=(1, 2))(
         numbers(settings.seed, 0, 3), published.deconvolutions
     )
-    spread = np.asarray(images[:3])
-    spread = 0.5 + 0.25 * (spread - spread.mean()) / spread.std()
-    return [pixels(f"deconvolution in {where}", image, 256) for image in spread]
+    shown = np.asarray(images[:2])
+    shown = 0.5 + 0.25 * (shown - shown.mean()) / shown.std()
+    return [pixels(f"deconvolution in {where}", image, 164) for image in shown]

@@ -62,7 +62,7 @@ def test_a_regulariser_is_found():
     found = verdicts(planted(0.03, 0.005, cost=0.05))
     for words in (
         "falls with more groups",
-        "it falls more than with 4,000",
+        "falls more than with 4,000",
         "larger gap",
         "null: before training",
         "500 pictures: test accuracy of 2",
@@ -79,7 +79,7 @@ def test_a_regulariser_is_found():
 
 def test_groups_that_do_nothing_are_said_to_do_nothing():
     found = verdicts(planted(-0.02, 0.01, cost=-0.05))
-    for words in ("falls with more groups", "it falls more than", "test accuracy of 8"):
+    for words in ("falls with more groups", "falls more than", "test accuracy of 8"):
         rows = [claim for text, claim in found.items() if words in text]
         assert rows and {claim.verdict for claim in rows} == {"not reproduced"}, words
     smoke = verdicts(planted(0.03, 0.005, cost=0.05), "smoke")
