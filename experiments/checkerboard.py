@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 import convjax
 from convjax import initializers
 from convjax.analysis import overlap_counts, phase_gains
+from experiments.discriminators import random_discriminators
 from experiments.figures import Theme, bars, chart, matrix
 from experiments.generators import random_generators
 from experiments.measure import difference
@@ -38,7 +39,9 @@ def run(settings: Settings) -> Section:
         "6.1 · Checkerboards, counted, cured and trained",
         "A transposed convolution paints some pixels more often than others, and its kernel paints "
         "some more strongly. The phase-variance fraction is the share of a picture's variance "
-        "that is one pattern repeated with a fixed period: 0 by chance, 1 for a pure checkerboard.",
+        "that is one pattern repeated with a fixed period: 0 by chance, 1 for a pure checkerboard. "
+        "The spectral fraction is the share of its energy near the frequencies of such a pattern, "
+        "which may change over the picture.",
     )
     for part in settings.track(PARTS):
         part(section, settings)
@@ -293,7 +296,15 @@ def gradients(section: Section, settings: Settings) -> None:
     )
 
 
-PARTS = (overlap, kernels, cures, gradients, random_generators, super_resolution)
+PARTS = (
+    overlap,
+    kernels,
+    cures,
+    gradients,
+    random_discriminators,
+    random_generators,
+    super_resolution,
+)
 
 
 def equalised(kernel: jax.Array, strides: int) -> jax.Array:

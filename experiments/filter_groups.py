@@ -2,7 +2,7 @@
 
 The figure is Deep Roots': the covariance between the responses of layer conv2c and of layer conv3a
 of a Network in Network, whitened. Here with its controls: the same networks before training, and
-random permutations of the channels.
+random permutations of the channels; and the maps of other pairs of layers, and without ReLU.
 """
 
 import dataclasses
@@ -19,16 +19,15 @@ from convjax.analysis import block_scores, interlayer_covariance
 from convjax.models import NetworkInNetwork
 from experiments import groups_report
 from experiments.arms import Budget, trained
-from experiments.groups_report import GROUPS, SCORED, Measured
+from experiments.groups_scores import GROUPS, MAPS, OTHERS, SCORED, Measured, blocks_of
 from experiments.networks import Network, Recorded, crop_and_mirror
 from experiments.report import Section
 from experiments.settings import Settings
 from experiments.training import outputs
 
-MAPS = ("whitened", "raw", "pearson")
 NARROW = (64, 48, 32, 64, 64, 64, 64, 64)
 WIDE = (192, 160, 96, 192, 192, 192, 192, 192)
-CONV2C, CONV3A = 5, 6  # among the nine layers
+LAYERS = {"1c": 2, "2a": 3, "2b": 4, "2c": 5, "3a": 6, "3b": 7}  # among the nine, from 0
 DRAWS = 200  # of permutations
 
 
@@ -82,30 +81,47 @@ def grouping(groups: int) -> dict[str, Any]:
     return {"groups2a": 2 * groups if groups > 1 else 1, "groups3a": groups}
 
 
-def responses(network: Network, params: Any, model: Any, images: jax.Array) -> Any:
-    """What conv2c and conv3a return for pictures, after ReLU, at the same places.
+def responses(network: Network, params: Any, model: Any, images: jax.Array) -> dict[str, Any]:
+    """What the layers of `LAYERS` return for pictures: convolved and normalised, before ReLU.
 
-    conv3a sees half the extents, so each of its pixels stands for 2 x 2 of conv2c's. Batch
-    normalisation takes the statistics of these pictures, before training and after: a new network
-    has no others.
+    Batch normalisation takes the statistics of these pictures, before training and after: a new
+    network has no others.
     """
     module = network.merged(params, model, training=True)
-    recorded = [Recorded(module.layers[number]) for number in (CONV2C, CONV3A)]
-    module.layers[CONV2C], module.layers[CONV3A] = recorded
+    recorded = {name: Recorded(module.layers[number]) for name, number in LAYERS.items()}
+    for name, number in LAYERS.items():
+        module.layers[number] = recorded[name]
     module(images)
-    first, second = (nnx.relu(layer.response[...]) for layer in recorded)
-    return first, convjax.resize(second, first.shape[1] // second.shape[1])
+    return {name: layer.response[...] for name, layer in recorded.items()}
 
 
-def maps(first: np.ndarray, second: np.ndarray) -> dict[str, np.ndarray]:
-    """The matrices between the channels of two layers, from responses (N, H, W, C)."""
-    a, b = (jnp.asarray(r.reshape(-1, r.shape[-1])) for r in (first, second))
-    found = _covariances(a, b)
-    return {name: np.asarray(matrix) for name, matrix in zip(MAPS, found, strict=True)}
+def maps(first: np.ndarray, second: np.ndarray, *, relu: bool = True) -> dict[str, np.ndarray]:
+    """The matrices between the channels of two layers.
+
+    Args:
+        first, second: responses (N, H, W, C) before ReLU. The second may be of smaller extents:
+            each of its pixels then stands for several of the first.
+        relu: whether they are taken after ReLU. Deep Roots does not say; its mean responses are
+            all positive, as they are after ReLU.
+    """
+    if relu:
+        first, second = np.maximum(first, 0), np.maximum(second, 0)
+    return {name: np.asarray(m) for name, m in zip(MAPS, _covariances(first, second), strict=True)}
+
+
+def every_map(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The maps of one network: conv2c to conv3a in three ways (`MAPS`), and `OTHERS`, whitened."""
+    others = {
+        name: maps(found[first], found[second], relu=relu)["whitened"]
+        for name, (first, second, relu) in OTHERS.items()
+    }
+    return maps(found["2c"], found["3a"]) | others
 
 
 @jax.jit
-def _covariances(a: jax.Array, b: jax.Array) -> tuple[jax.Array, ...]:
+def _covariances(first: jax.Array, second: jax.Array) -> tuple[jax.Array, ...]:
+    second = convjax.resize(second, first.shape[1] // second.shape[1])
+    a, b = (r.reshape(-1, r.shape[-1]) for r in (first, second))  # every pixel is a sample
     raw = interlayer_covariance(a, b, whiten=False)
     deviations = (x.std(0, ddof=1) for x in (a, b))
     left, right = (jnp.where(d > 0, 1 / jnp.where(d > 0, d, 1), 0) for d in deviations)
@@ -133,23 +149,27 @@ def _measure(settings: Settings, plan: Plan, groups: int) -> list[Measured]:
     """Networks with so many groups, one for every seed."""
     found = []
     recorded: _Recorder | None = None
-    build = functools.partial(network_in_network, plan, groups)
+    build = functools.partial(network_in_network, plan.features, groups)
     augment = crop_and_mirror if plan.augment else None
     for run in trained(settings, "filter_groups", f"groups{groups}", build, plan, augment=augment):
         recorded = recorded or _Recorder(run.network)
         images = run.dataset.train.images[: plan.sampled]
         counts = run.counts()
-        after = maps(*outputs(recorded, images, 250, run.params, run.model))
+        after = every_map(outputs(recorded, images, 250, run.params, run.model))
         found.append(
             Measured(
                 groups,
                 run.seed,
-                before=maps(*outputs(recorded, images, 250, *run.beginning())),
+                before=every_map(outputs(recorded, images, 250, *run.beginning())),
                 after=after,
                 null={
                     g: permuted(after["whitened"], g, run.seed)
                     for g in (SCORED if groups == 1 else (groups,))
                     if all(n % g == 0 for n in after["whitened"].shape)
+                },
+                null_others={
+                    name: permuted(after[name], blocks_of(name, groups), run.seed)
+                    for name in (OTHERS if groups > 1 else ())
                 },
                 accuracy=run.accuracy(),
                 train_accuracy=run.train_accuracy(),
@@ -161,12 +181,12 @@ def _measure(settings: Settings, plan: Plan, groups: int) -> list[Measured]:
 
 
 def network_in_network(
-    plan: Plan, groups: int, rngs: nnx.Rngs, channels: int, classes: int
+    features: tuple[int, ...], groups: int, rngs: nnx.Rngs, channels: int, classes: int
 ) -> NetworkInNetwork:
-    """The network with so many groups in conv3a."""
+    """The network of these widths with so many groups in conv3a."""
     return NetworkInNetwork(
         **grouping(groups),
-        features=plan.features,
+        features=features,
         in_features=channels,
         classes=classes,
         batch_norm=True,

@@ -1,62 +1,32 @@
 """The claims and figures of `filter_groups`, from what it measured."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from matplotlib.axes import Axes
 
-from convjax.analysis import block_scores
 from convjax.models import NetworkInNetwork, counts_of
-from experiments.figures import Theme, blocks, chart, errors
-from experiments.report import Picture, Section
+from experiments.groups_figures import figures
+from experiments.groups_scores import (
+    AUTHORS,
+    AUTHORS_2A,
+    AUTHORS_MEANS,
+    AUTHORS_PLAIN,
+    GROUPS,
+    ROOT2,
+    TABLE,
+    Measured,
+    blocks_of,
+    off_block,
+    panel_mean,
+    scores,
+)
+from experiments.report import Section
 from experiments.settings import Settings
 from experiments.verdicts import above, below, equal, estimate
 
-GROUPS = (1, 2, 4, 8, 16)  # of conv3a
-SCORED = (2, 4, 8, 16)
-
-
-class Scores(NamedTuple):
-    """R, E and N: numbers, or arrays with an entry for every network."""
-
-    R: Any
-    E: Any
-    N: Any
-
-
-# R, E and N of the authors' figures, read from their colours, so to about one percent.
-AUTHORS = {
-    2: Scores(1.77, 0.755, 0.51),
-    4: Scores(2.27, 0.642, 0.52),
-    8: Scores(3.11, 0.584, 0.52),
-    16: Scores(4.74, 0.602, 0.58),
-}
-# Deep Roots' table: conv2a's and conv3a's groups, parameters, MACs with each bias once, accuracy.
-TABLE = {
-    1: (1, 1, 966_986, 222_487_946, 0.9211),
-    2: (4, 2, 455_498, 123_397_514, 0.9202),
-    4: (8, 4, 314_954, 103_343_498, 0.9215),
-    8: (16, 8, 244_682, 93_316_490, 0.9167),
-}
-ROOT2 = (2, 1, 736_586, 163_505_546)
 CLOSE_SCORE, CLOSE_CHANCE, CLOSE_ACCURACY = 0.1, 0.05, 0.02
-
-
-class Measured(NamedTuple):
-    """One network: its maps before and after training, and what it can do and costs."""
-
-    groups: int
-    seed: int
-    before: dict[str, np.ndarray]
-    after: dict[str, np.ndarray]
-    null: dict[int, np.ndarray]
-    accuracy: float
-    train_accuracy: float
-    parameters: int
-    macs: int
+CLOSE_RATIO = 0.25  # of the published one
 
 
 def section(settings: Settings, measured: Sequence[Measured], setting: str) -> Section:
@@ -77,27 +47,13 @@ def section(settings: Settings, measured: Sequence[Measured], setting: str) -> S
             _ungrouped(page, settings, found)
         else:
             _grouped(page, settings, groups, found)
-    _between(page, settings, by_groups)
+            _conv2a(page, settings, groups, found)
+    _levels(page, settings, by_groups)
+    _choices(page, settings, by_groups)
+    _accuracy(page, settings, by_groups)
     _cost(page)
-    _figures(page, by_groups)
+    figures(page, by_groups)
     return page
-
-
-def _groups(number: int) -> str:
-    return f"{number} groups" if number > 1 else "no groups"
-
-
-def n_score(matrix: np.ndarray, groups: int) -> float:
-    """N of one map."""
-    return float(block_scores(jnp.asarray(matrix), groups).N)
-
-
-def scores(
-    found: Sequence[Measured], groups: int, when: str = "after", kind: str = "whitened"
-) -> Scores:
-    """R, E and N of every network's map: three arrays."""
-    each = [block_scores(jnp.asarray(getattr(m, when)[kind]), groups) for m in found]
-    return Scores(*np.asarray(each, float).T)
 
 
 def _grouped(page: Section, settings: Settings, groups: int, found: Sequence[Measured]) -> None:
@@ -158,42 +114,158 @@ def _ungrouped(page: Section, settings: Settings, found: Sequence[Measured]) -> 
         "at most 1",
         max(0.0, largest - 1),
         1e-3,
-        what="excess over 1",
+        what="excess",
     )
 
 
-def _between(page: Section, settings: Settings, by_groups: dict[int, list[Measured]]) -> None:
-    """Claims that compare numbers of groups."""
+def _conv2a(page: Section, settings: Settings, groups: int, found: Sequence[Measured]) -> None:
+    """The map of conv1c to conv2a, which has twice the groups."""
+    blocks = blocks_of("2a", groups)
+    after, before = (scores(found, blocks, when, "2a") for when in ("after", "before"))
+    trained, gained = estimate(after.N), estimate(after.N - before.N)
+    highest = np.array([np.quantile(m.null_others["2a"], 0.975) for m in found])
+    beyond = estimate(after.N - highest)
+    paper = AUTHORS_2A.get(groups)
+    close = round(paper.N, 3) if paper else 0.0
+    ours = f"Here R is {after.R.mean():.2f} and E {after.E.mean():.3f}"
+    page.finding(
+        f"Another pair, conv1c and conv2a: {blocks} blocks (score N)",
+        close if paper else None,
+        *trained,
+        equal(settings, trained, close - CLOSE_SCORE, close + CLOSE_SCORE, "N")
+        if paper
+        else above(settings, trained, CLOSE_CHANCE, "N"),
+        f"{ours}; the authors' figure has {paper.R:g} and {paper.E:g}."
+        if paper
+        else f"{ours}; the authors' figure of this network was not read.",
+    )
+    page.finding(
+        f"… control: above the same networks before training (difference of N; they have "
+        f"{before.N.mean():.2f})",
+        None,
+        *gained,
+        above(settings, gained, what="the difference"),
+    )
+    page.finding(
+        "… null: above random orders of the channels (N less the 97.5th percentile of 200 orders)",
+        None,
+        *beyond,
+        above(settings, beyond, what="the difference"),
+    )
+
+
+def _levels(page: Section, settings: Settings, by_groups: dict[int, list[Measured]]) -> None:
+    """How dark the maps are outside their blocks."""
     grouped = [g for g in by_groups if g > 1]
+    if len(grouped) < 2:
+        return
+
+    def slopes(when: str) -> np.ndarray:
+        """Change of the level for every doubling of the groups, for every seed."""
+        levels = [[off_block(getattr(m, when)["whitened"], g) for m in by_groups[g]]
+                  for g in grouped]  # fmt: skip
+        listed[when] = ", ".join(f"{np.mean(level):.3f}" for level in levels)
+        return np.polyfit(np.log2(grouped), np.asarray(levels), 1)[0]
+
+    listed: dict[str, str] = {}
+    after, before = slopes("after"), slopes("before")
+    fall, gained = estimate(after), estimate(after - before)
+    numbers = ", ".join(map(str, grouped))
+    page.finding(
+        "Outside the blocks the map gets darker with more groups (mean by the largest entry: "
+        "change for every doubling)",
+        None,
+        *fall,
+        below(settings, fall, what="the change"),
+        f"With {numbers} groups it is {listed['after']}.",
+    )
+    page.finding(
+        "… control: it falls more than before training (difference of the changes)",
+        None,
+        *gained,
+        below(settings, gained, what="the difference"),
+        f"Before training it is {listed['before']}.",
+    )
     most, least = max(grouped), min(grouped)
-    if most != least:
-        levels = {g: np.array([_off_block(m.after["whitened"], g) for m in by_groups[g]])
-                  for g in (least, most)}  # fmt: skip
-        fall = estimate(levels[most] - levels[least])
-        page.finding(
-            f"Outside the blocks the map gets darker with more groups (mean by the largest entry, "
-            f"{most} groups less {least})",
-            round(0.042 - 0.080, 3),
-            *fall,
-            below(settings, fall, what="the difference"),
-        )
-    energy = {
-        kind: scores(by_groups[most], most, kind=kind).E for kind in ("whitened", "raw", "pearson")
-    }
+    means = [np.array([panel_mean(m.after["whitened"]) for m in by_groups[g]])
+             for g in (least, most)]  # fmt: skip
+    darker = estimate(means[1] - means[0])
+    page.finding(
+        f"… and so does the whole panel (mean by the largest entry, {most} groups less {least})",
+        round(AUTHORS_MEANS[1] - AUTHORS_MEANS[0], 3),
+        *darker,
+        below(settings, darker, what="the difference"),
+        f"Here from {means[0].mean():.3f} to {means[1].mean():.3f}; in the authors' panels from "
+        f"{AUTHORS_MEANS[0]:.3f} to {AUTHORS_MEANS[1]:.3f}.",
+    )
+
+
+def _choices(page: Section, settings: Settings, by_groups: dict[int, list[Measured]]) -> None:
+    """What becomes of the blocks of the most groups by other ways to draw the map."""
+    most = max(by_groups)
+    found = by_groups[most]
+    each = {kind: scores(found, most, kind=kind) for kind in ("whitened", "raw", "pearson")}
+    energy = {kind: score.E for kind, score in each.items()}
+    paper = AUTHORS_PLAIN.get(most)
     lost = estimate(energy["whitened"] - energy["raw"])
     page.finding(
         f"It is the whitening that shows the blocks: E whitened less E of the plain covariance "
         f"({most} groups)",
-        round(0.602 - 0.188, 3) if most == 16 else None,
+        round(AUTHORS[most].E - paper.E, 3) if paper else None,
         *lost,
         above(settings, lost, what="the difference"),
         f"E is {energy['whitened'].mean():.3f} whitened, {energy['raw'].mean():.3f} plain, "
         f"{energy['pearson'].mean():.3f} for Pearson's correlation; chance is {1 / most:.3f}.",
     )
+    if paper:
+        for letter, ours, bound in (
+            ("E", energy["raw"], CLOSE_SCORE),
+            ("R", each["raw"].R, CLOSE_RATIO * paper.R),
+        ):
+            theirs, plain = getattr(paper, letter), estimate(ours)
+            page.finding(
+                f"… the plain covariance of {most} groups: {letter}",
+                theirs,
+                *plain,
+                equal(settings, plain, theirs - bound, theirs + bound, letter),
+            )
+    after, before = (scores(found, most, when, "linear").N for when in ("after", "before"))
+    highest = np.array([np.quantile(m.null_others["linear"], 0.975) for m in found])
+    linear, gained = estimate(after - highest), estimate(after - before)
+    page.finding(
+        f"The blocks do not need the ReLU: responses taken before it have them too (N of {most} "
+        "groups less the 97.5th percentile of 200 random orders)",
+        None,
+        *linear,
+        above(settings, linear, what="the difference"),
+        f"N is {after.mean():.2f} before the ReLU and {each['whitened'].N.mean():.2f} after it. "
+        "Deep Roots does not say which it draws; the means of its responses are those after.",
+    )
+    page.finding(
+        f"… control: before the ReLU too, above the same networks before training (difference of "
+        f"N; they have {before.mean():.2f})",
+        None,
+        *gained,
+        above(settings, gained, what="the difference"),
+    )
+    for layer, name in (("2b", "conv2a and conv2b"), ("3b", "conv3a and conv3b")):
+        blocks = blocks_of(layer, most)
+        chance = estimate(scores(found, blocks, kind=layer).N)
+        page.finding(
+            f"Control: a layer without groups has no blocks ({name}, scored with {blocks}; N)",
+            0,
+            *chance,
+            equal(settings, chance, -CLOSE_CHANCE, CLOSE_CHANCE, "N"),
+            "The same networks: a 1×1 layer mixes all the groups before it.",
+        )
+
+
+def _accuracy(page: Section, settings: Settings, by_groups: dict[int, list[Measured]]) -> None:
+    """What grouping costs, and whether it regularises."""
     if 1 not in by_groups:
         return
     plain = np.array([m.accuracy for m in by_groups[1]])
-    for groups in grouped:
+    for groups in (g for g in by_groups if g > 1):
         accuracy = np.array([m.accuracy for m in by_groups[groups]])
         change = estimate(accuracy - plain)
         paper = TABLE.get(groups)
@@ -206,8 +278,7 @@ def _between(page: Section, settings: Settings, by_groups: dict[int, list[Measur
             "" if paper else "Deep Roots prints no accuracy of this network.",
         )
         gap = estimate(
-            np.array([m.train_accuracy - m.accuracy for m in by_groups[groups]])
-            - np.array([m.train_accuracy - m.accuracy for m in by_groups[1]])
+            np.array([m.gap for m in by_groups[groups]]) - np.array([m.gap for m in by_groups[1]])
         )
         page.finding(
             f"… as a regulariser: a smaller gap between training and test accuracy than without "
@@ -216,13 +287,6 @@ def _between(page: Section, settings: Settings, by_groups: dict[int, list[Measur
             *gap,
             below(settings, gap, what="the difference"),
         )
-
-
-def _off_block(matrix: np.ndarray, groups: int) -> float:
-    """Mean absolute value outside the blocks, of a map whose largest entry is 1."""
-    size = np.abs(matrix) / np.abs(matrix).max()
-    rows, columns = (np.arange(n) * groups // n for n in size.shape)
-    return float(size[rows[:, None] != columns].mean())
 
 
 def _cost(page: Section) -> None:
@@ -241,131 +305,3 @@ def _cost(page: Section) -> None:
             [parameters, macs],
             [counts.parameters("deep_roots"), counts.macs("deep_roots")],
         )
-
-
-def _figures(page: Section, by_groups: dict[int, list[Measured]]) -> None:
-    def panel(found: Measured, when: str) -> Picture:
-        matrix = np.abs(getattr(found, when)["whitened"])
-        shown = max(2, found.groups)
-        n = f": N = {n_score(matrix, shown):.2f}" if found.groups > 1 else ""
-        label = f"{_groups(found.groups)}{n}"
-
-        def draw(axes: Axes, theme: Theme) -> None:
-            blocks(axes, theme, matrix, found.groups)
-
-        return chart(label, draw, 210, 210)
-
-    firsts = [found[0] for found in by_groups.values()]
-    page.figure(
-        "Trained: as many blocks as groups",
-        "|Covariance| between the whitened responses of conv2c (rows) and conv3a (columns), each "
-        "map scaled to its own maximum; the outlines are the groups.",
-        [panel(found, "after") for found in firsts],
-        [
-            (f"R / E / N of {g} groups", " / ".join(f"{values.mean():.3g}" for values in
-                                                   scores(found, g)))
-            for g, found in by_groups.items() if g > 1
-        ] + [
-            (f"authors' R / E / N of {g} groups", " / ".join(f"{v:.3g}" for v in AUTHORS[g]))
-            for g in by_groups if g > 1
-        ],
-    )  # fmt: skip
-    page.figure(
-        "The control: the same networks before training",
-        "Nothing has been learned here, and blocks are there all the same: a channel of conv3a "
-        "computes from its own group's channels only, so it depends on them more than on others.",
-        [panel(found, "before") for found in firsts],
-        [
-            (f"R / E / N of {g} groups", " / ".join(f"{values.mean():.3g}" for values in
-                                                   scores(found, g, "before")))
-            for g, found in by_groups.items() if g > 1
-        ],
-    )  # fmt: skip
-    page.figure(
-        "Scores, accuracy and cost against the number of groups",
-        "First, N with its 95 % interval over the seeds, beside the authors' figure and the range "
-        "of 95 % of random orders of the channels. Then the canonical correlations between the two "
-        "layers (singular values of the whitened map). Then test accuracy, and what the networks "
-        "of this run cost.",
-        [
-            chart("Score N", _score_chart(by_groups), 380, 280),
-            chart("Canonical correlations", _spectrum_chart(by_groups), 380, 280),
-            chart("Test accuracy", _accuracy_chart(by_groups), 300, 260),
-            chart("Cost, without groups = 1", _cost_chart(by_groups), 300, 260),
-        ],
-        [
-            (_groups(g), f"{found[0].parameters:,} parameters, {found[0].macs:,} MACs")
-            for g, found in by_groups.items()
-        ],
-    )
-
-
-Drawing = Callable[[Axes, Theme], None]
-
-
-def _axis(axes: Axes, groups: Sequence[int]) -> None:
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(list(groups), [str(g) for g in groups])
-    axes.minorticks_off()
-    axes.set_xlabel("groups in conv3a")
-
-
-def _score_chart(by_groups: dict[int, list[Measured]]) -> Drawing:
-    def draw(axes: Axes, theme: Theme) -> None:
-        groups = [g for g in by_groups if g > 1]
-        for when, word, colour in (
-            ("after", "trained", theme.two),
-            ("before", "untrained", theme.one),
-        ):
-            each = [estimate(scores(by_groups[g], g, when).N) for g in groups]
-            errors(axes, groups, each, color=colour, label=word)
-        axes.plot(groups, [AUTHORS[g].N for g in groups], "x", color=theme.ink, label="authors")
-        low, high = (
-            [np.quantile(np.concatenate([m.null[g] for m in by_groups[g]]), q) for g in groups]
-            for q in (0.025, 0.975)
-        )
-        axes.fill_between(groups, low, high, color=theme.quiet, alpha=0.5, label="random orders")
-        _axis(axes, groups)
-        axes.set(ylabel="N", ylim=(-0.1, 1))
-        axes.legend(loc="upper left", ncols=2)
-
-    return draw
-
-
-def _spectrum_chart(by_groups: dict[int, list[Measured]]) -> Drawing:
-    def draw(axes: Axes, theme: Theme) -> None:
-        for groups, colour in zip((min(by_groups), max(by_groups)), theme.cycle, strict=False):
-            for when, line in (("after", "-"), ("before", ":")):
-                matrix = getattr(by_groups[groups][0], when)["whitened"]
-                word = "trained" if when == "after" else "untrained"
-                values = np.linalg.svd(matrix, compute_uv=False)
-                axes.plot(values, line, color=colour, label=f"{_groups(groups)}, {word}")
-        axes.set(xlabel="number", ylim=(0, 1.02), ylabel="correlation")
-        axes.legend()
-
-    return draw
-
-
-def _accuracy_chart(by_groups: dict[int, list[Measured]]) -> Drawing:
-    def draw(axes: Axes, theme: Theme) -> None:
-        for name, colour in (("accuracy", theme.two), ("train_accuracy", theme.one)):
-            each = [estimate([getattr(m, name) for m in found]) for found in by_groups.values()]
-            word = "test" if name == "accuracy" else "training"
-            errors(axes, list(by_groups), each, color=colour, label=word)
-        _axis(axes, list(by_groups))
-        axes.legend()
-
-    return draw
-
-
-def _cost_chart(by_groups: dict[int, list[Measured]]) -> Drawing:
-    def draw(axes: Axes, theme: Theme) -> None:
-        for name, colour in (("parameters", theme.two), ("macs", theme.one)):
-            values = np.array([getattr(found[0], name) for found in by_groups.values()])
-            word = "parameters" if name == "parameters" else "multiply-accumulates"
-            axes.plot(list(by_groups), values / values[0], "o-", color=colour, label=word)
-        _axis(axes, list(by_groups))
-        axes.set_ylim(0, 1.05)
-        axes.legend()
-
-    return draw

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.report import Claim, Figure, Picture, Section, count, show
+from experiments.report import VERDICTS, Claim, Figure, Picture, Section, count, show, show_with
 
 TITLE = "Every kind of convolution, computed"
 LEAD = (
@@ -19,7 +19,7 @@ LEAD = (
 MEANINGS = {
     "exact": "the same in every digit",
     "reproduced": "equal within the stated bound",
-    "not reproduced": "the article is wrong, or holds only in special cases",
+    "not reproduced": "does not hold here, or only in special cases",
     "undecided": "this run cannot tell",
 }
 SIGNS = {"exact": "=", "reproduced": "✓", "not reproduced": "✗", "undecided": "?"}
@@ -39,9 +39,8 @@ def page(sections: Sequence[Section], made_with: dict[str, Any]) -> str:
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>{TITLE}</title>\n<style>\n{style}</style>\n</head>\n<body>",
             f"<h1>{TITLE}</h1>\n<p>{prose(LEAD)}</p>",
-            _contents(sections),
             _counts(claims),
-            _table(sections),
+            _contents(sections),
             *(_section(section) for section in sections),
             f"<footer>Made with: {footer}</footer>\n</body>\n</html>\n",
         ]
@@ -58,8 +57,25 @@ def verdict(word: str) -> str:
 
 
 def _contents(sections: Sequence[Section]) -> str:
-    links = "".join(f'<li><a href="#{s.name}">{prose(s.title)}</a></li>' for s in sections)
-    return f'<nav aria-label="Sections"><ul>{links}</ul></nav>'
+    """The sections, each with how many of its claims have which verdict."""
+    rows = []
+    for section in sections:
+        found = count(section.claims)
+        cells = "".join(
+            f'<td class="{word.replace(" ", "-")}">{found.get(word, "")}</td>' for word in VERDICTS
+        )
+        name = f'<a href="#{section.name}">{prose(section.title)}</a>'
+        rows.append(f'<tr><th scope="row">{name}</th>{cells}</tr>')
+    signs = "".join(
+        f'<th scope="col"><span class="verdict {word.replace(" ", "-")}" title="{word}">'
+        f"{SIGNS[word]}</span></th>"
+        for word in VERDICTS
+    )
+    return (
+        '<nav aria-label="Sections"><table class="card" id="summary">'
+        f'<thead><tr><th scope="col">Section</th>{signs}</tr></thead>\n'
+        f"<tbody>\n{chr(10).join(rows)}\n</tbody></table></nav>"
+    )
 
 
 def _counts(claims: Sequence[Claim]) -> str:
@@ -71,35 +87,35 @@ def _counts(claims: Sequence[Claim]) -> str:
     return f'<ul class="counts">{items}</ul>'
 
 
-def _table(sections: Sequence[Section]) -> str:
-    rows = []
-    for section in sections:
-        if section.claims:
-            link = f'<a href="#{section.name}">{prose(section.title)}</a>'
-            rows.append(f'<tr><th colspan="4" scope="rowgroup">{link}</th></tr>')
-        rows += [_row(claim) for claim in section.claims]
+def _table(section: Section) -> str:
+    if not section.claims:
+        return ""
+    rows = "\n".join(map(_row, section.claims))
     head = "".join(f'<th scope="col">{name}</th>' for name in COLUMNS)
     return (
-        f'<table class="card" id="summary"><thead><tr>{head}</tr></thead>\n'
-        f"<tbody>\n{chr(10).join(rows)}\n</tbody></table>"
+        f'<table class="card claims"><thead><tr>{head}</tr></thead>\n'
+        f"<tbody>\n{rows}\n</tbody></table>"
     )
 
 
+SMALL = 220  # pixels: two such panels stand side by side on a phone
 COLUMNS = ("Claim", "The article", "Computed here", "Verdict")
 
 
 def _row(claim: Claim) -> str:
     notes = f"<small>{prose(claim.why)}</small>" if claim.why else ""
     rule = f"<small>rule: {prose(claim.rule)}</small>"
-    exact = claim.uncertainty is None or claim.uncertainty == 0 or isinstance(claim.ours, str)
-    spread = "" if exact else f" ± {show(claim.uncertainty)}"
-    cells = (
-        f"<td>{prose(claim.claim)}{notes}</td>",
-        f'<td data-label="{COLUMNS[1]}">{prose(show(claim.paper))}</td>',
-        f'<td data-label="{COLUMNS[2]}">{prose(show(claim.ours))}{spread}</td>',
-        f"<td>{verdict(claim.verdict)}{rule}</td>",
+    ours = (
+        show(claim.ours) if claim.uncertainty is None else show_with(claim.ours, claim.uncertainty)
     )
-    return f'<tr class="{claim.verdict.replace(" ", "-")}">{"".join(cells)}</tr>'
+    cells = (
+        f"<td>{prose(claim.claim)}{notes}{rule}</td>",
+        f'<td data-label="{COLUMNS[1]}">{prose(show(claim.paper))}</td>',
+        f'<td data-label="{COLUMNS[2]}">{prose(ours)}</td>',
+        f"<td>{verdict(claim.verdict)}</td>",
+    )
+    following = " following" if claim.claim.startswith("…") else ""
+    return f'<tr class="{claim.verdict.replace(" ", "-")}{following}">{"".join(cells)}</tr>'
 
 
 def _section(section: Section) -> str:
@@ -107,7 +123,8 @@ def _section(section: Section) -> str:
     figures = "\n".join(_figure(figure) for figure in section.figures)
     return (
         f'<section id="{section.name}">\n<h2>{prose(section.title)}</h2>\n'
-        f'<p>{prose(section.intro)}</p>\n<ul class="counts">{found}</ul>\n{figures}\n</section>'
+        f'<p>{prose(section.intro)}</p>\n<ul class="counts">{found}</ul>\n{figures}\n'
+        f"{_table(section)}\n</section>"
     )
 
 
@@ -134,6 +151,7 @@ def _panel(picture: Picture, figure: Figure) -> str:
         query = "screen and (prefers-color-scheme: dark)"
         image = f'<picture><source media="{query}" srcset="{picture.dark}">{image}</picture>'
     shape = "panel chart" if picture.dark else "panel"
+    shape += " small" if picture.width <= SMALL else ""
     return (
         f'<div class="{shape}" style="width:{picture.width}px">'
         f"<span>{prose(picture.label)}</span>{image}</div>"

@@ -19,6 +19,7 @@ from experiments import (
     motion,
     photo,
     reductions,
+    regulariser,
     shapes,
     shuffle,
     transposed,
@@ -44,6 +45,7 @@ EXPERIMENTS: dict[str, ModuleType] = {
     "filter_groups": filter_groups,
     "colour_groups": colour_groups,
     "shuffle": shuffle,
+    "regulariser": regulariser,
 }
 
 

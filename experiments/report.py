@@ -191,6 +191,18 @@ def show(value: Any) -> str:
     return value
 
 
+def show_with(value: Any, half: Any) -> str:
+    """`value` ± `half` to the digits that the uncertainty leaves: 0.0331 ± 0.0012."""
+    value, half = plain(value), plain(half)
+    if isinstance(value, list) and isinstance(half, list):
+        return ", ".join(show_with(*pair) for pair in zip(value, half, strict=True))
+    known = isinstance(half, (int, float)) and half > 0 and isinstance(value, (int, float))
+    if not known or isinstance(value, bool) or not math.isfinite(value + half):
+        return show(value)
+    digits = max(0, 1 - math.floor(math.log10(half)))
+    return f"{round(value, digits) + 0.0:,.{digits}f} ± {half:,.{digits}f}"  # no -0
+
+
 def count(claims: Iterable[Claim]) -> dict[str, int]:
     """How many claims have each verdict; verdicts that none has are left out."""
     found = Counter(claim.verdict for claim in claims)

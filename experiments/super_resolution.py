@@ -305,19 +305,18 @@ def _figures(
                 axes.plot(steps, np.maximum(values, FLOOR), style, color=colour,
                           label=ARMS[name].label)  # fmt: skip
             axes.set(yscale="log", xlabel="step")
-            if key == "error":
-                axes.legend(fontsize=7)
+            axes.legend(fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.45, -0.14))
 
         return draw
 
     section.figure(
         "Super-resolution by four, during training",
-        f"Means over {plan.seeds} seeds. First the phase-variance fraction at period 4 of what the "
-        f"network draws for test pictures, less chance (below {FLOOR:g} it is drawn there; the "
-        f"true pictures have {natural:.4f}); then its mean squared error.",
+        f"Means over the seeds ({plan.seeds}). First the phase-variance fraction at period 4 of "
+        f"what the network draws for test pictures, less chance (below {FLOOR:g} it is drawn "
+        f"there; the true pictures have {natural:.4f}); then its mean squared error.",
         [
-            chart("Checkerboard", curves("artifact4"), 440, 320),
-            chart("Mean squared error", curves("error"), 440, 320),
+            chart("Checkerboard", curves("artifact4"), 440, 420),
+            chart("Mean squared error", curves("error"), 440, 420),
         ],
     )
     index = most_contrast(truth)

@@ -144,26 +144,45 @@ def flip(section: Section, settings: Settings) -> None:
 
 
 def learned(section: Section, settings: Settings) -> None:
-    """A filter learned by `conv` from targets made by `convolve` is the flipped one."""
+    """Filters learned by `conv` from targets made by `convolve` are the flipped ones."""
     key = jax.random.key(settings.seed)
     x = jax.random.normal(key, (4, 12, 12, 1))
-    k = jax.random.normal(jax.random.fold_in(key, 1), (3, 3, 1, 1))
+    k = jax.random.normal(jax.random.fold_in(key, 1), (3, 3, 1, 8))  # eight filters at once
     target = convjax.convolve(x, k)
 
     def loss(guess: jax.Array) -> jax.Array:
-        return jnp.mean((convjax.conv(x, guess) - target) ** 2)
+        return jnp.mean((convjax.conv(x, guess) - target) ** 2, (0, 1, 2)).sum()
 
     def descend(guess: jax.Array, _: None) -> tuple[jax.Array, None]:
         return guess - 0.2 * jax.grad(loss)(guess), None
 
     found, _ = jax.jit(lambda start: jax.lax.scan(descend, start, None, 200))(jnp.zeros_like(k))
+    flipped, same = (cosines(found, kernel) for kernel in (jnp.flip(k, (0, 1)), k))
     section.identity(
-        "“No need to reverse the filter before training”: gradient descent on a target made by "
-        "true convolution learns the reversed filter",
+        "“No need to reverse the filter before training”: gradient descent on targets made by "
+        "true convolution learns the reversed filters (8 random ones, 3×3)",
         "reversed g",
         difference(found, jnp.flip(k, (0, 1))),
         1e-3,
     )
+    section.near(
+        "… cosine of the learned filter and the reversed one (the lowest of 8)",
+        1.0,
+        float(flipped.min()),
+        1e-5,
+    )
+    section.exact(
+        "… control: is any of them the filter as it was (cosine above .99)?",
+        False,
+        bool((same > 0.99).any()),
+        f"The cosines are {same.min():.2f} to {same.max():.2f}, {same.mean():.2f} on average.",
+    )
+
+
+def cosines(one: Any, other: Any) -> np.ndarray:
+    """Between the filters of two kernels (*K, I, O): O cosines."""
+    a, b = (np.asarray(kernel, float).reshape(-1, kernel.shape[-1]) for kernel in (one, other))
+    return (a * b).sum(0) / np.sqrt((a**2).sum(0) * (b**2).sum(0))
 
 
 def golden(section: Section, settings: Settings) -> None:

@@ -1,4 +1,4 @@
-"""Overlap counts, phase gains and the phase-variance fraction, on inputs with known answers."""
+"""Overlap counts, phase gains, and the two fractions of checkerboards, on known answers."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 import convjax
-from convjax.analysis import overlap_counts, phase_gains, phase_variance_fraction
+from convjax.analysis import (
+    overlap_counts,
+    phase_gains,
+    phase_variance_fraction,
+    spectral_fraction,
+)
 
 
 @pytest.mark.parametrize(
@@ -130,6 +135,61 @@ def test_any_rank_and_dtype():
     assert found == pytest.approx(1) and found.dtype == jnp.float32
 
 
+def test_spectral_fraction_of_planted_checkerboards():
+    """Whole boards, stripes, and other periods; a known share beside other frequencies."""
+    for cell in ([[1, 0], [0, 1]], [[1, 0], [1, 0]], [[3, 1], [0, 2]]):
+        assert spectral_fraction(board(cell, 32), 2) == pytest.approx(1, abs=1e-6)
+    assert spectral_fraction(board(np.arange(12).reshape(4, 3), 24), (4, 3)) == pytest.approx(1)
+    assert spectral_fraction(board([[1, 0], [0, 1]], 32), 4) == pytest.approx(1)
+    thirds = board([[1, 0, 0]] * 3, 36)  # of frequency 1/3: not within .06 of 1/2, nor of 1/4
+    assert spectral_fraction(thirds, 2) == pytest.approx(0, abs=1e-6)
+    assert spectral_fraction(thirds, (1, 3)) == pytest.approx(1)
+    slow = jnp.cos(2 * jnp.pi * jnp.arange(32) / 8)[:, None] * jnp.ones(32)  # variance 1/2
+    both = (slow + 0.5 * (2 * board([[1, 0], [0, 1]], 32)[0, ..., 0] - 1))[None, ..., None]
+    assert spectral_fraction(both, 2) == pytest.approx(0.25 / 0.75, rel=1e-5)
+    assert spectral_fraction(both * 1e-30 + 0.0, 2) == pytest.approx(0.25 / 0.75, rel=1e-5)
+
+
+@pytest.mark.parametrize("turns", [1, 2])
+def test_a_checkerboard_of_changing_height_is_found_by_its_spectrum_alone(turns):
+    """cos(2 pi turns x/32) times a board: every phase has the mean 0, so the phases see none."""
+    height = jnp.cos(2 * jnp.pi * turns * jnp.arange(32) / 32)
+    x = (2 * board([[1, 0], [0, 1]], 32) - 1) * height[None, :, None, None]
+    assert phase_variance_fraction(x, 2) == pytest.approx(0, abs=0.005)
+    # the frequencies are 1/2 -+ turns/32: the first is within .06, the second is not
+    assert spectral_fraction(x, 2) == pytest.approx(1 if turns == 1 else 0, abs=1e-5)
+    assert spectral_fraction(x, 2, width=0.07) == pytest.approx(1)
+
+
+def test_spectral_fraction_is_the_definition():
+    """By numpy's transform and distances on the circle, frequency by frequency."""
+    x = np.random.default_rng(0).normal(size=(2, 18, 15, 3)) + 5
+    energy = np.abs(np.fft.fft2(x, axes=(1, 2))) ** 2
+    found = np.zeros((2, 3))
+    for a, b in np.ndindex(18, 15):
+        offsets = [(m / 3 - a / 18, n / 2 - b / 15) for m in range(3) for n in range(2) if m or n]
+        circle = [[abs(d - round(d)) for d in pair] for pair in offsets]
+        if any(max(pair) <= 0.07 for pair in circle):
+            found += energy[:, a, b]
+    total = energy.sum((1, 2)) - energy[:, 0, 0]
+    ours = jax.jit(spectral_fraction, static_argnums=(1, 2))(jnp.asarray(x), (3, 2), 0.07)
+    assert ours == pytest.approx(found / total, rel=1e-4)
+
+
+def test_spectral_fraction_of_noise_constants_ranks_and_gradients():
+    noise = jnp.asarray(np.random.default_rng(1).normal(size=(100, 32, 32, 3)), jnp.float32)
+    found = np.asarray(spectral_fraction(noise, 2)).ravel()
+    assert abs(found.mean() - 27 / 1023) < 4 * found.std() / np.sqrt(found.size)
+    x = jnp.asarray([0.1, 1e6, -3.7]) * jnp.ones((2, 13, 12, 3))
+    assert np.array_equal(spectral_fraction(x, 2), np.zeros((2, 3)))
+    assert spectral_fraction(jnp.arange(12).reshape(1, 12, 1) % 3, 3) == pytest.approx(1)
+    film = jnp.ones((2, 4, 6, 6, 1), jnp.bfloat16).at[:, ::2].set(0)
+    whole = spectral_fraction(film, (2, 1, 1))
+    assert whole == pytest.approx(1) and whole.dtype == jnp.float32
+    slope = jax.grad(lambda x: spectral_fraction(x, 2).sum())
+    assert np.isfinite(slope(noise[:1])).all() and not slope(jnp.ones((1, 8, 8, 1))).any()
+
+
 IMAGES, KERNEL = jnp.ones((1, 8, 8, 3)), jnp.ones((3, 3, 4, 2))
 
 
@@ -148,6 +208,12 @@ IMAGES, KERNEL = jnp.ones((1, 8, 8, 3)), jnp.ones((3, 3, 4, 2))
         (lambda: phase_variance_fraction(IMAGES, 8), "twice on some axis"),
         (lambda: phase_variance_fraction(IMAGES, (2, 2, 2)), "one entry per spatial axis"),
         (lambda: phase_variance_fraction(IMAGES[0, 0], 2), r"must be \(N, \*space, C\)"),
+        (lambda: spectral_fraction(IMAGES[0, 0], 2), r"must be \(N, \*space, C\)"),
+        (lambda: spectral_fraction(IMAGES, 0), r"`period` \(=0\) must be at least 1"),
+        (lambda: spectral_fraction(IMAGES, 1), "must be above 1 along some axis"),
+        (lambda: spectral_fraction(IMAGES, 4, 0.2), r"below half of 1/`period` \(=0.125\)"),
+        (lambda: spectral_fraction(IMAGES, 2, -0.1), r"`width` \(=-0.1\) must be at least 0"),
+        (lambda: spectral_fraction(IMAGES[:, :7, :7], 2), r"no frequency of `images` \(7, 7\)"),
     ],
 )
 def test_wrong_values(call, message):
@@ -163,6 +229,7 @@ def test_wrong_values(call, message):
         (lambda: phase_gains([[1.0]], 2), "phase_gains: `kernel` must be an array, not list"),
         (lambda: phase_variance_fraction(IMAGES + 1j, 2), "`images` .*complex.* must be real"),
         (lambda: phase_variance_fraction(IMAGES, 2.0), r"`period` \(=2.0\) must be an integer"),
+        (lambda: spectral_fraction(IMAGES + 1j, 2), "`images` .*complex.* must be real"),
     ],
 )
 def test_wrong_types(call, message):

@@ -60,6 +60,7 @@ TRAINED = {
     "kernel_rank",
     "motion",
     "reductions",
+    "regulariser",
     "shuffle",
 }
 
@@ -169,6 +170,17 @@ def test_the_page_needs_nothing_but_itself(run: Run) -> None:
     assert "url(" not in run.page and "@import" not in run.page
     assert parsed.images() and all(uri.startswith("data:image/") for uri in parsed.images())
     assert len(run.page) < 4_000_000
+
+
+def test_every_claim_is_below_its_figures_and_counted_on_top(run: Run) -> None:
+    rows = re.findall(r'<tr class="([a-z-]+)(?: following)?"><td>', run.page)
+    assert [row.replace("-", " ") for row in rows] == [claim["verdict"] for claim in run.claims]
+    nav = run.page[run.page.index("<nav") : run.page.index("</nav>")]
+    for verdict in report.VERDICTS:
+        cells = re.findall(rf'<td class="{verdict.replace(" ", "-")}">(\d*)</td>', nav)
+        assert len(cells) == len(registry.EXPERIMENTS)
+        found = [claim for claim in run.claims if claim["verdict"] == verdict]
+        assert sum(int(cell or 0) for cell in cells) == len(found)
 
 
 def test_every_picture_decodes_and_is_small(run: Run) -> None:
@@ -315,6 +327,15 @@ def test_the_verdicts_follow_their_rules() -> None:
     assert [report.show(value) for value in (86400, 0.118924, 3.0, True, [3, 7], None)] == [
         "86,400", "0.11892", "3", "yes", "3, 7", "—"
     ]  # fmt: skip
+
+
+def test_measured_numbers_have_the_digits_that_their_uncertainty_leaves() -> None:
+    assert report.show_with(0.033082, 0.0012345) == "0.0331 ± 0.0012"
+    assert report.show_with(-12345.6, 89.2) == "-12,346 ± 89"
+    assert report.show_with([0.21949, 0.2], [0.0061, 0.02]) == "0.2195 ± 0.0061, 0.200 ± 0.020"
+    assert report.show_with(0.11892, 0) == "0.11892" and report.show_with("equal", 1e-5) == "equal"
+    assert report.show_with(float("nan"), 0.1) == "nan"
+    assert report.show_with(-0.004, 0.39) == "0.00 ± 0.39"
 
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")

@@ -1,4 +1,4 @@
-"""What `filter_groups` and `checkerboard` measure, and that their verdicts follow the numbers."""
+"""What `filter_groups` and `checkerboard` measure, and that verdicts follow the numbers."""
 
 import functools
 
@@ -15,13 +15,17 @@ import convjax  # noqa: E402
 from convjax.analysis import phase_gains  # noqa: E402
 from experiments import (  # noqa: E402
     checkerboard,
+    discriminators,
     filter_groups,
     generators,
     groups_report,
+    groups_scores,
     super_resolution,
+    true_convolution,
 )
-from experiments.groups_report import AUTHORS, Measured  # noqa: E402
+from experiments.groups_scores import AUTHORS, OTHERS, Measured, blocks_of  # noqa: E402
 from experiments.networks import Network, crop_and_mirror  # noqa: E402
+from experiments.report import Section  # noqa: E402
 from experiments.settings import Settings  # noqa: E402
 from experiments.training import beginning  # noqa: E402
 
@@ -44,59 +48,100 @@ def measured(groups, seed, trained, untrained):
     def maps(share, offset):
         shown = planted(max(groups, 2), share if groups > 1 else 0.5, 10 * seed + offset)
         raw = planted(max(groups, 2), 1 / max(groups, 2), 10 * seed + offset)
-        return {"whitened": shown, "raw": raw, "pearson": raw}
+        found = {"whitened": shown, "raw": raw, "pearson": raw, "linear": shown}
+        if groups > 1:
+            found["2a"] = planted(2 * groups, share, 10 * seed + offset)
+            found["2b"] = planted(2 * groups, 1 / (2 * groups), 10 * seed + offset)
+            found["3b"] = planted(groups, 1 / groups, 10 * seed + offset)
+        return found
 
     after = maps(trained, 0)
     null = {g: filter_groups.permuted(after["whitened"], g, seed)
             for g in ((2, 4, 8, 16) if groups == 1 else (groups,))}  # fmt: skip
+    others = {name: filter_groups.permuted(after[name], blocks_of(name, groups), seed)
+              for name in (OTHERS if groups > 1 else ())}  # fmt: skip
     accuracy = 0.9 + 0.001 * seed
-    return Measured(groups, seed, maps(untrained, 1), after, null, accuracy, accuracy + 0.05, 9, 99)
+    return Measured(
+        groups, seed, maps(untrained, 1), after, null, others, accuracy, accuracy + 0.05, 9, 99
+    )
 
 
 @pytest.fixture(autouse=True)
 def no_figures(monkeypatch):
     """Figures are drawn in the smoke run of the whole command."""
-    monkeypatch.setattr(groups_report, "_figures", lambda *arguments: None)
+    monkeypatch.setattr(groups_report, "figures", lambda *arguments: None)
 
 
-def claims(trained, untrained, profile="standard"):
+def claims(trained, untrained, profile="standard", groups=(1, 2)):
     """The claims on two groups, of three seeds."""
-    found = [measured(g, seed, trained, untrained) for g in (1, 2) for seed in range(3)]
+    found = [measured(g, seed, trained, untrained) for g in groups for seed in range(3)]
     section = groups_report.section(Settings(profile), found, "Planted.")
-    return {claim.claim: claim for claim in section.claims}
+    # rows that begin with "…" go on from the one before
+    texts = [claim.claim for claim in section.claims]
+    return dict(zip((f"{n}: {text}" for n, text in enumerate(texts)), section.claims, strict=True))
+
+
+def row(found, words):
+    (claim,) = [claim for text, claim in found.items() if words in text]
+    return claim
 
 
 def verdict(found, words):
-    (claim,) = [claim for text, claim in found.items() if words in text]
-    return claim.verdict
+    return row(found, words).verdict
 
 
 def test_verdicts_follow_planted_maps():
     found = claims(trained=(1 + AUTHORS[2].N) / 2, untrained=0.68)
-    for words in ("2 groups in conv3a: the map", "control: above", "null: above", "alone gives",
-                  "scored with 2 blocks", "scored with 16 blocks", "the whitening",
-                  "accuracy of no groups"):  # fmt: skip
+    for words in ("2 groups in conv3a: the map", "alone gives", "scored with 2 blocks",
+                  "scored with 16 blocks", "the whitening", "accuracy of no groups",
+                  "do not need the ReLU", "before the ReLU too", "conv2a and conv2b",
+                  "conv3a and conv3b"):  # fmt: skip
         assert verdict(found, words) == "reproduced", words
+    for words in ("… control: above", "… null: above"):  # of both pairs of layers
+        verdicts = [claim.verdict for text, claim in found.items() if words in text]
+        assert verdicts == ["reproduced"] * 2, words
+    assert row(found, "conv1c and conv2a").paper == pytest.approx(0.501, abs=1e-3)
     numbers = [claim for text, claim in found.items() if "the map of the trained" in text]
     assert numbers[0].ours == pytest.approx(AUTHORS[2].N, abs=0.03)
     assert 0 < numbers[0].uncertainty < 0.1
 
 
 def test_training_that_adds_nothing_is_said_to_add_nothing():
-    found = claims(trained=0.6, untrained=0.75)
-    assert verdict(found, "control: above") == "not reproduced"
-    assert verdict(found, "the map of the trained") == "not reproduced"
-    assert verdict(found, "null: above") == "reproduced"
-    same = claims(trained=0.7, untrained=0.7)
-    assert verdict(same, "control: above") == "undecided"
-    smoke = claims(trained=0.9, untrained=0.6, profile="smoke")
-    assert verdict(smoke, "control: above") == "undecided"
+    control, pair = "1: … control: above the same", "5: … control: above the same"
+    found = claims(trained=0.6, untrained=0.75, groups=(2,))
+    for words in (control, pair, "0: 2 groups in conv3a", "before the ReLU too"):
+        assert verdict(found, words) == "not reproduced", words
+    assert verdict(found, "2: … null: above") == "reproduced"
+    same = claims(trained=0.7, untrained=0.7, groups=(2,))
+    assert verdict(same, control) == verdict(same, pair) == "undecided"
+    smoke = claims(trained=0.9, untrained=0.6, profile="smoke", groups=(2,))
+    assert verdict(smoke, control) == "undecided"
+
+
+def test_the_level_outside_the_blocks():
+    """Of planted maps it is sqrt((1 - share)/(share*(groups - 1))) of the entries inside."""
+    assert groups_scores.off_block(np.array([[4, -1], [2, -4]]), 2) == 1.5 / 4
+    assert groups_scores.panel_mean(np.array([[4, -1], [2, -4]])) == 2.75 / 4
+    found = claims(trained=0.8, untrained=0.6, groups=(2, 8))
+    level = row(found, "Outside the blocks")
+    expected = (np.sqrt(0.25 / 7) - np.sqrt(0.25)) / 2
+    assert level.verdict == "reproduced" and level.ours == pytest.approx(expected, rel=0.25)
+    assert verdict(found, "falls more than before training") == "not reproduced"
+    assert verdict(found, "so does the whole panel") == "reproduced"
+
+
+def test_the_plain_covariance_stands_beside_the_authors():
+    found = claims(trained=0.6, untrained=0.5, groups=(16,))
+    e, r = row(found, "covariance of 16 groups: E"), row(found, "covariance of 16 groups: R")
+    assert (e.paper, r.paper) == (0.188, 1.84)
+    assert e.ours == pytest.approx(1 / 16, abs=0.01) and r.ours == pytest.approx(1, abs=0.05)
+    assert (e.verdict, r.verdict) == ("not reproduced", "not reproduced")
 
 
 def test_permutations_are_at_chance():
     draws = filter_groups.permuted(planted(8, 0.9, 0), 8, seed=1)
     assert draws.shape == (200,) and len(set(draws.tolist())) > 150
-    assert abs(draws.mean()) < 0.02 and groups_report.n_score(planted(8, 0.9, 0), 8) > 0.8
+    assert abs(draws.mean()) < 0.02 and groups_scores.n_score(planted(8, 0.9, 0), 8) > 0.8
 
 
 def test_maps_of_responses():
@@ -105,26 +150,37 @@ def test_maps_of_responses():
     first = rng.normal(size=(40, 3, 3, 4)).astype(np.float32)
     second = (first @ rng.normal(size=(4, 5)) + rng.normal(size=(40, 3, 3, 5))).astype(np.float32)
     second[..., 3] = 2.0  # a dead channel
-    found = filter_groups.maps(first, second)
+    found = filter_groups.maps(first, second, relu=False)
     a, b = first.reshape(-1, 4), second.reshape(-1, 5)
     alive = [0, 1, 2, 4]
     expected = np.corrcoef(a, b[:, alive], rowvar=False)[:4, 4:]
     assert found["pearson"][:, alive] == pytest.approx(expected, abs=1e-4)
     assert not found["pearson"][:, 3].any() and np.abs(found["whitened"][:, 3]).max() < 1e-4
     assert np.linalg.svd(found["whitened"], compute_uv=False)[0] <= 1 + 1e-5
+    rectified = filter_groups.maps(first, second)  # after ReLU is the default
+    positive = filter_groups.maps(np.maximum(first, 0), np.maximum(second, 0), relu=False)
+    assert rectified["raw"] == pytest.approx(positive["raw"], abs=1e-6)
+    assert np.abs(rectified["raw"] - found["raw"]).max() > 0.1
+    # one pixel of a smaller map stands for four of the larger
+    small = second[:, :1, :1]
+    enlarged = filter_groups.maps(first[:, :2, :2], np.repeat(np.repeat(small, 2, 1), 2, 2))
+    assert filter_groups.maps(first[:, :2, :2], small)["raw"] == pytest.approx(enlarged["raw"])
 
 
 def test_responses_are_those_of_the_layers():
-    """After ReLU, of conv2c and of conv3a enlarged to its extents; grouped as planned."""
+    """Before ReLU; normalised by this batch; grouped as planned."""
     plan = filter_groups.PLANS["smoke"]
-    network = Network(lambda rngs: filter_groups.network_in_network(plan, 2, rngs, 3, 10))
+    network = Network(lambda rngs: filter_groups.network_in_network(plan.features, 2, rngs, 3, 10))
     params, model = hastily(network.initial)(jax.random.key(0))
     images = jnp.asarray(np.random.default_rng(0).normal(size=(6, 16, 16, 3)), jnp.float32)
-    responses = hastily(lambda *numbers: filter_groups.responses(network, *numbers))
-    first, second = responses(params, model, images)
-    assert first.shape == second.shape == (6, 8, 8, 8)
-    assert first.min() == 0 and second.min() == 0 and second.max() > 0
-    assert np.array_equal(second[:, ::2, ::2], second[:, 1::2, 1::2])
+    found = hastily(lambda *numbers: filter_groups.responses(network, *numbers))(
+        params, model, images
+    )
+    extents = {name: response.shape[1] for name, response in found.items()}
+    assert extents == {"1c": 16, "2a": 8, "2b": 8, "2c": 8, "3a": 4, "3b": 4}
+    for response in found.values():
+        assert response.shape[-1] == 8 and response.min() < 0
+        assert np.asarray(response).mean((0, 1, 2)) == pytest.approx(0, abs=1e-5)
     module = network.merged(params, model, training=True)
     assert module.layers[3].conv.kernel.shape == (5, 5, 2, 8)  # 4 groups
     assert module.layers[6].conv.kernel.shape == (3, 3, 4, 8)  # 2 groups
@@ -170,6 +226,59 @@ def test_only_deconvolutions_draw_checkerboards():
     assert images[0].shape == (16, 32, 32, 3)
     none, two = (float(generators.uncorrected(x, 4).mean()) for x in images)
     assert none < 0.02 < 0.1 < two
+
+
+def spreads(low, high, profile="standard"):
+    """The verdict where 95 % of our pictures lie about within 0.1 to 0.3."""
+    values = np.linspace(0.095, 0.305, 1000).reshape(2, 25, 20)
+    section = Section("checkerboard", "Planted", "")
+    generators.spread(section, Settings(profile), "A claim", (low, high), values, "Why.")
+    (claim,) = section.claims
+    assert claim.paper == [low, high] and claim.ours == pytest.approx([0.1, 0.3], abs=0.001)
+    return claim.verdict
+
+
+def test_published_pictures_are_compared_with_the_spread_of_ours():
+    assert spreads(0.102, 0.113) == "reproduced"
+    assert spreads(0.05, 0.113) == "undecided"  # some of them
+    assert spreads(0.31, 0.35) == spreads(0.01, 0.09) == "not reproduced"
+    assert spreads(0.102, 0.113, "smoke") == "undecided"
+
+
+def test_means_are_compared_with_the_other_program():
+    """The size that is furthest decides, relative to its value."""
+    for factor, verdict in ((1.05, "reproduced"), (1.4, "not reproduced"), (1.15, "undecided")):
+        noise = np.random.default_rng(0).normal(size=(3, 30, 2)) * 0.01
+        values = np.array([0.2, 0.3, 0.4 * factor])[:, None, None] + noise
+        section = Section("checkerboard", "Planted", "")
+        generators._against_prototype(
+            section, Settings("standard"), "the last layer", "m", (0.2, 0.3, 0.4), values, (3, 4, 5)
+        )
+        (claim,) = section.claims
+        assert claim.verdict == verdict and claim.paper is None
+        assert claim.ours == pytest.approx([0.2, 0.3, 0.4 * factor], abs=0.005)
+
+
+def test_gradients_of_discriminators(monkeypatch):
+    """Linear ones: flat without strides, of period 8 with three of them; borders left out."""
+    monkeypatch.setattr(discriminators, "SLOPE", 1.0)
+    weights, photo = discriminators.numbers(0, 0), jnp.zeros((1, 28, 28, 3))
+    gradient = hastily(discriminators.gradient, static_argnums=2)
+    plain, strided = (
+        np.asarray(gradient(weights, photo, discriminators.ARMS[name]))[0]
+        for name in ("plain", "strided")
+    )
+    inner = plain[4:-4, 4:-4]
+    assert inner == pytest.approx(np.broadcast_to(inner[:1, :1], inner.shape), abs=1e-6)
+    limit = float(np.abs(strided).max())
+    assert strided[7:13, 7:21] == pytest.approx(strided[15:21, 7:21], abs=1e-5 * limit)
+    assert np.ptp(strided[7:21, 7:21], axis=(0, 1)).min() > 0.1 * limit
+
+
+def test_cosines_are_of_filters():
+    one = np.array([[[1.0, 0.0]], [[0.0, 2.0]]])  # two filters of two taps
+    other = np.array([[[2.0, 1.0]], [[0.0, 1.0]]])
+    assert true_convolution.cosines(one, other) == pytest.approx([1, np.sqrt(0.5)])
 
 
 @pytest.mark.parametrize("name", super_resolution.ARMS)

@@ -1,6 +1,11 @@
 """What to measure on kernels, responses, images and functions: pure, and usable under `jit`."""
 
-from convjax.analysis.checkerboard import overlap_counts, phase_gains, phase_variance_fraction
+from convjax.analysis.checkerboard import (
+    overlap_counts,
+    phase_gains,
+    phase_variance_fraction,
+    spectral_fraction,
+)
 from convjax.analysis.correlation import BlockScores, block_scores, interlayer_covariance
 from convjax.analysis.reach import (
     EmpiricalField,
@@ -20,4 +25,5 @@ __all__ = [
     "phase_gains",
     "phase_variance_fraction",
     "rank_energy",
+    "spectral_fraction",
 ]
