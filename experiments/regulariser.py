@@ -63,7 +63,7 @@ PLANS = {
         2, 16, 800, 500, 4, 40, 0.05, few=200, features=SMALL, narrow=(16,) * 8, groups=(1, 8)
     ),
     "standard": Plan(
-        3, 16, 4_000, 1_000, 5, 50, 0.05, few=500, features=SMALL, narrow=(16,) * 8
+        3, 16, 4_000, 1_000, 3, 50, 0.05, few=500, features=SMALL, narrow=(16,) * 8
     ),
     "full": Plan(
         3, 32, 50_000, 10_000, 60, 128, 0.1, few=5_000, narrow=(78,) * 8,
@@ -73,7 +73,7 @@ PLANS = {
 
 
 EXPECTED = {
-    "standard": "27 small networks, about 15 minutes on one core, below 2 GB of memory.",
+    "standard": "27 small networks of 240 steps, about 10 minutes on one core, below 2 GB of memory.",
     "full": "27 networks of 23,400 steps: 6e16 floating-point operations, 1 to 3 hours on one H100 "
     "(from the operations at 5 to 15 TFLOP/s, not measured), below 20 GB of memory.",
 }

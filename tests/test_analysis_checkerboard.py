@@ -172,7 +172,9 @@ def test_spectral_fraction_is_the_definition():
         if any(max(pair) <= 0.07 for pair in circle):
             found += energy[:, a, b]
     total = energy.sum((1, 2)) - energy[:, 0, 0]
-    ours = jax.jit(spectral_fraction, static_argnums=(1, 2))(jnp.asarray(x), (3, 2), 0.07)
+    ours = jax.jit(spectral_fraction, static_argnums=1, static_argnames="width")(
+        jnp.asarray(x), (3, 2), width=0.07
+    )
     assert ours == pytest.approx(found / total, rel=1e-4)
 
 
@@ -211,8 +213,8 @@ IMAGES, KERNEL = jnp.ones((1, 8, 8, 3)), jnp.ones((3, 3, 4, 2))
         (lambda: spectral_fraction(IMAGES[0, 0], 2), r"must be \(N, \*space, C\)"),
         (lambda: spectral_fraction(IMAGES, 0), r"`period` \(=0\) must be at least 1"),
         (lambda: spectral_fraction(IMAGES, 1), "must be above 1 along some axis"),
-        (lambda: spectral_fraction(IMAGES, 4, 0.2), r"below half of 1/`period` \(=0.125\)"),
-        (lambda: spectral_fraction(IMAGES, 2, -0.1), r"`width` \(=-0.1\) must be at least 0"),
+        (lambda: spectral_fraction(IMAGES, 4, width=0.2), r"below half of 1/`period` \(=0.125\)"),
+        (lambda: spectral_fraction(IMAGES, 2, width=-0.1), r"`width` \(=-0.1\) must be at least 0"),
         (lambda: spectral_fraction(IMAGES[:, :7, :7], 2), r"no frequency of `images` \(7, 7\)"),
     ],
 )

@@ -165,7 +165,7 @@ def phase_variance_fraction(images: jax.Array, period: Any) -> jax.Array:
     return jnp.where(total > 0, (fraction - chance) / (1 - chance), 0)
 
 
-def spectral_fraction(images: jax.Array, period: Any, width: float = 0.06) -> jax.Array:
+def spectral_fraction(images: jax.Array, period: Any, *, width: float = 0.06) -> jax.Array:
     """The share of a picture's energy at the frequencies of patterns of a fixed period.
 
     A pattern of period s has the frequencies ``m/s`` along an axis. In each channel the energy
