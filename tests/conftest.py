@@ -1,19 +1,18 @@
 """Eight simulated CPU devices, hasty compilation, and one reproducible hypothesis profile.
 
-Nearly all the time of these tests is XLA's, and most of that LLVM's and the fusion emitters': what they make
-runs once, on a few numbers. So they are told to hurry, which changes no HLO. Flags that XLA_FLAGS has
-already win: with ``XLA_FLAGS="--xla_backend_optimization_level=3 --xla_cpu_use_fusion_emitters=true"``
-everything compiles as it does for users.
+What XLA_FLAGS holds already comes last and so wins: with
+``XLA_FLAGS="--xla_backend_optimization_level=3 --xla_cpu_use_fusion_emitters=true"`` everything is
+compiled as it is for users.
 """
 
-import importlib.metadata
 import os
 
+import compilation
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # the partitioner warns at length
-_FLAGS = ["--xla_force_host_platform_device_count=8", "--xla_backend_optimization_level=0"]
-if importlib.metadata.version("jaxlib").startswith("0.10."):  # XLA dies of flags it does not know
-    _FLAGS.append("--xla_cpu_use_fusion_emitters=false")
-os.environ["XLA_FLAGS"] = " ".join([*_FLAGS, os.environ.get("XLA_FLAGS", "")]).strip()
+_FLAGS = f"--xla_force_host_platform_device_count=8 {compilation.flags(compilation.HASTY)}"
+if _FLAGS not in os.environ.get("XLA_FLAGS", ""):  # a worker's parent has set them
+    os.environ["XLA_FLAGS"] = f"{_FLAGS} {os.environ.get('XLA_FLAGS', '')}".strip()
 
 import hypothesis  # noqa: E402
 
