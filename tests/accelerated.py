@@ -31,12 +31,13 @@ def count(function, *args, **kwargs):
     return names["conv_general_dilated"], names["convjax_conv"]
 
 
-def same(ours, wanted, *args):
-    """Equal results; as many convolutions, all of them ours."""
-    equal(ours(*args), wanted(*args))
-    theirs, none = count(wanted, *args)
+def same(functions, wanted, *args):
+    """Equal results of each function (or the one); as many convolutions, all of them ours."""
+    result, (theirs, none) = wanted(*args), count(wanted, *args)
     assert theirs > 0 and none == 0
-    assert count(ours, *args) == (0, theirs)
+    for ours in [functions] if callable(functions) else functions:
+        equal(ours(*args), result)
+        assert count(ours, *args) == (0, theirs)
 
 
 # ---- what holds jaxprs -------------------------------------------------------------------------

@@ -1,11 +1,18 @@
-"""Eight simulated CPU devices, set before jax starts, and one reproducible hypothesis profile."""
+"""Eight simulated CPU devices, hasty compilation, and one reproducible hypothesis profile.
+
+What XLA_FLAGS holds already comes last and so wins: with
+``XLA_FLAGS="--xla_backend_optimization_level=3 --xla_cpu_use_fusion_emitters=true"`` everything is
+compiled as it is for users.
+"""
 
 import os
 
+import compilation
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # the partitioner warns at length
-_DEVICES = "--xla_force_host_platform_device_count=8"
-if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICES}".strip()
+_FLAGS = f"--xla_force_host_platform_device_count=8 {compilation.flags(compilation.HASTY)}"
+if _FLAGS not in os.environ.get("XLA_FLAGS", ""):  # a worker's parent has set them
+    os.environ["XLA_FLAGS"] = f"{_FLAGS} {os.environ.get('XLA_FLAGS', '')}".strip()
 
 import hypothesis  # noqa: E402
 

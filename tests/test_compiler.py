@@ -6,13 +6,14 @@ import importlib.metadata
 import jax
 import jax.numpy as jnp
 import pytest
+from compilation import AS_USERS
 
 import convjax
 
 
 def by_ynnpack(function, *operands, options=None):
     """Whether XLA gives a convolution of the function to YNNPACK."""
-    lowered = jax.jit(function, compiler_options=options).lower(*operands)
+    lowered = jax.jit(function, compiler_options=AS_USERS | (options or {})).lower(*operands)
     lines = lowered.compile().as_text().splitlines()
     return any("__ynn_fusion" in line and "/conv_general_dilated" in line for line in lines)
 

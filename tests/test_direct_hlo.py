@@ -7,6 +7,7 @@ from benchmarking import hlo_text
 from benchmarking.ops import ConvjaxOps, DropInOps, LaxOps
 from benchmarking.prepare import all_direct, jax_function, lowerings, prepare_jax
 from benchmarking.rows import forward
+from compilation import AS_USERS
 
 CELLS = ("forward", "training")
 ROWS = [
@@ -39,7 +40,7 @@ def test_the_program_is_laxs(row):
     arrays = row.draw()
     ours = (DropInOps if row.layout == "first" else ConvjaxOps)(row.layout)
     texts = [
-        hlo_text.normalised(prepare_jax(ops, row, cell, arrays, "float32").text)
+        hlo_text.normalised(prepare_jax(ops, row, cell, arrays, "float32", AS_USERS).text)
         for ops in (LaxOps(row.layout), ours)
     ]
     assert texts[0] == texts[1]
@@ -47,7 +48,7 @@ def test_the_program_is_laxs(row):
 
 
 def optimised(function, *operands):
-    return jax.jit(function).lower(*operands).compile().as_text()
+    return jax.jit(function).lower(*operands).compile(AS_USERS).as_text()
 
 
 def test_names_and_sources_do_not_count():
@@ -83,10 +84,7 @@ def test_padding_counts():
     row, other = (
         forward("a", "dense", 1, (8,), 2, 2, (3,), padding=(pads,)) for pads in ((1, 1), (0, 2))
     )
-    texts = [
-        jax.jit(jax_function(LaxOps(), r, "forward")).lower(*r.draw()).compile().as_text()
-        for r in (row, other)
-    ]
+    texts = [optimised(jax_function(LaxOps(), r, "forward"), *r.draw()) for r in (row, other)]
     assert not hlo_text.same_program(*texts)
 
 

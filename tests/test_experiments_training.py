@@ -196,12 +196,12 @@ def test_outputs_in_batches_equal_the_whole():
 @pytest.mark.slow
 def test_a_killed_and_resumed_run_is_bit_identical(tmp_path):
     """SIGKILL after a checkpoint, then --resume: every bit and every line as if never killed."""
-    steps = 4000
-    options = {"steps": steps, "save_every": 500, "folder": str(tmp_path / "killed")}
+    steps = 2000
+    options = {"steps": steps, "save_every": 250, "folder": str(tmp_path / "killed")}
     killed = start(**options)
     checkpoints = tmp_path / "killed" / "checkpoints"
     deadline = time.monotonic() + 120
-    while not (checkpoints / "1000").exists() and not (checkpoints / "1500").exists():
+    while not (checkpoints / "500").exists() and not (checkpoints / "750").exists():
         assert killed.poll() is None and time.monotonic() < deadline, "it ended too soon"
         time.sleep(0.01)
     killed.kill()

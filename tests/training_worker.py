@@ -9,7 +9,10 @@ import os
 import sys
 from pathlib import Path
 
-os.environ["XLA_FLAGS"] = ""  # one device for each process
+import compilation
+
+if __name__ == "__main__":  # one device for each process
+    os.environ["XLA_FLAGS"] = compilation.flags(compilation.HASTY)
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import jax  # noqa: E402
