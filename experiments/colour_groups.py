@@ -43,11 +43,11 @@ class Plan(Budget):
 PLANS = {
     "smoke": Plan(1, 16, 32, 16, 1, 16, 0.05, features=(8, 4)),
     "quick": Plan(2, 32, 1_000, 500, 3, 64, 0.05, features=(24, 32, 48, 48)),
-    "standard": Plan(5, 32, 4_000, 2_000, 10, 64, 0.05, features=(24, 32, 48, 48)),
+    "standard": Plan(5, 32, 3_000, 1_000, 8, 64, 0.05, features=(24, 32, 48, 48)),
     "full": Plan(10, 32, 50_000, 10_000, 100, 128, 0.1, features=(48, 128, 192, 192)),
 }
 EXPECTED = {
-    "standard": "10 networks: about 6 minutes on one core, below 2 GB of memory.",
+    "standard": "10 networks: about 4 minutes on one core, below 2 GB of memory.",
     "full": "20 networks of 100 epochs of CIFAR-10, at most 21 million multiply-accumulates a "
     "picture: 1.1e16 floating-point operations, 15 to 45 minutes on one H100 (from the operations "
     "at 5 to 15 TFLOP/s, not measured), below 10 GB of memory.",

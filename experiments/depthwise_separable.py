@@ -54,13 +54,13 @@ class Plan(Budget):
     grey: bool = True
 
 
-SMALL, LARGE = (16, 32, 32, 48, 48), (64, 128, 128, 256, 256)
+SMALL, LARGE = (12, 24, 24, 32, 32), (64, 128, 128, 256, 256)
 PLANS = {
-    "smoke": Plan(1, 16, 32, 16, 1, 16, 0.05, features=(4,) * 3, rounds=1,
+    "smoke": Plan(1, 16, 32, 16, 1, 16, 0.05, features=(4, 4), rounds=1,
                   arms=("full", "separable"), passes=("inference",)),
-    "quick": Plan(1, 16, 1_000, 500, 2, 64, 0.05, features=SMALL, rounds=3,
+    "quick": Plan(2, 16, 800, 500, 2, 64, 0.05, features=SMALL, rounds=3,
                   arms=("full", "separable", "wide"), passes=("inference",)),
-    "standard": Plan(5, 16, 3_000, 2_000, 8, 64, 0.05, features=SMALL, rounds=15),
+    "standard": Plan(5, 16, 3_000, 1_000, 6, 64, 0.05, features=SMALL, rounds=15),
     "full": Plan(5, 32, 50_000, 10_000, 60, 128, 0.1, features=LARGE, rounds=30, grey=False),
 }  # fmt: skip
 PARTS = (*ARMS, "costs")
@@ -356,7 +356,7 @@ def _scatter(
 
 
 EXPECTED = {
-    "standard": "25 networks and their times: about 8 minutes on one core, below 2 GB of memory.",
+    "standard": "25 networks and their times: about 6 minutes on one core, below 2 GB of memory.",
     "full": "25 networks of 60 epochs of CIFAR-10, the two largest arms of 230 million "
     "multiply-accumulates a picture: 4.5e16 floating-point operations, 1 to 3 hours on one H100 "
     "(from the operations at 5 to 15 TFLOP/s, not measured), below 10 GB of memory.",

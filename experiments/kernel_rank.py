@@ -49,14 +49,14 @@ class Plan(Budget):
 
 PLANS = {
     "smoke": Plan(1, 16, 32, 16, 1, 16, 0.05, features=(4,), drawn=20_000, arms=("3x3",)),
-    "quick": Plan(2, 16, 1_000, 500, 3, 64, 0.05, features=(16, 32, 32), drawn=50_000),
-    "standard": Plan(5, 16, 3_000, 2_000, 6, 64, 0.05, features=(16, 32, 32), drawn=100_000),
+    "quick": Plan(2, 16, 1_000, 500, 3, 64, 0.05, features=(12, 24, 24), drawn=50_000),
+    "standard": Plan(5, 16, 3_000, 1_000, 6, 64, 0.05, features=(12, 24, 24), drawn=100_000),
     "full": Plan(
         5, 32, 50_000, 10_000, 60, 128, 0.1, features=(64, 128, 128), drawn=100_000, grey=False
     ),
 }
 EXPECTED = {
-    "standard": "15 networks: about 6 minutes on one core, below 2 GB of memory.",
+    "standard": "15 networks: about 4 minutes on one core, below 2 GB of memory.",
     "full": "15 networks of 60 epochs of CIFAR-10, at most 84 million multiply-accumulates a "
     "picture: 1.8e16 floating-point operations, 20 to 60 minutes on one H100 (from the operations "
     "at 5 to 15 TFLOP/s, not measured), below 10 GB of memory.",
