@@ -92,9 +92,9 @@ def run(settings: Settings) -> Section:
             _fields(section, plan)
         else:
             _gridding(section, settings)
-    measured = {}
+    measured: dict[str, list[Measured]] = {}
     for task in ("far", "near"):
-        arms = {arm: functools.partial(_network, plan.channels, *arm.split(", ")[1:])
+        arms = {arm: functools.partial(_network, plan.channels, arm)
                 for arm in plan.arms if arm.startswith(task)}  # fmt: skip
         found = compare(
             settings, "context", arms, plan, load=functools.partial(flags, near=task == "near")
@@ -200,7 +200,8 @@ class Labeller(nnx.Module):
     ) -> None:  # fmt: skip
         self.front = nn.PointwiseConv(channels, width, rngs=rngs)
         self.context = ContextModule(channels=width, dilations=dilations, rngs=rngs)
-        for layer in () if identity else (*self.context.layers, self.context.last):
+        layers: list[Any] = [] if identity else [*self.context.layers, self.context.last]
+        for layer in layers:
             kernel = layer.kernel
             kernel[...] = parts.HE_NORMAL(rngs.params(), kernel.shape, kernel.dtype)
         self.head = nn.PointwiseConv(width, classes, rngs=rngs)
@@ -209,9 +210,8 @@ class Labeller(nnx.Module):
         return self.head(self.context(nnx.relu(self.front(x))))
 
 
-def _network(
-    width: int, stack: str, init: str, rngs: nnx.Rngs, channels: int, classes: int
-) -> Labeller:
+def _network(width: int, arm: str, rngs: nnx.Rngs, channels: int, classes: int) -> Labeller:
+    _, stack, init = arm.split(", ")
     return Labeller(STACKS[stack], init == "identity", width, channels, classes, rngs)
 
 
@@ -319,7 +319,7 @@ def _figures(section: Section, measured: dict[str, list[Measured]]) -> None:
             axes.plot(each.mean(0), "o-", markersize=3, color=colour, label=stack)
         axes.axhline(1 / COLOURS, color=theme.quiet, linestyle=":")
         axes.axvline(REACH + 0.5, color=theme.quiet, linestyle="--")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.set_xticks(range(0, len(measured["far, dilated, identity"][0].by_distance), 3))
         axes.set(xlabel="pixels to the nearest flag", ylabel="accuracy", ylim=(0, 1.03))
         axes.legend(loc="lower left")
 

@@ -147,9 +147,10 @@ class MotionNet(nnx.Module):
 def videos(settings: Settings, budget: Plan, seed: int, view: str = "all") -> Dataset:
     """Videos (N, time, height, width, 1), as one of `VIEWS` shows them."""
     rng = np.random.default_rng((seed, 3))
-    splits = [moving(n // 4, budget.size, budget.noise, view, rng)
-              for n in (budget.train, budget.test)]  # fmt: skip
-    return Dataset("motion", *splits, len(CLASSES))
+    train, test = (
+        moving(n // 4, budget.size, budget.noise, view, rng) for n in (budget.train, budget.test)
+    )
+    return Dataset("motion", train, test, len(CLASSES))
 
 
 def moving(count: int, size: int, noise: float, view: str, rng: np.random.Generator) -> Split:

@@ -85,10 +85,10 @@ def test_claims_follow_the_numbers():
 def test_stacks_differ_in_their_dilations_alone(init):
     from flax import nnx
 
-    networks = [
-        nnx.eval_shape(lambda stack=stack: context._network(8, stack, init, nnx.Rngs(0), 3, 3))
-        for stack in context.STACKS
-    ]
+    def build(stack):
+        return context._network(8, f"far, {stack}, {init}", nnx.Rngs(0), 3, 3)
+
+    networks = [nnx.eval_shape(lambda stack=stack: build(stack)) for stack in context.STACKS]
     dilated, undilated = ([layer.kernel.shape for layer in n.context.layers] for n in networks)
     assert dilated == undilated == [(3, 3, 8, 8)] * 7
     steps = [[layer.kernel_dilation for layer in n.context.layers] for n in networks]
