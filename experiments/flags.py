@@ -24,11 +24,11 @@ def flags(settings: Settings, budget: Budget, seed: int, near: bool = False) -> 
 
 def _planted(count: int, size: int, near: bool, rng: np.random.Generator, turns: int) -> Split:
     """Pictures, each with its colours turned so many times."""
-    number = rng.integers(2, 4, count)
-    places = rng.permuted(np.tile(np.arange(size * size), (count, 1)), axis=1)[:, :3]
-    colours = rng.integers(0, COLOURS, (count, 3))
+    number = rng.integers(1, 3, count)
+    places = rng.permuted(np.tile(np.arange(size * size), (count, 1)), axis=1)[:, :2]
+    colours = rng.integers(0, COLOURS, (count, 2))
     noise = rng.normal(0, 0.1, (count, size, size, COLOURS)).clip(-0.3, 0.3)
-    there = np.arange(3) < number[:, None]
+    there = np.arange(2) < number[:, None]
     distances = distance(size, places, there)
     nearest = distances.argmin(1)
     images, labels = [], []

@@ -4,6 +4,7 @@ import functools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from matplotlib.axes import Axes
@@ -31,7 +32,7 @@ def order_of(name: str, channels: int, groups: int, seed: int = 0) -> np.ndarray
     if name in ("shuffle", "inverse"):
         move = convjax.channel_shuffle if name == "shuffle" else convjax.channel_unshuffle
         with jax.ensure_compile_time_eval():  # modules are built under `jit` too
-            return np.asarray(move(places, groups))
+            return np.asarray(move(jnp.asarray(places), groups))
     if name == "random":
         return rng.permutation(channels)
     if name == "within groups":
@@ -139,14 +140,16 @@ def claims(section: Section, settings: Settings, found: dict[str, np.ndarray]) -
             "pixels come as often with an odd parity as with an even one. (With a dense layer "
             "over all groups at the end their scores would add up, which is not parity either.)",
         )
-    for order in ("shuffle", "inverse", "random"):
+    for order, words in (
+        ("shuffle", "With a shuffle it is learned"),
+        ("inverse", "… with the inverse too"),
+        ("random", "… and with a random order"),
+    ):
         if f"parity, {order}" not in found:
             continue
         solved = estimate(found[f"parity, {order}"])
-        words = {"shuffle": "With a shuffle it is learned", "inverse": "… with the inverse too",
-                 "random": "… and with a random order"}  # fmt: skip
         section.finding(
-            f"{words[order]} (share of right answers)",
+            f"{words} (share of right answers)",
             None,
             *solved,
             above(settings, solved, 0.95, "the share"),

@@ -18,7 +18,7 @@ def test_labels_are_the_colour_of_the_nearest_flag():
     dataset = flags.flags(STANDARD, PLAN, 0)
     for image, label in zip(*dataset.train, strict=True):
         planted = np.argwhere(image.max(-1) > 0.5)
-        assert len(planted) in (2, 3)
+        assert len(planted) in (1, 2)
         colour = image[tuple(planted.T)].argmax(-1)
         for pixel, said in np.ndenumerate(label):
             steps = np.abs(planted - pixel).max(1)
@@ -76,19 +76,19 @@ def claims(**ious):
 def test_claims_follow_the_numbers():
     yes, no = "reproduced", "not reproduced"
     better = claims(far_dilated_identity=0.8, far_dilated_random=0.6)
-    assert better == [yes] * 7
+    assert better == [yes] * 6
     worse = claims(far_dilated_identity=0.3, far_dilated_random=0.35, near_dilated_identity=0.6)
-    assert worse == [no, no, yes, yes, yes, no, no]
+    assert worse == [no, yes, yes, yes, no, no]
 
 
 @pytest.mark.parametrize("init", ["identity", "random"])
 def test_stacks_differ_in_their_dilations_alone(init):
     from flax import nnx
 
-    networks = [
-        nnx.eval_shape(lambda stack=stack: context._network(8, stack, init, nnx.Rngs(0), 3, 3))
-        for stack in context.STACKS
-    ]
+    def build(stack):
+        return context._network(8, f"far, {stack}, {init}", nnx.Rngs(0), 3, 3)
+
+    networks = [nnx.eval_shape(lambda stack=stack: build(stack)) for stack in context.STACKS]
     dilated, undilated = ([layer.kernel.shape for layer in n.context.layers] for n in networks)
     assert dilated == undilated == [(3, 3, 8, 8)] * 7
     steps = [[layer.kernel_dilation for layer in n.context.layers] for n in networks]

@@ -53,14 +53,14 @@ def test_claims_on_motion_follow_the_numbers():
     spread = np.array([0, 0.01, 0.02])
     accuracy = {arm: 0.6 + spread for arm in ("3-D", "2-D", "2-D, wide")}
     accuracy["3-D"] = 0.8 + 0.9 * spread
-    accuracy |= {"3-D, middle frame": np.full(3, 0.25), "3-D, shuffled": np.full(3, 0.45)}
+    accuracy |= {"2-D, middle frame": np.full(3, 0.25), "2-D, shuffled": np.full(3, 0.45)}
     untrained = {arm: np.full(3, 0.25) for arm in accuracy}
     counted = {arm: (5_774, 9) for arm in accuracy} | {"2-D": (5_780, 9)}
     section = Section("motion", "", "")
     motion.claims(section, STANDARD, accuracy, untrained, counted)
     assert verdicts(section) == ["exact", *["reproduced"] * 4, "exact", "exact"]
-    accuracy["2-D"], accuracy["3-D, shuffled"] = accuracy["3-D"] + 0.1 - spread, np.full(3, 0.51)
-    accuracy["3-D, middle frame"], counted["2-D"] = np.full(3, 0.26), (6_000, 9)
+    accuracy["2-D"], accuracy["2-D, shuffled"] = accuracy["3-D"] + 0.1 - spread, np.full(3, 0.51)
+    accuracy["2-D, middle frame"], counted["2-D"] = np.full(3, 0.26), (6_000, 9)
     section = Section("motion", "", "")
     motion.claims(section, STANDARD, accuracy, untrained, counted)
     no, yes = "not reproduced", "reproduced"
