@@ -40,7 +40,7 @@ def page(sections: Sequence[Section], made_with: dict[str, Any]) -> str:
             f"<title>{TITLE}</title>\n<style>\n{style}</style>\n</head>\n<body>",
             f"<h1>{TITLE}</h1>\n<p>{prose(LEAD)}</p>",
             _counts(claims),
-            _contents(sections),
+            _summary(sections),
             *(_section(section) for section in sections),
             f"<footer>Made with: {footer}</footer>\n</body>\n</html>\n",
         ]
@@ -56,25 +56,25 @@ def verdict(word: str) -> str:
     return f'<span class="verdict {word.replace(" ", "-")}">{SIGNS[word]} {word}</span>'
 
 
-def _contents(sections: Sequence[Section]) -> str:
-    """The sections, each with how many of its claims have which verdict."""
-    rows = []
-    for section in sections:
-        found = count(section.claims)
-        cells = "".join(
-            f'<td class="{word.replace(" ", "-")}">{found.get(word, "")}</td>' for word in VERDICTS
-        )
-        name = f'<a href="#{section.name}">{prose(section.title)}</a>'
-        rows.append(f'<tr><th scope="row">{name}</th>{cells}</tr>')
-    signs = "".join(
-        f'<th scope="col"><span class="verdict {word.replace(" ", "-")}" title="{word}">'
-        f"{SIGNS[word]}</span></th>"
-        for word in VERDICTS
-    )
+def _summary(sections: Sequence[Section]) -> str:
+    """Every claim, a group for every section, which opens at a click."""
+    groups = [
+        f'<details id="claims-{section.name}"><summary><b>{prose(section.title)}</b> '
+        f"{_tally(section)}</summary>\n{_table(section)}\n</details>"
+        for section in sections
+    ]
     return (
-        '<nav aria-label="Sections"><table class="card" id="summary">'
-        f'<thead><tr><th scope="col">Section</th>{signs}</tr></thead>\n'
-        f"<tbody>\n{chr(10).join(rows)}\n</tbody></table></nav>"
+        "<p>Each line opens to its statements: what is claimed, the article’s or the paper’s "
+        "value, ours with its uncertainty, the verdict and its rule. Figures follow below.</p>\n"
+        f'<nav id="summary" class="card" aria-label="Summary">\n{chr(10).join(groups)}\n</nav>'
+    )
+
+
+def _tally(section: Section) -> str:
+    """How many claims of a section have which verdict."""
+    return " ".join(
+        f'<span class="verdict {word.replace(" ", "-")}" title="{word}">{SIGNS[word]} {n}</span>'
+        for word, n in count(section.claims).items()
     )
 
 
@@ -88,12 +88,10 @@ def _counts(claims: Sequence[Claim]) -> str:
 
 
 def _table(section: Section) -> str:
-    if not section.claims:
-        return ""
     rows = "\n".join(map(_row, section.claims))
     head = "".join(f'<th scope="col">{name}</th>' for name in COLUMNS)
     return (
-        f'<table class="card claims"><thead><tr>{head}</tr></thead>\n'
+        f'<table class="claims"><thead><tr>{head}</tr></thead>\n'
         f"<tbody>\n{rows}\n</tbody></table>"
     )
 
@@ -119,12 +117,12 @@ def _row(claim: Claim) -> str:
 
 
 def _section(section: Section) -> str:
-    found = "".join(f"<li>{verdict(word)} {n}</li>" for word, n in count(section.claims).items())
     figures = "\n".join(_figure(figure) for figure in section.figures)
     return (
         f'<section id="{section.name}">\n<h2>{prose(section.title)}</h2>\n'
-        f'<p>{prose(section.intro)}</p>\n<ul class="counts">{found}</ul>\n{figures}\n'
-        f"{_table(section)}\n</section>"
+        f"<p>{prose(section.intro)}</p>\n"
+        f'<p><a href="#claims-{section.name}">Its statements</a>: {_tally(section)}</p>\n'
+        f"{figures}\n</section>"
     )
 
 

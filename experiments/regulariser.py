@@ -73,7 +73,7 @@ PLANS = {
 
 
 EXPECTED = {
-    "standard": "27 small networks of 240 steps, about 10 minutes on one core, below 2 GB of memory.",
+    "standard": "27 small networks of 240 steps, about 10 minutes on one core, below 2 GB.",
     "full": "27 networks of 23,400 steps: 6e16 floating-point operations, 1 to 3 hours on one H100 "
     "(from the operations at 5 to 15 TFLOP/s, not measured), below 20 GB of memory.",
 }

@@ -172,15 +172,18 @@ def test_the_page_needs_nothing_but_itself(run: Run) -> None:
     assert len(run.page) < 4_000_000
 
 
-def test_every_claim_is_below_its_figures_and_counted_on_top(run: Run) -> None:
-    rows = re.findall(r'<tr class="([a-z-]+)(?: following)?"><td>', run.page)
+def test_every_claim_is_in_the_summary_on_top_and_counted(run: Run) -> None:
+    summary, sections = run.page.split("</nav>")
+    rows = re.findall(r'<tr class="([a-z-]+)(?: following)?"><td>', summary)
     assert [row.replace("-", " ") for row in rows] == [claim["verdict"] for claim in run.claims]
-    nav = run.page[run.page.index("<nav") : run.page.index("</nav>")]
-    for verdict in report.VERDICTS:
-        cells = re.findall(rf'<td class="{verdict.replace(" ", "-")}">(\d*)</td>', nav)
-        assert len(cells) == len(registry.EXPERIMENTS)
-        found = [claim for claim in run.claims if claim["verdict"] == verdict]
-        assert sum(int(cell or 0) for cell in cells) == len(found)
+    assert "<tr" not in sections
+    for part, tag in ((summary, "details"), (sections, "section")):
+        names = re.findall(rf'<{tag} id="(?:claims-)?(\w+)"', part)
+        assert names == list(registry.EXPERIMENTS)
+        for verdict in report.VERDICTS:
+            tallies = re.findall(rf'title="{verdict}">. (\d+)</span>', part)
+            found = [claim for claim in run.claims if claim["verdict"] == verdict]
+            assert sum(map(int, tallies)) == len(found)
 
 
 def test_every_picture_decodes_and_is_small(run: Run) -> None:
