@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.report import VERDICTS, Claim, Figure, Picture, Section, count, show, show_with
+from experiments.report import Claim, Figure, Picture, Section, count, show, show_with
 
 TITLE = "Every kind of convolution, computed"
 LEAD = (
@@ -91,8 +91,7 @@ def _table(section: Section) -> str:
     rows = "\n".join(map(_row, section.claims))
     head = "".join(f'<th scope="col">{name}</th>' for name in COLUMNS)
     return (
-        f'<table class="claims"><thead><tr>{head}</tr></thead>\n'
-        f"<tbody>\n{rows}\n</tbody></table>"
+        f'<table class="claims"><thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table>'
     )
 
 
