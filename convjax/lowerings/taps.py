@@ -169,19 +169,22 @@ def _correlate(x: jax.Array, kernel: jax.Array, call: Call, shape: Any) -> jax.A
     """The result of this `shape`, every element of which is a sum over rows of the window."""
     geometry, rank, axes = call.geometry, call.geometry.rank, call.layout.out
     sums, result_type = call.accumulator(x), call.result_type(x)
-    groups_first = _groups_first(call)
+    problem = call.problem(x, kernel)
+    # Several pairs of channels would read these rows several times, short as they are in memory.
+    groups_first = _groups_first(call) and problem.n == problem.o == 1
     rest, first = ("group space", 3) if groups_first else ("space group", 2)
     x = padded(arranged(x, call.layout.x, f"batch contract {rest}"), geometry, first).astype(sums)
     kernel = arranged(kernel, call.layout.kernel, f"out contract {rest}")
     kernel = reversed_where(kernel, geometry, first).astype(sums)
     out_space = tuple(shape[axis] for axis in axes.space)
-    steps, strides = geometry.kernel_dilation, geometry.strides
-    if rank == 1:  # as two axes, of which the first has one element
-        x, kernel = jnp.expand_dims(x, first), jnp.expand_dims(kernel, first)
-        steps, strides, out_space = (1, *steps), (1, *strides), (1, *out_space)
     inputs, outputs, depth = x.shape[0], *kernel.shape[:2]
     groups = kernel.shape[2 if groups_first else -1]
-    window = kernel.shape[first : first + len(out_space)]
+    window = kernel.shape[first : first + rank]
+    steps, strides = geometry.kernel_dilation, geometry.strides
+    if rank == 1:  # as two axes, of which the first has one element
+        steps, strides, window, out_space = (
+            (1, *extents) for extents in (steps, strides, window, out_space)
+        )
 
     # Elements along the kernel's first axis read neighbouring rows of x, in one slice. Those along
     # the other axes are summed at once, or, where they are many, in one pass after another.
@@ -193,6 +196,7 @@ def _correlate(x: jax.Array, kernel: jax.Array, call: Call, shape: Any) -> jax.A
 
     def with_groups(contracted: Any, space: Any, channels: Any) -> tuple[Any, ...]:
         """What belongs to the contracted axis, to space and to the groups, in their order."""
+        space = space[-rank:]
         return (contracted, *((channels, *space) if groups_first else (*space, channels)))
 
     def summed(leading: Any) -> list[jax.Array]:
@@ -240,8 +244,8 @@ def _correlate(x: jax.Array, kernel: jax.Array, call: Call, shape: Any) -> jax.A
                 [same_varying(zeros, x, kernel)[0]] * len(together),
                 positions.reshape(-1, rows, positions.shape[-1]),
             )
-            kept = (0, 1, *((3, 4) if groups_first else (3, zeros.ndim - 1)))
-            others = tuple(axis for axis in range(zeros.ndim) if axis not in kept)
+            of_block = with_groups(True, (rank == 1, *(True,) * len(block)), False)
+            others = tuple(axis for axis, gone in enumerate(of_block, 2) if gone)
             found = [f + total.sum(others) for f, total in zip(found, totals, strict=True)]
         return found
 
@@ -255,7 +259,7 @@ def _correlate(x: jax.Array, kernel: jax.Array, call: Call, shape: Any) -> jax.A
 
     if looped > 0:
         places = np.array(list(np.ndindex(*across[:looped])), np.int32)
-        at = 4 if groups_first else 3  # after the lines
+        at = 2 + int(groups_first) + int(rank > 1)  # after the lines
         y = lax.map(lambda place: jnp.stack(summed(tuple(place)), at), places)
         return placed(jnp.moveaxis(y, 0, at), out_space)
     # In the shape that the caller's array has, channels in one axis: a small array that XLA thinks
