@@ -32,7 +32,7 @@ _LARGE = (
 _SUMS = 16  # kernel elements across the lines whose gradients are summed in one pass, at most
 _ROWS = 2  # rows of a large input added to these sums at once,
 _PRODUCTS = 48  # if they are no more products than this
-_CACHE = 1 << 18  # bytes that the sums may take, so that they stay in the second-level cache
+_CACHE = 1 << 17  # bytes that the sums may take, which with the rows stay in the second-level cache
 
 
 def accepts(problem: Problem) -> str | None:
