@@ -21,14 +21,31 @@ def padded(x: jax.Array, geometry: Geometry, first: int) -> jax.Array:
 
     Without the barrier XLA would compute the padding again for every piece that is read.
     """
-    configuration = [(0, 0, 0)] * x.ndim
-    for axis, (pair, dilation) in enumerate(
-        zip(geometry.padding, geometry.input_dilation, strict=True)
-    ):
-        configuration[first + axis] = (*pair, dilation - 1)
-    if all(pads == (0, 0, 0) for pads in configuration):
-        return x
-    return lax.optimization_barrier(lax.pad(x, jnp.zeros((), x.dtype), configuration))
+    pads = [
+        (first + axis, (low, high, dilation - 1))
+        for axis, ((low, high), dilation) in enumerate(
+            zip(geometry.padding, geometry.input_dilation, strict=True)
+        )
+        if (low, high, dilation) != (0, 0, 1)
+    ]
+    return lax.optimization_barrier(_by_side(x, pads)) if pads else x
+
+
+def _by_side(x: jax.Array, pads: list[tuple[int, tuple[Any, Any, int]]]) -> jax.Array:
+    """`x` with zeros before, after and between the elements of some axes.
+
+    Axis by axis, and side by side where it is one axis: XLA on CPU compiles a fusion of two pads
+    several times faster than one pad, which runs no faster (seen on jaxlib 0.10.2).
+    """
+    if len(pads) == 1:
+        ((axis, (low, high, between)),) = pads
+        if all(isinstance(side, int) and side > 0 for side in (low, high)):
+            pads = [(axis, (low, 0, between)), (axis, (0, high, 0))]
+    for axis, sides in pads:
+        config: list[Any] = [(0, 0, 0)] * x.ndim
+        config[axis] = sides
+        x = lax.pad(x, jnp.zeros((), x.dtype), config)
+    return x
 
 
 def crops(geometry: Geometry) -> list[bool]:

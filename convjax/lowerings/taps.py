@@ -26,11 +26,13 @@ _CHANNELS = 16  # per group, at most
 _UNROLLED = 64  # products written out; more of them are looped over, so that compiling stays quick
 _APART = 25  # products for which borders are computed apart: their code is written
 _APART_IN_GRADIENTS = 12  # out again, and gradients have enough to compile as it is
-_SUMS = 16  # kernel elements whose gradients are summed in one pass over the rows: no more, or
-_AXIS = 32  # those of the kernel's last axis, if they are no more than this
-_ROWS = 2  # rows added to these sums at once,
+_LARGE = (
+    1 << 20
+)  # bytes of an input beyond which code that spares passes over it is worth compiling
+_SUMS = 16  # kernel elements across the lines whose gradients are summed in one pass, at most
+_ROWS = 2  # rows of a large input added to these sums at once,
 _PRODUCTS = 48  # if they are no more products than this
-_CACHE = 1 << 18  # bytes that the sums may take, so that they stay in the second-level cache
+_CACHE = 1 << 17  # bytes that the sums may take, which with the rows stay in the second-level cache
 
 
 def accepts(problem: Problem) -> str | None:
@@ -57,8 +59,7 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     shape = call.out_shape(x, kernel)
     out_space = tuple(shape[axis] for axis in call.layout.out.space)
     if count(window) > count(out_space):
-        y = _correlate(x, kernel, call, out_space).astype(call.result_type(x))
-        return restored(y, call.layout.out, "space batch out group", shape)
+        return _correlate(x, kernel, call, shape)
     roles = "out batch group space" if _groups_first(call) else "out batch space group"
 
     def shifted(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -67,7 +68,8 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
         return restored(y, call.layout.out, roles, shape).reshape(_joined(call.layout.out, shape))
 
     if call.platform == "cpu" and not call.partitioned and not call.part:
-        return unfused(shifted, x, kernel).reshape(shape)
+        joined = jax.ShapeDtypeStruct(_joined(call.layout.out, shape), call.result_type(x))
+        return unfused(shifted, joined, x, kernel).reshape(shape)
     return shifted(x, kernel).reshape(shape)
 
 
@@ -91,6 +93,10 @@ def _split(axes: tuple[int, ...], limit: int) -> int:
     return first
 
 
+def _large(x: jax.Array) -> bool:
+    return x.dtype.itemsize * count(x.shape) > _LARGE
+
+
 def _groups_first(call: Call) -> bool:
     """Whether the groups lie before space, where they stay."""
     return () < call.layout.x.group < call.layout.x.space
@@ -107,27 +113,35 @@ def _shift(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.A
     kernel = arranged(kernel, call.layout.kernel, "space contract out group")
     kernel = reversed_where(kernel, geometry, 0).astype(sums)
     window, (inputs, outputs, groups) = kernel.shape[:rank], kernel.shape[rank:]
-    weight_shape = (groups, *(1,) * rank) if groups_first else (*(1,) * rank, groups)
     looped = _split(window, _UNROLLED // inputs)
 
     def met(total: Any, shifted: jax.Array, tap: Any) -> Any:
-        """`total` and what one tap adds to it."""
+        """`total`, None for nothing, and what one tap adds to it."""
         weights = piece(kernel, 0, tap, (1,) * rank, (1,) * rank)
+        weights = lax.reshape(weights, (inputs, outputs, groups))
+        shape = (outputs, *shifted.shape[1:])
+        others = tuple(range(1, len(shape)))
         for i in range(inputs):
-            weight = weights[(0,) * rank][i].reshape(outputs, 1, *weight_shape)
-            total = total + shifted[i][None] * weight
+            # lax's functions, not operators: these take half the time to trace
+            values = lax.index_in_dim(shifted, i, keepdims=False)
+            weight = lax.index_in_dim(weights, i, keepdims=False)
+            term = lax.mul(
+                lax.broadcast_in_dim(values, shape, others),
+                lax.broadcast_in_dim(weight, shape, (0, 2 if groups_first else len(shape) - 1)),
+            )
+            total = term if total is None else lax.add(total, term)
         return total
 
     def unrolled(x: jax.Array, geometry: Geometry, out_space: Any) -> jax.Array:
-        total: Any = jnp.zeros((), sums)
+        total: Any = None
         for tap, shifted in pieces(x, geometry, first, window, out_space, call.partitioned):
-            total = met(total, shifted.astype(sums), tap)
+            total = met(total, lax.convert_element_type(shifted, sums), tap)
         return total
 
     if looped == 0:
         most = _APART if call.role == "forward" else _APART_IN_GRADIENTS
-        apart = math.prod(window) * inputs * outputs <= most
-        if apart and not groups_first and not call.partitioned:
+        few = math.prod(window) * inputs * outputs <= most
+        if few and _large(x) and not groups_first and not call.partitioned:
             return bordered(x, geometry, first, window, out_space, unrolled)
         return unrolled(x, geometry, out_space)
     x = padded(x, geometry, first).astype(sums)
@@ -151,45 +165,71 @@ def _shift(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.A
     return total
 
 
-def _correlate(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.Array:
-    """(*out_space, N, O, G): every element of the result is a sum over rows of the window."""
-    geometry, rank = call.geometry, call.geometry.rank
-    sums = call.accumulator(x)
-    x = padded(arranged(x, call.layout.x, "batch contract space group"), geometry, 2).astype(sums)
-    kernel = arranged(kernel, call.layout.kernel, "out contract space group")
-    kernel = reversed_where(kernel, geometry, 2).astype(sums)
-    (outputs, depth, *window, groups), inputs = kernel.shape, x.shape[0]
+def _correlate(x: jax.Array, kernel: jax.Array, call: Call, shape: Any) -> jax.Array:
+    """The result of this `shape`, every element of which is a sum over rows of the window."""
+    geometry, rank, axes = call.geometry, call.geometry.rank, call.layout.out
+    sums, result_type = call.accumulator(x), call.result_type(x)
+    problem = call.problem(x, kernel)
+    # Several pairs of channels would read these rows several times, short as they are in memory.
+    groups_first = _groups_first(call) and problem.n == problem.o == 1
+    rest, first = ("group space", 3) if groups_first else ("space group", 2)
+    x = padded(arranged(x, call.layout.x, f"batch contract {rest}"), geometry, first).astype(sums)
+    kernel = arranged(kernel, call.layout.kernel, f"out contract {rest}")
+    kernel = reversed_where(kernel, geometry, first).astype(sums)
+    out_space = tuple(shape[axis] for axis in axes.space)
+    inputs, outputs, depth = x.shape[0], *kernel.shape[:2]
+    groups = kernel.shape[2 if groups_first else -1]
+    window = kernel.shape[first : first + rank]
+    steps, strides = geometry.kernel_dilation, geometry.strides
+    if rank == 1:  # as two axes, of which the first has one element
+        steps, strides, window, out_space = (
+            (1, *extents) for extents in (steps, strides, window, out_space)
+        )
 
-    # One pass sums the elements with the same first coordinates, all others at once.
-    first = _split(out_space, _SUMS)
-    if first == rank and out_space[-1] <= _AXIS:
-        first = rank - 1
-    together = list(np.ndindex(*out_space[first:]))
-    size = sums.itemsize * inputs * outputs * groups * len(together)
-    block = max(1, _CACHE // size)
+    # Elements along the kernel's first axis read neighbouring rows of x, in one slice. Those along
+    # the other axes are summed at once, or, where they are many, in one pass after another.
+    lines, *across = out_space
+    looped = _split(tuple(across), _SUMS)
+    together = list(np.ndindex(*across[looped:]))
+    size = sums.itemsize * inputs * outputs * groups * lines * len(together)
+    most = max(1, min(_ROWS if _large(x) else 1, _PRODUCTS // len(together)))
 
-    def summed(leading: Any) -> jax.Array:
-        """Sums over the window, (elements in one pass, N, O, G)."""
+    def with_groups(contracted: Any, space: Any, channels: Any) -> tuple[Any, ...]:
+        """What belongs to the contracted axis, to space and to the groups, in their order."""
+        space = space[-rank:]
+        return (contracted, *((channels, *space) if groups_first else (*space, channels)))
 
-        def added(total: jax.Array, element: Any, position: Any, sizes: Any) -> jax.Array:
-            n, *place = position
-            starts = [
-                r * s + t * d
-                for r, s, t, d in zip(
-                    (*leading, *element), geometry.strides, place, geometry.kernel_dilation,
-                    strict=True,
-                )
-            ]  # fmt: skip
-            row = piece(x, 1, (n, *starts), (1, *geometry.kernel_dilation), sizes)
-            weights = piece(kernel, 1, (n, *place), (1,) * (rank + 1), sizes)
-            return total + row[:, None] * weights[None]
+    def summed(leading: Any) -> list[jax.Array]:
+        """Sums over the window, (N, O, lines and G), for the elements at once."""
 
-        result: Any = 0
-        for sizes, positions in _rows((depth, *window), block):
-            most = max(1, min(_ROWS, _PRODUCTS // len(together)))
+        def added(total: Any, element: Any, position: Any, sizes: Any) -> Any:
+            at, n, *place = position
+            meets = zip((0, *leading, *element), strides, (at, *place), steps, strict=True)
+            starts = [r * s + t * d for r, s, t, d in meets]
+            images, *block = sizes
+            every, ones = (strides[0], *steps[1:]), (1,) * len(steps)
+            rows = piece(
+                x,
+                1,
+                with_groups(n, starts, 0),
+                with_groups(1, every, 1),
+                with_groups(images, (lines, *block), groups),
+            )
+            weights = piece(
+                kernel,
+                1,
+                with_groups(n, (at, *place), 0),
+                with_groups(1, ones, 1),
+                with_groups(images, (1, *block), groups),
+            )
+            return total + rows[:, None] * weights[None]
+
+        found: list[Any] = [0] * len(together)
+        blocks = _rows((window[0], depth, *window[1:]), max(1, _CACHE // size))
+        for (_, images, *block), positions in blocks:
             rows = max(r for r in range(1, most + 1) if len(positions) % r == 0)
 
-            def step(totals: list[Any], positions: Any, sizes: Any = sizes) -> Any:
+            def step(totals: Any, positions: Any, sizes: Any = (images, *block)) -> Any:
                 for position in positions:
                     totals = [
                         added(total, element, tuple(position), sizes)
@@ -197,21 +237,40 @@ def _correlate(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> j
                     ]
                 return totals, None
 
-            zeros = jnp.zeros((inputs, outputs, *sizes, groups), sums)
+            sizes = with_groups(images, (lines, *block), groups)
+            zeros = jnp.zeros((inputs, outputs, *sizes), sums)
             totals, _ = lax.scan(
                 step,
                 [same_varying(zeros, x, kernel)[0]] * len(together),
                 positions.reshape(-1, rows, positions.shape[-1]),
             )
-            result = result + jnp.stack(totals).sum(tuple(range(3, zeros.ndim)))
-        return result
+            of_block = with_groups(True, (rank == 1, *(True,) * len(block)), False)
+            others = tuple(axis for axis, gone in enumerate(of_block, 2) if gone)
+            found = [f + total.sum(others) for f, total in zip(found, totals, strict=True)]
+        return found
 
-    if first == 0:
-        y = summed(())
-    else:
-        leading = np.array(list(np.ndindex(*out_space[:first])), np.int32)
-        y = lax.map(lambda row: summed(tuple(row)), leading)
-    return y.reshape(*out_space, inputs, outputs, groups)
+    def placed(y: jax.Array, extents: Any) -> jax.Array:
+        """`y` (N, O, extents and G) in the caller's layout."""
+        sizes = list(shape)
+        for axis, extent in zip(axes.space, extents[-rank:], strict=True):
+            sizes[axis] = extent
+        roles = "batch out group space" if groups_first else "batch out space group"
+        return restored(y.astype(result_type), axes, roles, sizes)
+
+    if looped > 0:
+        places = np.array(list(np.ndindex(*across[:looped])), np.int32)
+        at = 2 + int(groups_first) + int(rank > 1)  # after the lines
+        y = lax.map(lambda place: jnp.stack(summed(tuple(place)), at), places)
+        return placed(jnp.moveaxis(y, 0, at), out_space)
+    # In the shape that the caller's array has, channels in one axis: a small array that XLA thinks
+    # must move takes it as long to compile as all the sums.
+    parts = [placed(y, (lines, *(1,) * len(across))) for y in summed(())]
+    parts = [part.reshape(_joined(axes, part.shape)) for part in parts]
+    for axis, extent in reversed(list(zip(axes.space[-len(across) :], across, strict=True))):
+        at = len(_joined(axes, (1,) * axis))
+        rows = [parts[i : i + extent] for i in range(0, len(parts), extent)]
+        parts = [lax.concatenate(row, at) if extent > 1 else row[0] for row in rows]
+    return parts[0].reshape(shape)
 
 
 def _rows(extents: tuple[int, ...], block: int) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
@@ -222,6 +281,8 @@ def _rows(extents: tuple[int, ...], block: int) -> Iterator[tuple[tuple[int, ...
     """
     *others, last = extents
     width = min(block, last)
+    whole = max(w for w in range(1, width + 1) if last % w == 0)
+    width = whole if 2 * whole > width else width
     fitting = [r for r in range(1, others[-1] + 1) if others[-1] % r == 0 and r * last <= block]
     rows = max(fitting, default=1)
     for length, firsts in ((width, range(0, last - width + 1, width)), (last % width, [-1])):

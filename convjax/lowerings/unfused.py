@@ -10,9 +10,12 @@ from convjax.sharding import same_varying
 
 
 def unfused(
-    function: Callable[[jax.Array, jax.Array], jax.Array], x: jax.Array, kernel: jax.Array
+    function: Callable[[jax.Array, jax.Array], jax.Array],
+    result: jax.ShapeDtypeStruct,
+    x: jax.Array,
+    kernel: jax.Array,
 ) -> jax.Array:
-    """``function(x, kernel)``, which XLA on CPU computes once and writes out.
+    """``function(x, kernel)``, a `result`, which XLA on CPU computes once and writes out.
 
     A sum of products is cheap in its eyes: it copies such a sum into every fusion that reads it, as
     normalisation reads a convolution for its mean, its variance and its result (seen on jaxlib
@@ -20,7 +23,6 @@ def unfused(
     barrier on the result did not stop it. What stands in a branch stays there, and whether this one
     is taken XLA knows only when it runs.
     """
-    result = jax.eval_shape(function, x, kernel)
 
     def never(x: jax.Array, kernel: jax.Array) -> jax.Array:
         return same_varying(jnp.zeros(result.shape, result.dtype), x, kernel)[0]
