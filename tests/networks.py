@@ -185,9 +185,15 @@ def update(small: Small, wrap: Wrap = lambda f: f) -> Callable[..., jax.Array]:
     return run
 
 
-def losses(small: Small, model: Any, step: Callable[..., jax.Array], steps: int = 3) -> list[float]:
+def losses(
+    small: Small,
+    model: Any,
+    step: Callable[..., jax.Array],
+    steps: int = 3,
+    method: Any = optax.adam,
+) -> list[float]:
     """The loss before each step, and after the last."""
-    optimizer = nnx.Optimizer(model, optax.adam(small.rate), wrt=nnx.Param)
+    optimizer = nnx.Optimizer(model, method(small.rate), wrt=nnx.Param)
     model.train()
     batch = small.batch()
     return [float(step(model, optimizer, *batch)) for _ in range(steps + 1)]
