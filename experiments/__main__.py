@@ -132,6 +132,8 @@ def _run(chosen: dict[str, Any], options: argparse.Namespace) -> int:
                 )
                 raise
     made_with = _made_with(settings) | {"seconds": round(time.perf_counter() - start)}
+    if settings.resume:
+        made_with["resumed"] = True  # runs that were finished before took other seconds
     if not first:
         return 0
     texts = {
