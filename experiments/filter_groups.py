@@ -50,7 +50,7 @@ class Plan(Budget):
 
 PLANS = {
     "smoke": Plan(1, 16, 32, 16, 1, 16, 0.05, features=(8,) * 8, sampled=32, groups=(1, 2)),
-    "quick": Plan(2, 16, 2_000, 1_000, 6, 64, 0.05, features=NARROW, sampled=500),
+    "quick": Plan(2, 16, 2_000, 1_000, 4, 64, 0.05, features=NARROW, sampled=500),
     "standard": Plan(5, 16, 6_000, 2_000, 10, 64, 0.05, features=NARROW, sampled=1_500),
     "full": Plan(3, 32, 50_000, 10_000, 100, 128, 0.1, features=WIDE, sampled=5_000, augment=True),
 }

@@ -41,7 +41,7 @@ class Plan:
 
 PLANS = {
     "smoke": Plan(1, 4, 16, 8, 2, 8),
-    "quick": Plan(3, 16, 500, 40, 400),
+    "quick": Plan(3, 16, 500, 40, 250),
     "standard": Plan(4, 24, 1_500, 60, 600),
     "full": Plan(5, 64, 20_000, 500, 20_000, 64),
 }
