@@ -103,9 +103,6 @@ def uncorrected(images: jax.Array, period: int) -> jax.Array:
     return phase_variance_fraction(images, period) * (1 - chance) + chance
 
 
-_of_pictures = jax.jit(uncorrected, static_argnums=1)
-
-
 def measures(images: jax.Array) -> jax.Array:
     """`METRICS` of every picture, averaged over its colours: (N, 3)."""
     found = [uncorrected(images, 2), uncorrected(images, 4), spectral_fraction(images, 2)]
