@@ -236,6 +236,39 @@ def test_tiles(shape, kernel_shape, options):
 
 
 @pytest.mark.parametrize(
+    "window, strides, groups, padding",
+    [
+        ((2, 2), 2, 1, "SAME"),
+        ((3, 2), (3, 2), 1, "VALID"),
+        ((3, 2), (3, 2), 2, ((1, 0), (-2, 2))),
+        ((2, 3, 2), (2, 3, 2), 1, "SAME"),
+        ((4,), 4, 2, ((5, -1),)),
+    ],
+)
+def test_transposed_tiles(window, strides, groups, padding):
+    """Kernel = stride, transposed: every direction is one product of tiles."""
+    u = jnp.asarray(oracle.integers(0, (2, 4, 3, 5)[: len(window) + 1] + (4,)))
+    kernel = jnp.asarray(oracle.integers(1, (*window, 6 // groups, 4)))
+
+    def derivatives(algorithm):
+        f = jax.jit(
+            partial(
+                convjax.conv_transpose,
+                strides=strides,
+                padding=padding,
+                feature_group_count=groups,
+                algorithm=algorithm,
+            )
+        )
+        value, pull = jax.vjp(f, u, kernel)
+        return value, *pull(jnp.asarray(oracle.integers(2, value.shape)))
+
+    found = derivatives(("patchify",) * 3)  # which raises where it is not accepted
+    for ours, wanted in zip(found, derivatives("direct"), strict=True):
+        np.testing.assert_array_equal(ours, wanted)
+
+
+@pytest.mark.parametrize(
     "options",
     [
         {},
@@ -333,8 +366,10 @@ DEEP = {
     "space": (8, 8, 8), "window": (3, 3, 3), "out_space": (8, 8, 8), "strides": (1, 1, 1),
     "padding": ((1, 1),) * 3, "input_dilation": (1, 1, 1), "kernel_dilation": (1, 1, 1),
 }  # fmt: skip
+DEEP_TILES = DEEP | {"window": (2, 2, 2), "strides": (2, 2, 2), "out_space": (4, 4, 4)}
 TILED_RESULTS = {"window": (7, 7), "kernel_dilation": (4, 4), "out_space": (4, 4)}
 TILED_OUTPUT = {"window": (4, 4), "input_dilation": (4, 4), "out_space": (112, 112)}
+TILED_KERNEL = {"window": (56, 56), "input_dilation": (2, 2), "out_space": (2, 2)}
 TILES = {"window": (4, 4), "strides": (4, 4), "out_space": (7, 7), "padding": ((0, 0), (0, 0))}
 
 
@@ -355,6 +390,9 @@ TILES = {"window": (4, 4), "strides": (4, 4), "out_space": (7, 7), "padding": ((
         (TILED_OUTPUT | {"window": (2, 2), "input_dilation": (2, 2)}, "cpu", 0, "direct"),
         (TILED_OUTPUT | {"window": (2, 3), "input_dilation": (2, 3)}, "cpu", 0, "patchify"),
         (TILED_OUTPUT | {"window": (5, 4)}, "cpu", 0, "polyphase"),
+        (TILED_KERNEL, "cpu", 0, "patchify"),
+        (TILED_KERNEL | {"out_space": (2, 3)}, "cpu", 0, "polyphase"),
+        (DEEP_TILES, "cpu", 0, "patchify"),
         (TILED_RESULTS | {"groups": 64, "n": 4, "o": 4}, "cpu", 0, "taps"),
         ({"window": (1, 1)}, "cpu", 0, "matmul"),
         (GRADIENT, "cpu", 0, "direct"),

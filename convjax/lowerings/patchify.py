@@ -2,7 +2,11 @@
 
 Kernel and stride agree, as in the first layer of a vision transformer. Its gradients tile too: that
 of the input writes one window for every output, that of the kernel reads the input's tiles again.
+So does a transposed convolution whose kernel and stride agree, whose kernel's gradient cuts the
+cotangent into tiles.
 """
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +20,9 @@ _LETTERS = ("ABCDEF", "abcdef")  # of the tiles, and of the elements in a tile
 
 
 def tiled(problem: Problem) -> str | None:
-    """What is made of tiles: the input, of windows ("windows") or of results ("results"), or the
-    output, of windows ("output"). None where windows overlap or leave gaps."""
+    """What is made of tiles: the input, of windows ("windows") or of results ("results"), the
+    output, of windows ("output"), or the kernel, of results ("kernel"). None where windows overlap
+    or leave gaps."""
     geometry = problem.geometry
     axes = list(
         zip(
@@ -35,6 +40,8 @@ def tiled(problem: Problem) -> str | None:
         return "results"
     if all((s, e, d) == (1, k, 1) for k, _, s, e, d in axes):
         return "output"
+    if all((s, e, d) == (1, o, 1) for _, o, s, e, d in axes):
+        return "kernel"
     return None
 
 
@@ -66,19 +73,27 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
 
     tiles, inner = (letters[:rank] for letters in _LETTERS)
     both = "".join(map("".join, zip(tiles, inner, strict=True)))
+    lows = [low for low, _ in geometry.padding]
     if made == "windows":
-        x = _cut(x, geometry.padding, out_space, window)
+        x = _cut(x, 1, lows, out_space, window)
         spec = f"n{both}gi,{inner}gio->n{tiles}go"
     elif made == "results":
-        x = _cut(x, geometry.padding, window, out_space)
+        x = _cut(x, 1, lows, window, out_space)
         spec = f"n{both}gi,{tiles}gio->n{inner}go"
+    elif made == "kernel":
+        # Output o meets element p of the input with tap e*p + low - o: result r is output e - 1 - r.
+        pads = [e - 1 - lo for (lo, _), e in zip(geometry.padding, out_space, strict=True)]
+        kernel = _cut(kernel, 0, pads, problem.space, out_space)
+        spec = f"n{tiles}gi,{both}gio->n{inner}go"
     else:
         # output p of a tile meets the tap that lies as far from the window's other end
         kernel = lax.rev(kernel, tuple(range(rank)))
         spec = f"n{tiles}gi,{inner}gio->n{both}go"
     if not layout.x.group:
-        x, kernel, spec = x.squeeze(-2), kernel.squeeze(rank), spec.replace("g", "")
+        x, kernel, spec = x.squeeze(-2), kernel.squeeze(-3), spec.replace("g", "")
     y = call.product(spec, x, kernel).astype(result)
+    if made == "kernel":
+        y = lax.rev(y, tuple(range(1, 1 + rank)))
     if made == "output":
         full = [n * k for n, k in zip(problem.space, window, strict=True)]
         y = y.reshape(y.shape[0], *full, *y.shape[2 * rank + 1 :])
@@ -93,12 +108,16 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     return restored(y, layout.out, roles, shape)
 
 
-def _cut(x: jax.Array, padding: tuple, tiles: tuple, sizes: tuple) -> jax.Array:
-    """(N, tile, size, ..., G, I): `x`, padded or cropped to whole tiles, cut into them."""
+def _cut(x: jax.Array, first: int, lows: Any, tiles: Any, sizes: Any) -> jax.Array:
+    """`x`, its spatial axes from `first` on padded or cropped to whole tiles and cut into them.
+
+    Every spatial axis becomes two, of tiles and of their elements.
+    """
+    rank = len(tiles)
     config = [(0, 0, 0)] * x.ndim
     pairs: list[int] = []
-    for axis, ((low, _), tile, size) in enumerate(zip(padding, tiles, sizes, strict=True)):
-        config[1 + axis] = (low, tile * size - x.shape[1 + axis] - low, 0)
+    for axis, (low, tile, size) in enumerate(zip(lows, tiles, sizes, strict=True), first):
+        config[axis] = (low, tile * size - x.shape[axis] - low, 0)
         pairs += [tile, size]
     x = lax.pad(x, jnp.zeros((), x.dtype), config)
-    return x.reshape(x.shape[0], *pairs, *x.shape[-2:])
+    return x.reshape(*x.shape[:first], *pairs, *x.shape[first + rank :])
