@@ -235,6 +235,44 @@ def test_tiles(shape, kernel_shape, options):
     )
 
 
+@pytest.mark.parametrize("shape", [(2, 6, 4), (1, 5, 7)])
+@pytest.mark.parametrize(
+    "window, dilation, padding",
+    [
+        ((4, 4), (2, 2), ((2, 2), (2, 2))),
+        ((4, 4), (2, 2), ((1, 3), (-1, 2))),
+        ((6, 7), (3, 1), ((-4, 5), (3, 0))),
+        ((2, 8), (2, 4), ((1, 1), (0, -3))),
+        ((5, 3), (1, 3), ((9, 2), (1, 7))),
+    ],
+)
+def test_phases_are_channels_of_one_convolution(monkeypatch, window, dilation, padding, shape):
+    """Whatever is padded or cut off."""
+    from convjax.lowerings import polyphase
+
+    monkeypatch.setattr(polyphase, "_WASTE", float("inf"))
+    x = jnp.asarray(oracle.integers(0, (*shape, 3)))
+    kernel = jnp.asarray(oracle.integers(1, (*window, 3, 5)))
+    options = {"padding": padding, "input_dilation": dilation, "feature_group_count": 1}
+    function = jax.jit(partial(convjax.conv, **options, algorithm=("polyphase", None, None)))
+    found = function(x, kernel)
+    np.testing.assert_array_equal(found, oracle.conv(np.asarray(x), np.asarray(kernel), **options))
+    text = function.lower(x, kernel).as_text()
+    assert text.count("stablehlo.convolution") + text.count("stablehlo.dot_general") == 1
+
+
+@pytest.mark.parametrize(
+    "window, padding, convolutions",
+    [(4, 2, 1), (7, 3, 1), (3, 1, 4), ((4, 3), ((2, 2), (1, 1)), 1)],  # k3: 16 products for 9
+)
+def test_phases_are_apart_where_they_differ_much(window, padding, convolutions):
+    x, kernel = jnp.ones((2, 28, 28, 3)), jnp.ones((*np.broadcast_to(window, 2), 3, 5))
+    f = partial(convjax.conv, padding=padding, input_dilation=2, algorithm="polyphase")
+    text = jax.jit(f).lower(x, kernel).as_text()
+    count = text.count("stablehlo.convolution") + text.count("stablehlo.dot_general")
+    assert count == convolutions
+
+
 @pytest.mark.parametrize(
     "window, strides, groups, padding",
     [

@@ -81,7 +81,7 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
         x = _cut(x, 1, lows, window, out_space)
         spec = f"n{both}gi,{tiles}gio->n{inner}go"
     elif made == "kernel":
-        # Output o meets element p of the input with tap e*p + low - o: result r is output e - 1 - r.
+        # Output o meets element p of the input with tap e*p + low - o: r is output e - 1 - r.
         pads = [e - 1 - lo for (lo, _), e in zip(geometry.padding, out_space, strict=True)]
         kernel = _cut(kernel, 0, pads, problem.space, out_space)
         spec = f"n{tiles}gi,{both}gio->n{inner}go"

@@ -1,11 +1,14 @@
 """The `polyphase` lowering: a dilated input's convolution without the zeros between its elements.
 
 Outputs that lie a period apart meet the same taps on input elements. Each such phase is a
-convolution of the input as it is with a part of the kernel, and the phases interleave.
+convolution of the input as it is with a part of the kernel, and the phases interleave. Where their
+parts have about one size, they are channels of one convolution.
 """
 
+import itertools
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +22,7 @@ from convjax.lowerings.patches import cropped, padded, reversed_where
 from convjax.sharding import same_varying
 
 _PHASES = 64
+_WASTE = 1.5  # times the products that are needed, at most, where all phases are one convolution
 
 
 class Phase(NamedTuple):
@@ -91,16 +95,103 @@ def _padding_alone(padding: list[tuple[int, int]]) -> Geometry:
 
 def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     """The convolution; `x`, `kernel` and the result in the caller's layout."""
-    layout, geometry, rank = call.layout, call.geometry, call.geometry.rank
-    shape = call.out_shape(x, kernel)
-    out_space = [shape[axis] for axis in layout.out.space]
-    inner, group = canonical(rank), "group "
-    if not layout.x.group:
-        inner, group = inner.ungrouped(), ""
+    layout, geometry, shape = call.layout, call.geometry, call.out_shape(x, kernel)
+    out_space = tuple(shape[axis] for axis in layout.out.space)
+    group = "group " if layout.x.group else ""
     x = arranged(x, layout.x, f"batch space {group}contract")
     kernel = arranged(kernel, layout.kernel, f"space {group}contract out")
     kernel = reversed_where(kernel, geometry, 0)
+    one = not group and not call.partitioned and _waste(kernel.shape, geometry, out_space) <= _WASTE
+    y = (_together if one else _apart)(x, kernel, call, out_space)
+    if y is None:  # every tap falls between elements of the input
+        return same_varying(jnp.zeros(shape, call.result_type(x)), x, kernel)[0]
+    return restored(y, layout.out, f"batch space {group}out", shape)
 
+
+class Rows(NamedTuple):
+    """On one axis of step 1: outputs ``e*m + low - r``, of tap ``e*a + r`` and input ``m + a``.
+
+    `first` and `length` are of m, `taps` of a.
+    """
+
+    first: int
+    length: int
+    taps: int
+
+
+def _rows(window: int, low: int, input_dilation: int, out: int) -> Rows:
+    first, last = -(low // input_dilation), -((low + 1 - out) // input_dilation)
+    return Rows(first, last - first + 1, -(-window // input_dilation))
+
+
+def _axes(window: Sequence[int], geometry: Geometry, out_space: Sequence[int]) -> list[Rows]:
+    lows = [low for low, _ in geometry.padding]
+    return list(map(_rows, window, lows, geometry.input_dilation, out_space))
+
+
+def _waste(window: Sequence[int], geometry: Geometry, out_space: Sequence[int]) -> float:
+    """Products of all phases as one convolution by those that are needed."""
+    if any(step != 1 for step in (*geometry.strides, *geometry.kernel_dilation)):
+        return math.inf
+    waste = 1.0
+    for rows, taps, e, out in zip(
+        _axes(window, geometry, out_space), window, geometry.input_dilation, out_space, strict=False
+    ):
+        waste *= rows.taps * e / taps * rows.length * e / out
+    return waste
+
+
+def _together(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.Array:
+    """(N, *out_space, O): phases as channels of one convolution, which are then interleaved."""
+    rank, periods = call.geometry.rank, call.geometry.input_dilation
+    axes = _axes(kernel.shape[:rank], call.geometry, out_space)
+    kernel = _cut_into_phases(kernel, [rows.taps for rows in axes], periods)
+    padding = [
+        (-rows.first, rows.first + rows.length - 1 + rows.taps - size)
+        for rows, size in zip(axes, x.shape[1:], strict=False)
+    ]
+    x, geometry = cropped(x, _padding_alone(padding), 1)
+    y = call.convolve(
+        x, kernel, layout=canonical(rank).ungrouped(), geometry=geometry, role="forward"
+    )
+    y = y.reshape(*y.shape[: rank + 1], *periods, -1)
+    y = _interleaved(y, 0, range(1, rank + 1), range(rank + 1, 2 * rank + 1))
+    starts = [e - 1 - low % e for e, (low, _) in zip(periods, call.geometry.padding, strict=True)]
+    ends = [start + out for start, out in zip(starts, out_space, strict=True)]
+    return lax.slice(y, [0, *starts, 0], [y.shape[0], *ends, y.shape[-1]])
+
+
+def _cut_into_phases(kernel: jax.Array, taps: Sequence[int], periods: Sequence[int]) -> jax.Array:
+    """(*taps, I, phases and O) of (*window, I, O), the last phase of every axis first."""
+    rank = len(taps)
+    pads = [
+        (0, a * e - size, 0) for a, e, size in zip(taps, periods, kernel.shape[:rank], strict=True)
+    ]
+    kernel = lax.pad(kernel, jnp.zeros((), kernel.dtype), [*pads, (0, 0, 0), (0, 0, 0)])
+    pairs = itertools.chain.from_iterable(zip(taps, periods, strict=True))
+    kernel = kernel.reshape(*pairs, *kernel.shape[rank:])
+    kernel = lax.rev(kernel, range(1, 2 * rank, 2))
+    order = [*range(0, 2 * rank, 2), 2 * rank, *range(1, 2 * rank, 2), 2 * rank + 1]
+    return lax.transpose(kernel, order).reshape(*taps, kernel.shape[-2], -1)
+
+
+def _interleaved(
+    y: jax.Array, batch: int, lengths: Sequence[int], periods: Sequence[int]
+) -> jax.Array:
+    """(N, *space, ...): on each spatial axis the phases that lie on two axes of `y`, in turn."""
+    pairs = list(itertools.chain.from_iterable(zip(lengths, periods, strict=True)))
+    rest = [axis for axis in range(y.ndim) if axis not in (batch, *pairs)]
+    space = [y.shape[a] * y.shape[b] for a, b in zip(lengths, periods, strict=True)]
+    y = lax.transpose(y, [batch, *pairs, *rest])
+    return y.reshape(y.shape[0], *space, *y.shape[1 + len(pairs) :])
+
+
+def _apart(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.Array | None:
+    """(N, *out_space, G, O): a convolution for every phase; None where none has a tap."""
+    geometry, rank = call.geometry, call.geometry.rank
+    inner = canonical(rank)
+    if not call.layout.x.group:
+        inner = inner.ungrouped()
     axes = [
         phases(kernel.shape[a], geometry.strides[a], geometry.padding[a][0],
                geometry.input_dilation[a], geometry.kernel_dilation[a])
@@ -116,7 +207,7 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
 
     space = x.shape[1 : rank + 1]
     margins = [(0, 0)] * rank
-    if group and not call.partitioned:
+    if call.layout.x.group and not call.partitioned:
         # Groups are convolved by taps, which would pad the input once for every phase.
         margins = [_widest([needed(p, a) for p in axes[a] if p.taps]) for a in range(rank)]
         x = padded(x, _padding_alone(margins), 1)
@@ -148,14 +239,9 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
         chosen = [found[i] for found, i in zip(axes, index, strict=True)]
         parts.append(None if any(phase.taps == 0 for phase in chosen) else convolved(chosen))
     known = next((part for part in parts if part is not None), None)
-    if known is None:  # every tap falls between elements of the input
-        return same_varying(jnp.zeros(shape, call.result_type(x)), x, kernel)[0]
+    if known is None:
+        return None
     y = jnp.stack([jnp.zeros_like(known) if part is None else part for part in parts])
     y = y.reshape(*periods, *known.shape)
-    # (*periods, N, *lengths, channels) -> (N, length, period, ..., channels)
-    order = [rank] + [axis for a in range(rank) for axis in (rank + 1 + a, a)]
-    y = lax.transpose(y, [*order, *range(2 * rank + 1, y.ndim)])
-    extents = [n * p for n, p in zip(lengths, periods, strict=True)]
-    y = y.reshape(known.shape[0], *extents, *known.shape[rank + 1 :])
-    y = y[(slice(None), *(slice(out) for out in out_space))]
-    return restored(y, layout.out, f"batch space {group}out", shape)
+    y = _interleaved(y, rank, range(rank + 1, 2 * rank + 1), range(rank))
+    return y[(slice(None), *(slice(out) for out in out_space))]

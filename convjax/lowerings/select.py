@@ -103,12 +103,7 @@ _DILATED = Rule(
 _CPU = (
     Rule(
         "patchify",
-        lambda p: (
-            not _pointwise(p)
-            and _pairs(p) > 16
-            and _tiles(p)
-            and not _small_tiles(p)
-        ),
+        lambda p: not _pointwise(p) and _pairs(p) > 16 and _tiles(p) and not _small_tiles(p),
         "cpu: what tiles is one matrix product",
     ),
     _DILATED,
