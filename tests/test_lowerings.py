@@ -421,6 +421,8 @@ TILES = {"window": (4, 4), "strides": (4, 4), "out_space": (7, 7), "padding": ((
         ({"padding": ((-1, 2), (1, 1)), "input_dilation": (2, 1)}, "cpu", 0, "polyphase"),
         ({"input_dilation": (2, 2)}, "cpu", 0, "polyphase"),
         ({"input_dilation": (9, 9)}, "cpu", 0, "direct"),  # 81 phases
+        ({"input_dilation": (2, 2), "groups": 8, "i": 4, "o": 4}, "cpu", 0, "polyphase"),
+        ({"input_dilation": (2, 2), "groups": 8, "i": 4, "o": 5}, "cpu", 0, "per_group"),
         (TILES, "cpu", 0, "direct"),
         (TILED_RESULTS, "cpu", 0, "patchify"),
         (TILED_RESULTS | {"kernel_dilation": (4, 3)}, "cpu", 0, "direct"),

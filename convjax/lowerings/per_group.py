@@ -8,7 +8,7 @@ from convjax.layout import arranged, canonical, restored
 from convjax.lowerings.call import Call, Problem
 
 _UNROLLED = 8  # groups written out
-_TOGETHER = 4  # groups in one turn of the loop
+_TOGETHER = 2  # groups in one turn of the loop: XLA runs them side by side
 
 
 def accepts(problem: Problem) -> str | None:

@@ -106,6 +106,11 @@ _CPU = (
         lambda p: not _pointwise(p) and _pairs(p) > 16 and _tiles(p) and not _small_tiles(p),
         "cpu: what tiles is one matrix product",
     ),
+    Rule(
+        "per_group",
+        lambda p: _DILATED.holds(p) and p.groups != 1 and _pairs(p) > 16 and not _pointwise(p),
+        "cpu: the phases of a dilated input interleave sooner within a group",
+    ),
     _DILATED,
     Rule(
         "taps",
