@@ -199,78 +199,93 @@ def _correlate(x: jax.Array, kernel: jax.Array, call: Call, shape: Any) -> jax.A
         space = space[-rank:]
         return (contracted, *((channels, *space) if groups_first else (*space, channels)))
 
-    def summed(leading: Any) -> list[jax.Array]:
-        """Sums over the window, (N, O, lines and G), for the elements at once."""
+    def summed(leading: Any) -> jax.Array:
+        """Sums over the window for the elements at once, (T, N, O, lines and G)."""
 
-        def added(total: Any, element: Any, position: Any, sizes: Any) -> Any:
-            at, n, *place = position
-            meets = zip((0, *leading, *element), strides, (at, *place), steps, strict=True)
-            starts = [r * s + t * d for r, s, t, d in meets]
+        def added(total: Any, n: Any, read: Any, met: Any, sizes: Any) -> Any:
+            """`total`, and rows of x from `read` on times a row of the kernel from `met` on."""
             images, *block = sizes
             every, ones = (strides[0], *steps[1:]), (1,) * len(steps)
+            for axis, place in enumerate(leading, 1):
+                read[axis] += place * strides[axis]
             rows = piece(
                 x,
                 1,
-                with_groups(n, starts, 0),
+                with_groups(n, read, 0),
                 with_groups(1, every, 1),
                 with_groups(images, (lines, *block), groups),
             )
             weights = piece(
                 kernel,
                 1,
-                with_groups(n, (at, *place), 0),
+                with_groups(n, met, 0),
                 with_groups(1, ones, 1),
                 with_groups(images, (1, *block), groups),
             )
-            return total + rows[:, None] * weights[None]
+            return total + rows[None, :, None] * weights[None, None]
 
-        found: list[Any] = [0] * len(together)
+        found: Any = 0
         blocks = _rows((window[0], depth, *window[1:]), max(1, _CACHE // size))
         for (_, images, *block), positions in blocks:
             rows = max(r for r in range(1, most + 1) if len(positions) % r == 0)
 
-            def step(totals: Any, positions: Any, sizes: Any = (images, *block)) -> Any:
-                for position in positions:
-                    totals = [
-                        added(total, element, tuple(position), sizes)
-                        for total, element in zip(totals, together, strict=True)
-                    ]
-                return totals, None
+            def step(
+                totals: Any, turn: Any, sizes: Any = (images, *block), rows: int = rows
+            ) -> Any:
+                element, *meetings = turn
+                # One element's sums, in place: a slice of the array that is carried.
+                corner = [element, *[np.int32(0)] * (totals.ndim - 1)]
+                within = {"allow_negative_indices": False}
+                total = lax.dynamic_slice(totals, corner, (1, *totals.shape[1:]), **within)
+                for row in range(rows):
+                    n, read, met = (m[row] for m in meetings)
+                    total = added(total, n, list(read), list(met), sizes)
+                return lax.dynamic_update_slice(totals, total, corner, **within), None
 
             sizes = with_groups(images, (lines, *block), groups)
-            zeros = jnp.zeros((inputs, outputs, *sizes), sums)
-            totals, _ = lax.scan(
-                step,
-                [same_varying(zeros, x, kernel)[0]] * len(together),
-                positions.reshape(-1, rows, positions.shape[-1]),
-            )
+            zeros = jnp.zeros((len(together), inputs, outputs, *sizes), sums)
+            turns = _turns(positions, rows, np.array(together), strides, steps)
+            totals, _ = lax.scan(step, same_varying(zeros, x, kernel)[0], turns)
             of_block = with_groups(True, (rank == 1, *(True,) * len(block)), False)
-            others = tuple(axis for axis, gone in enumerate(of_block, 2) if gone)
-            found = [f + total.sum(others) for f, total in zip(found, totals, strict=True)]
+            found += totals.sum([axis for axis, gone in enumerate(of_block, 3) if gone])
         return found
-
-    def placed(y: jax.Array, extents: Any) -> jax.Array:
-        """`y` (N, O, extents and G) in the caller's layout."""
-        sizes = list(shape)
-        for axis, extent in zip(axes.space, extents[-rank:], strict=True):
-            sizes[axis] = extent
-        roles = "batch out group space" if groups_first else "batch out space group"
-        return restored(y.astype(result_type), axes, roles, sizes)
 
     if looped > 0:
         places = np.array(list(np.ndindex(*across[:looped])), np.int32)
-        at = 2 + int(groups_first) + int(rank > 1)  # after the lines
-        y = lax.map(lambda place: jnp.stack(summed(tuple(place)), at), places)
-        return placed(jnp.moveaxis(y, 0, at), out_space)
-    # In the shape that the caller's array has, channels in one axis: a small array that XLA thinks
-    # must move takes it as long to compile as all the sums.
-    parts = [placed(y, (lines, *(1,) * len(across))) for y in summed(())]
-    parts = [part.reshape(_joined(axes, part.shape)) for part in parts]
-    for axis, extent in reversed(list(zip(axes.space[-len(across) :], across, strict=True))):
-        at = len(_joined(axes, (1,) * axis))
-        rows = [parts[i : i + extent] for i in range(0, len(parts), extent)]
-        parts = [lax.concatenate(row, at) if extent > 1 else row[0] for row in rows]
-    return parts[0].reshape(shape)
+        y = lax.map(lambda place: summed(tuple(place)), places)
+    else:
+        y = summed(())
+    y = y.reshape(*across, *y.shape[1 + int(looped > 0) :])
+    # (*across, N, O, lines and G): the lines come before the other spatial axes
+    first = len(across) + 2 + int(groups_first) + int(rank > 1)
+    y = jnp.moveaxis(y, range(len(across)), range(first - len(across), first))
+    roles = "batch out group space" if groups_first else "batch out space group"
+    return restored(y.astype(result_type), axes, roles, shape)
+
+
+def _turns(
+    positions: np.ndarray, rows: int, elements: np.ndarray, strides: Any, steps: Any
+) -> tuple[np.ndarray, ...]:
+    """What the loop does in its turns: an element, and for every row the image, where x is read,
+    and where the kernel.
+
+    `positions` are (row, image, others), `elements` the output's places along its last axes.
+    """
+    positions = positions.reshape(-1, 1, rows, positions.shape[-1])
+    met = np.delete(positions, 1, -1)
+    offsets = np.zeros((len(elements), 1, met.shape[-1]), np.int32)
+    offsets[..., met.shape[-1] - elements.shape[-1] :] = elements[:, None]
+    read = met * np.array(steps, np.int32) + offsets * np.array(strides, np.int32)
+    turns = read.shape[:3]
+    each = (
+        np.broadcast_to(np.arange(len(elements), dtype=np.int32)[:, None], turns[:2] + (1,))[
+            ..., 0
+        ],
+        np.broadcast_to(positions[..., 1], turns),
+        read,
+        np.broadcast_to(met, read.shape),
+    )
+    return tuple(part.reshape(-1, *part.shape[2:]) for part in each)
 
 
 def _rows(extents: tuple[int, ...], block: int) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
