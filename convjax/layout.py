@@ -147,7 +147,21 @@ def restored(y: jax.Array, axes: Axes, roles: str, shape: Sequence[Any]) -> jax.
 
 
 def _moved(x: jax.Array, order: Sequence[int]) -> jax.Array:
-    return x if list(order) == list(range(x.ndim)) else lax.transpose(x, order)
+    """`x` transposed; axes of one element, which move by name alone, left out of it.
+
+    With them, XLA on CPU transposes small arrays twice (seen on jaxlib 0.10.2).
+    """
+    moving = [axis for axis in order if not _is_one(x.shape[axis])]
+    still = sorted(moving)
+    shape = [x.shape[axis] for axis in order]
+    if moving == still:
+        return _reshaped(x, shape)
+    x = _reshaped(x, [x.shape[axis] for axis in still])
+    return _reshaped(lax.transpose(x, [still.index(axis) for axis in moving]), shape)
+
+
+def _is_one(size: Any) -> bool:
+    return isinstance(size, int) and size == 1
 
 
 def _reshaped(x: jax.Array, shape: Sequence[Any]) -> jax.Array:

@@ -7,7 +7,7 @@ over the rows of the input and keeps one sum per kernel element.
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
@@ -104,37 +104,37 @@ def _groups_first(call: Call) -> bool:
 
 def _shift(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.Array:
     """(O, N, *out_space, G), or (O, N, G, *out_space): every tap shifts the whole input."""
-    geometry, rank = call.geometry, call.geometry.rank
+    geometry = call.geometry
     sums = call.accumulator(x)
     groups_first = _groups_first(call)
     rest = "group space" if groups_first else "space group"
     first = 3 if groups_first else 2
     x = arranged(x, call.layout.x, f"contract batch {rest}")
-    kernel = arranged(kernel, call.layout.kernel, "space contract out group")
-    kernel = reversed_where(kernel, geometry, 0).astype(sums)
-    window, (inputs, outputs, groups) = kernel.shape[:rank], kernel.shape[rank:]
+    window = call.layout.kernel.sizes(kernel.shape, "space")
+    kernel = arranged(kernel, call.layout.kernel, "out space contract group")
+    kernel = reversed_where(kernel, geometry, 1).astype(sums)
+    outputs, inputs, groups = kernel.shape[0], *kernel.shape[-2:]
+    kernel = kernel.reshape(outputs, math.prod(window) * inputs, groups)
     looped = _split(window, _UNROLLED // inputs)
 
     def met(total: Any, shifted: jax.Array, tap: Any) -> Any:
-        """`total`, None for nothing, and what one tap adds to it."""
-        weights = piece(kernel, 0, tap, (1,) * rank, (1,) * rank)
-        weights = lax.reshape(weights, (inputs, outputs, groups))
+        """`total`, None for nothing, and what one tap, counted from 0, adds to it."""
         shape = (outputs, *shifted.shape[1:])
-        others = tuple(range(1, len(shape)))
+        # lax's functions, not operators: these take half the time to trace
         for i in range(inputs):
-            # lax's functions, not operators: these take half the time to trace
-            values = lax.index_in_dim(shifted, i, keepdims=False)
-            weight = lax.index_in_dim(weights, i, keepdims=False)
+            weights = piece(kernel, 1, (tap * inputs + i,), (1,), (1,))
+            across = (0, 1, 2 if groups_first else len(shape) - 1)
             term = lax.mul(
-                lax.broadcast_in_dim(values, shape, others),
-                lax.broadcast_in_dim(weight, shape, (0, 2 if groups_first else len(shape) - 1)),
+                _spread(lax.slice_in_dim(shifted, i, i + 1), shape, range(len(shape))),
+                _spread(weights, shape, across),
             )
             total = term if total is None else lax.add(total, term)
         return total
 
     def unrolled(x: jax.Array, geometry: Geometry, out_space: Any) -> jax.Array:
         total: Any = None
-        for tap, shifted in pieces(x, geometry, first, window, out_space, call.partitioned):
+        shifts = pieces(x, geometry, first, window, out_space, call.partitioned)
+        for tap, (_, shifted) in enumerate(shifts):
             total = met(total, lax.convert_element_type(shifted, sums), tap)
         return total
 
@@ -146,23 +146,27 @@ def _shift(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.A
         return unrolled(x, geometry, out_space)
     x = padded(x, geometry, first).astype(sums)
 
-    def added(total: Any, leading: Any) -> Any:
-        """`total` and the taps whose first coordinates are `leading`."""
-        for trailing in np.ndindex(*window[looped:]):
-            tap = (*leading, *trailing)
-            starts = [t * d for t, d in zip(tap, geometry.kernel_dilation, strict=True)]
-            total = met(total, piece(x, first, starts, geometry.strides, out_space), tap)
-        return total
+    trailing = list(np.ndindex(*window[looped:]))
+
+    def added(total: Any, turn: Any) -> Any:
+        """`total` and the taps with the same first coordinates, those of this turn."""
+        number, leading = turn
+        for last, others in enumerate(trailing):
+            meets = zip((*leading, *others), geometry.kernel_dilation, strict=True)
+            shifted = piece(x, first, [t * d for t, d in meets], geometry.strides, out_space)
+            total = met(total, shifted, number * len(trailing) + last)
+        return total, None
 
     sizes = (groups, *out_space) if groups_first else (*out_space, groups)
     zeros = jnp.zeros((outputs, x.shape[1], *sizes), sums)
     taps = np.array(list(np.ndindex(*window[:looped])), np.int32)
-    total, _ = lax.scan(
-        lambda total, tap: (added(total, tuple(tap)), None),
-        same_varying(zeros, x, kernel)[0],
-        taps,
-    )
-    return total
+    turns = (np.arange(len(taps), dtype=np.int32), taps)
+    return lax.scan(added, same_varying(zeros, x, kernel)[0], turns)[0]
+
+
+def _spread(x: jax.Array, shape: tuple[Any, ...], axes: Iterable[int]) -> jax.Array:
+    """`x`, whose axes are these of the result, broadcast to `shape`."""
+    return x if x.shape == shape else lax.broadcast_in_dim(x, shape, tuple(axes))
 
 
 def _correlate(x: jax.Array, kernel: jax.Array, call: Call, shape: Any) -> jax.Array:
