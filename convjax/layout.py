@@ -125,10 +125,10 @@ def canonical(rank: int) -> Layout:
     )
 
 
-def arranged(x: jax.Array, axes: Axes, roles: str) -> jax.Array:
+def arranged(x: jax.Array, axes: Axes, roles: str, whole: bool = False) -> jax.Array:
     """`x` transposed to the order of `roles`, with one axis for every role but space.
 
-    A role that owns no axis gets one of extent 1.
+    A role that owns no axis gets one of extent 1. `whole` says that no axis is sharded.
     """
     order: list[int] = []
     shape: list[Any] = []
@@ -136,28 +136,38 @@ def arranged(x: jax.Array, axes: Axes, roles: str) -> jax.Array:
         sizes = axes.sizes(x.shape, role)
         order += getattr(axes, role)
         shape += sizes if role == "space" else [product(sizes)]
-    return _reshaped(_moved(x, order), shape)
+    return _reshaped(_moved(x, order, whole), shape)
 
 
-def restored(y: jax.Array, axes: Axes, roles: str, shape: Sequence[Any]) -> jax.Array:
+def restored(
+    y: jax.Array, axes: Axes, roles: str, shape: Sequence[Any], whole: bool = False
+) -> jax.Array:
     """The operand of this `shape` of which `y` is the arranged form."""
     order = [axis for role in roles.split() for axis in getattr(axes, role)]
     y = _reshaped(y, [shape[axis] for axis in order])
-    return _moved(y, [order.index(axis) for axis in range(len(order))])
+    return _moved(y, [order.index(axis) for axis in range(len(order))], whole)
 
 
-def _moved(x: jax.Array, order: Sequence[int]) -> jax.Array:
+def _moved(x: jax.Array, order: Sequence[int], whole: bool = False) -> jax.Array:
     """`x` transposed; axes of one element, which move by name alone, left out of it.
 
-    With them, XLA on CPU transposes small arrays twice (seen on jaxlib 0.10.2).
+    If it is `whole`, neighbours that stay together move as one axis. (With more axes, XLA on CPU
+    transposes twice: seen on jaxlib 0.10.2.)
     """
     moving = [axis for axis in order if not _is_one(x.shape[axis])]
     still = sorted(moving)
-    shape = [x.shape[axis] for axis in order]
-    if moving == still:
-        return _reshaped(x, shape)
-    x = _reshaped(x, [x.shape[axis] for axis in still])
-    return _reshaped(lax.transpose(x, [still.index(axis) for axis in moving]), shape)
+    next_to = dict(zip(still, still[1:], strict=False)) if whole else {}
+    runs: list[list[int]] = []
+    for axis in moving:
+        if runs and next_to.get(runs[-1][-1]) == axis:
+            runs[-1].append(axis)
+        else:
+            runs.append([axis])
+    before, shape = sorted(runs), [x.shape[axis] for axis in order]
+    if runs != before:
+        x = _reshaped(x, [product([x.shape[axis] for axis in run]) for run in before])
+        x = lax.transpose(x, [before.index(run) for run in runs])
+    return _reshaped(x, shape)
 
 
 def _is_one(size: Any) -> bool:

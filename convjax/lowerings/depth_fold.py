@@ -35,8 +35,8 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     """The convolution; `x`, `kernel` and the result in the caller's layout."""
     layout, geometry, shape = call.layout, call.geometry, call.out_shape(x, kernel)
     depth, flat = geometry.along(slice(1)), geometry.along(slice(1, None))
-    x = padded(arranged(x, layout.x, "batch space contract"), depth, 1)
-    kernel = arranged(kernel, layout.kernel, "space contract out")
+    x = padded(arranged(x, layout.x, "batch space contract", whole=True), depth, 1)
+    kernel = arranged(kernel, layout.kernel, "space contract out", whole=True)
     kernel = reversed_where(kernel, depth, 0)
     taps, outputs = kernel.shape[0], shape[layout.out.space[0]]
     (stride,), (dilation,) = depth.strides, depth.kernel_dilation
@@ -52,4 +52,4 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     y = call.convolve(
         x, kernel, layout=canonical(flat.rank).ungrouped(), geometry=flat, role="forward"
     )
-    return restored(y, layout.out, "batch space out", shape)
+    return restored(y, layout.out, "batch space out", shape, whole=True)

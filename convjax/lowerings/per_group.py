@@ -28,8 +28,8 @@ def partitionable(problem: Problem) -> bool:
 def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     """The convolution; `x`, `kernel` and the result in the caller's layout."""
     layout, shape = call.layout, call.out_shape(x, kernel)
-    x = arranged(x, layout.x, "group batch space contract")
-    kernel = arranged(kernel, layout.kernel, "group space contract out")
+    x = arranged(x, layout.x, "group batch space contract", whole=True)
+    kernel = arranged(kernel, layout.kernel, "group space contract out", whole=True)
     dense = canonical(call.geometry.rank).ungrouped()
 
     def one(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -40,4 +40,4 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
         y = jnp.stack([one(x[group], kernel[group]) for group in range(groups)])
     else:
         _, y = lax.scan(lambda _, pair: (None, one(*pair)), None, (x, kernel), unroll=_TOGETHER)
-    return restored(y, layout.out, "group batch space out", shape)
+    return restored(y, layout.out, "group batch space out", shape, whole=True)
