@@ -136,7 +136,7 @@ def arranged(x: jax.Array, axes: Axes, roles: str, whole: bool = False) -> jax.A
         sizes = axes.sizes(x.shape, role)
         order += getattr(axes, role)
         shape += sizes if role == "space" else [product(sizes)]
-    return _reshaped(_moved(x, order, whole), shape)
+    return _reshaped(moved(x, order, whole), shape)
 
 
 def restored(
@@ -145,10 +145,10 @@ def restored(
     """The operand of this `shape` of which `y` is the arranged form."""
     order = [axis for role in roles.split() for axis in getattr(axes, role)]
     y = _reshaped(y, [shape[axis] for axis in order])
-    return _moved(y, [order.index(axis) for axis in range(len(order))], whole)
+    return moved(y, [order.index(axis) for axis in range(len(order))], whole)
 
 
-def _moved(x: jax.Array, order: Sequence[int], whole: bool = False) -> jax.Array:
+def moved(x: jax.Array, order: Sequence[int], whole: bool = False) -> jax.Array:
     """`x` transposed; axes of one element, which move by name alone, left out of it.
 
     If it is `whole`, neighbours that stay together move as one axis. (With more axes, XLA on CPU
@@ -206,9 +206,9 @@ class Merging(NamedTuple):
         for run in self.runs:
             shape.append(product(sizes[:run]))
             sizes = sizes[run:]
-        return _reshaped(_moved(x, self.order), shape)
+        return _reshaped(moved(x, self.order), shape)
 
     def undo(self, x: jax.Array, shape: Sequence[Any]) -> jax.Array:
         """The operand of this `shape` whose merged form is `x`."""
         x = _reshaped(x, [shape[axis] for axis in self.order])
-        return _moved(x, [self.order.index(axis) for axis in range(len(self.order))])
+        return moved(x, [self.order.index(axis) for axis in range(len(self.order))])

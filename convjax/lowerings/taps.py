@@ -5,8 +5,10 @@ XLA fuses the sum into one pass, over the input itself between the borders. A ke
 over the rows of the input and keeps one sum per kernel element.
 """
 
+import functools
 import itertools
 import math
+import operator
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -16,7 +18,7 @@ import numpy as np
 from jax import lax
 
 from convjax.geometry import Geometry
-from convjax.layout import Axes, arranged, restored
+from convjax.layout import Axes, arranged, moved, restored
 from convjax.lowerings.call import Call, Problem, correlates, count
 from convjax.lowerings.patches import bordered, padded, piece, pieces, reversed_where
 from convjax.lowerings.unfused import unfused
@@ -228,31 +230,29 @@ def _correlate(x: jax.Array, kernel: jax.Array, call: Call, shape: Any) -> jax.A
             )
             return total + rows[None, :, None] * weights[None, None]
 
-        found: Any = 0
+        def step(totals: Any, turn: Any, sizes: Any) -> Any:
+            """One element's sums, in place: a slice of the array that is carried."""
+            element, *meetings = turn
+            corner = [element, *[np.int32(0)] * (totals.ndim - 1)]
+            within = {"allow_negative_indices": False}
+            total = lax.dynamic_slice(totals, corner, (1, *totals.shape[1:]), **within)
+            for row in range(meetings[0].shape[0]):
+                n, read, met = (m[row] for m in meetings)
+                total = added(total, n, list(read), list(met), sizes)
+            return lax.dynamic_update_slice(totals, total, corner, **within), None
+
+        found: list[jax.Array] = []
         blocks = _rows((window[0], depth, *window[1:]), max(1, _CACHE // size))
         for (_, images, *block), positions in blocks:
             rows = max(r for r in range(1, most + 1) if len(positions) % r == 0)
-
-            def step(
-                totals: Any, turn: Any, sizes: Any = (images, *block), rows: int = rows
-            ) -> Any:
-                element, *meetings = turn
-                # One element's sums, in place: a slice of the array that is carried.
-                corner = [element, *[np.int32(0)] * (totals.ndim - 1)]
-                within = {"allow_negative_indices": False}
-                total = lax.dynamic_slice(totals, corner, (1, *totals.shape[1:]), **within)
-                for row in range(rows):
-                    n, read, met = (m[row] for m in meetings)
-                    total = added(total, n, list(read), list(met), sizes)
-                return lax.dynamic_update_slice(totals, total, corner, **within), None
-
             sizes = with_groups(images, (lines, *block), groups)
             zeros = jnp.zeros((len(together), inputs, outputs, *sizes), sums)
             turns = _turns(positions, rows, np.array(together), strides, steps)
-            totals, _ = lax.scan(step, same_varying(zeros, x, kernel)[0], turns)
+            turn = functools.partial(step, sizes=(images, *block))
+            totals, _ = lax.scan(turn, same_varying(zeros, x, kernel)[0], turns)
             of_block = with_groups(True, (rank == 1, *(True,) * len(block)), False)
-            found += totals.sum([axis for axis, gone in enumerate(of_block, 3) if gone])
-        return found
+            found.append(totals.sum([axis for axis, gone in enumerate(of_block, 3) if gone]))
+        return functools.reduce(operator.add, found)
 
     if looped > 0:
         places = np.array(list(np.ndindex(*across[:looped])), np.int32)
@@ -262,7 +262,7 @@ def _correlate(x: jax.Array, kernel: jax.Array, call: Call, shape: Any) -> jax.A
     y = y.reshape(*across, *y.shape[1 + int(looped > 0) :])
     # (*across, N, O, lines and G): the lines come before the other spatial axes
     first = len(across) + 2 + int(groups_first) + int(rank > 1)
-    y = jnp.moveaxis(y, range(len(across)), range(first - len(across), first))
+    y = moved(y, [*range(len(across), first), *range(len(across)), *range(first, y.ndim)])
     roles = "batch out group space" if groups_first else "batch out space group"
     return restored(y.astype(result_type), axes, roles, shape)
 
