@@ -196,7 +196,7 @@ def _correlate(x: jax.Array, kernel: jax.Array, call: Call, shape: Any) -> jax.A
     # the other axes are summed at once, or, where they are many, in one pass after another.
     lines, *across = out_space
     looped = _split(tuple(across), _SUMS)
-    together = list(np.ndindex(*across[looped:]))
+    together = np.array(list(np.ndindex(*across[looped:])), np.int32)
     size = sums.itemsize * inputs * outputs * groups * lines * len(together)
     most = max(1, min(_ROWS if _large(x) else 1, _PRODUCTS // len(together)))
 
@@ -208,12 +208,13 @@ def _correlate(x: jax.Array, kernel: jax.Array, call: Call, shape: Any) -> jax.A
     def summed(leading: Any) -> jax.Array:
         """Sums over the window for the elements at once, (T, N, O, lines and G)."""
 
-        def added(total: Any, n: Any, read: Any, met: Any, sizes: Any) -> Any:
-            """`total`, and rows of x from `read` on times a row of the kernel from `met` on."""
+        def added(total: Any, position: Any, element: Any, sizes: Any) -> Any:
+            """`total`, and the rows that `element` meets at `position` times the kernel's there."""
+            at, n, *place = position
+            meets = zip((at, *place), steps, (0, *leading, *element), strides, strict=True)
+            read = list(itertools.starmap(_met, meets))
             images, *block = sizes
             every, ones = (strides[0], *steps[1:]), (1,) * len(steps)
-            for axis, place in enumerate(leading, 1):
-                read[axis] += place * strides[axis]
             rows = piece(
                 x,
                 1,
@@ -224,32 +225,36 @@ def _correlate(x: jax.Array, kernel: jax.Array, call: Call, shape: Any) -> jax.A
             weights = piece(
                 kernel,
                 1,
-                with_groups(n, met, 0),
+                with_groups(n, (at, *place), 0),
                 with_groups(1, ones, 1),
                 with_groups(images, (1, *block), groups),
             )
             return total + rows[None, :, None] * weights[None, None]
 
-        def step(totals: Any, turn: Any, sizes: Any) -> Any:
+        def turn(totals: Any, number: Any, positions: np.ndarray, sizes: Any) -> Any:
             """One element's sums, in place: a slice of the array that is carried."""
-            element, *meetings = turn
-            corner = [element, *[np.int32(0)] * (totals.ndim - 1)]
+            row, which = number
+            corner: list[Any] = [which, *[np.int32(0)] * (totals.ndim - 1)]
             within = {"allow_negative_indices": False}
             total = lax.dynamic_slice(totals, corner, (1, *totals.shape[1:]), **within)
-            for row in range(meetings[0].shape[0]):
-                n, read, met = (m[row] for m in meetings)
-                total = added(total, n, list(read), list(met), sizes)
+            element = _entry(together, which)
+            for position in _entry(positions, row):
+                total = added(total, position, element, sizes)
             return lax.dynamic_update_slice(totals, total, corner, **within), None
 
         found: list[jax.Array] = []
         blocks = _rows((window[0], depth, *window[1:]), max(1, _CACHE // size))
         for (_, images, *block), positions in blocks:
             rows = max(r for r in range(1, most + 1) if len(positions) % r == 0)
+            positions = positions.reshape(-1, rows, positions.shape[-1])
             sizes = with_groups(images, (lines, *block), groups)
             zeros = jnp.zeros((len(together), inputs, outputs, *sizes), sums)
-            turns = _turns(positions, rows, np.array(together), strides, steps)
-            turn = functools.partial(step, sizes=(images, *block))
-            totals, _ = lax.scan(turn, same_varying(zeros, x, kernel)[0], turns)
+            turns = np.arange(len(positions) * len(together), dtype=np.int32)
+            totals, _ = lax.scan(
+                functools.partial(turn, positions=positions, sizes=(images, *block)),
+                same_varying(zeros, x, kernel)[0],
+                np.divmod(turns, np.int32(len(together))),
+            )
             of_block = with_groups(True, (rank == 1, *(True,) * len(block)), False)
             found.append(totals.sum([axis for axis, gone in enumerate(of_block, 3) if gone]))
         return functools.reduce(operator.add, found)
@@ -267,29 +272,19 @@ def _correlate(x: jax.Array, kernel: jax.Array, call: Call, shape: Any) -> jax.A
     return restored(y.astype(result_type), axes, roles, shape)
 
 
-def _turns(
-    positions: np.ndarray, rows: int, elements: np.ndarray, strides: Any, steps: Any
-) -> tuple[np.ndarray, ...]:
-    """What the loop does in its turns: an element, and for every row the image, where x is read,
-    and where the kernel.
+def _entry(table: np.ndarray, index: Any) -> Any:
+    """Entry `index`, which may be traced, of a table of integers."""
+    if len(table) == 1:
+        return table[0].tolist()
+    return lax.dynamic_index_in_dim(jnp.asarray(table), index, keepdims=False)
 
-    `positions` are (row, image, others), `elements` the output's places along its last axes.
-    """
-    positions = positions.reshape(-1, 1, rows, positions.shape[-1])
-    met = np.delete(positions, 1, -1)
-    offsets = np.zeros((len(elements), 1, met.shape[-1]), np.int32)
-    offsets[..., met.shape[-1] - elements.shape[-1] :] = elements[:, None]
-    read = met * np.array(steps, np.int32) + offsets * np.array(strides, np.int32)
-    turns = read.shape[:3]
-    each = (
-        np.broadcast_to(np.arange(len(elements), dtype=np.int32)[:, None], turns[:2] + (1,))[
-            ..., 0
-        ],
-        np.broadcast_to(positions[..., 1], turns),
-        read,
-        np.broadcast_to(met, read.shape),
-    )
-    return tuple(part.reshape(-1, *part.shape[2:]) for part in each)
+
+def _met(tap: Any, dilation: int, output: Any, stride: int) -> Any:
+    """The element of the padded input that a tap of an output meets."""
+    at = tap if dilation == 1 else tap * dilation
+    if isinstance(output, int) and output == 0:
+        return at
+    return at + (output if stride == 1 else output * stride)
 
 
 def _rows(extents: tuple[int, ...], block: int) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
