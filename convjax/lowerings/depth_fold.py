@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from convjax.layout import arranged, canonical, restored
 from convjax.lowerings.call import Call, Problem, count
-from convjax.lowerings.patches import piece, reversed_where, with_padding
+from convjax.lowerings.patches import padded, piece, reversed_where
 
 _COPIES = 64  # times that the input may be read
 
@@ -35,7 +35,7 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     """The convolution; `x`, `kernel` and the result in the caller's layout."""
     layout, geometry, shape = call.layout, call.geometry, call.out_shape(x, kernel)
     depth, flat = geometry.along(slice(1)), geometry.along(slice(1, None))
-    x = with_padding(arranged(x, layout.x, "batch space contract", whole=True), depth, 1)
+    x = padded(arranged(x, layout.x, "batch space contract", whole=True), depth, 1)
     kernel = arranged(kernel, layout.kernel, "space contract out", whole=True)
     kernel = reversed_where(kernel, depth, 0)
     taps, outputs = kernel.shape[0], shape[layout.out.space[0]]

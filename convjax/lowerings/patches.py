@@ -21,12 +21,6 @@ def padded(x: jax.Array, geometry: Geometry, first: int) -> jax.Array:
 
     Without the barrier XLA would compute the padding again for every piece that is read.
     """
-    y = with_padding(x, geometry, first)
-    return x if y is x else lax.optimization_barrier(y)
-
-
-def with_padding(x: jax.Array, geometry: Geometry, first: int) -> jax.Array:
-    """`x`, dilated and padded, for XLA to fuse into what reads it, if it does so once."""
     pads = [
         (first + axis, (low, high, dilation - 1))
         for axis, ((low, high), dilation) in enumerate(
@@ -34,7 +28,7 @@ def with_padding(x: jax.Array, geometry: Geometry, first: int) -> jax.Array:
         )
         if (low, high, dilation) != (0, 0, 1)
     ]
-    return _by_side(x, pads)
+    return lax.optimization_barrier(_by_side(x, pads)) if pads else x
 
 
 def _by_side(x: jax.Array, pads: list[tuple[int, tuple[Any, Any, int]]]) -> jax.Array:
