@@ -7,7 +7,7 @@ example of its own, whose channels are those of all the depths it reads.
 import jax
 import jax.numpy as jnp
 
-from convjax.layout import arranged, canonical, restored
+from convjax.layout import arranged, canonical, moved, restored
 from convjax.lowerings.call import Call, Problem, count
 from convjax.lowerings.patches import padded, piece, reversed_where
 
@@ -47,7 +47,9 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
         pieces = [piece(x, 1, [o * stride], [dilation], [taps]) for o in range(outputs)]
         x = jnp.moveaxis(jnp.stack(pieces, 1), 2, -2)
     x = x.reshape(-1, *x.shape[2:-2], taps * x.shape[-1])
-    kernel = jnp.moveaxis(kernel, 0, -3)
+    kernel = moved(
+        kernel, [*range(1, geometry.rank), 0, geometry.rank, geometry.rank + 1], whole=True
+    )
     kernel = kernel.reshape(*kernel.shape[:-3], taps * kernel.shape[-2], kernel.shape[-1])
     y = call.convolve(
         x, kernel, layout=canonical(flat.rank).ungrouped(), geometry=flat, role="forward"
