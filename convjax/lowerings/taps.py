@@ -113,22 +113,23 @@ def _shift(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.A
     first = 3 if groups_first else 2
     x = arranged(x, call.layout.x, f"contract batch {rest}")
     window = call.layout.kernel.sizes(kernel.shape, "space")
-    kernel = arranged(kernel, call.layout.kernel, "out space contract group")
-    kernel = reversed_where(kernel, geometry, 1).astype(sums)
-    outputs, inputs, groups = kernel.shape[0], *kernel.shape[-2:]
-    kernel = kernel.reshape(outputs, math.prod(window) * inputs, groups)
+    # In this order, and not reshaped: XLA reads a product's weights where the caller's kernel lies.
+    kernel = arranged(kernel, call.layout.kernel, "space contract out group")
+    kernel = reversed_where(kernel, geometry, 0).astype(sums)
+    inputs, outputs, groups = kernel.shape[-3:]
     looped = _split(window, _UNROLLED // inputs)
+    ones = (1,) * (geometry.rank + 1)
 
     def met(total: Any, shifted: jax.Array, tap: Any) -> Any:
-        """`total`, None for nothing, and what one tap, counted from 0, adds to it."""
+        """`total`, None for nothing, and what one tap adds to it."""
         shape = (outputs, *shifted.shape[1:])
         # lax's functions, not operators: these take half the time to trace
         for i in range(inputs):
-            weights = piece(kernel, 1, (tap * inputs + i,), (1,), (1,))
-            across = (0, 1, 2 if groups_first else len(shape) - 1)
+            weights = piece(kernel, 0, (*tap, i), ones, ones)
+            across = (0, 2 if groups_first else len(shape) - 1)
             term = lax.mul(
                 _spread(lax.slice_in_dim(shifted, i, i + 1), shape, range(len(shape))),
-                _spread(weights, shape, across),
+                lax.broadcast_in_dim(lax.reshape(weights, (outputs, groups)), shape, across),
             )
             total = term if total is None else lax.add(total, term)
         return total
@@ -136,7 +137,7 @@ def _shift(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.A
     def unrolled(x: jax.Array, geometry: Geometry, out_space: Any) -> jax.Array:
         total: Any = None
         shifts = pieces(x, geometry, first, window, out_space, call.partitioned)
-        for tap, (_, shifted) in enumerate(shifts):
+        for tap, shifted in shifts:
             total = met(total, lax.convert_element_type(shifted, sums), tap)
         return total
 
@@ -150,20 +151,18 @@ def _shift(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.A
 
     trailing = list(np.ndindex(*window[looped:]))
 
-    def added(total: Any, turn: Any) -> Any:
-        """`total` and the taps with the same first coordinates, those of this turn."""
-        number, leading = turn
-        for last, others in enumerate(trailing):
-            meets = zip((*leading, *others), geometry.kernel_dilation, strict=True)
-            shifted = piece(x, first, [t * d for t, d in meets], geometry.strides, out_space)
-            total = met(total, shifted, number * len(trailing) + last)
+    def added(total: Any, leading: Any) -> Any:
+        """`total` and the taps whose first coordinates are `leading`."""
+        for others in trailing:
+            tap = (*leading, *others)
+            starts = [t * d for t, d in zip(tap, geometry.kernel_dilation, strict=True)]
+            total = met(total, piece(x, first, starts, geometry.strides, out_space), tap)
         return total, None
 
     sizes = (groups, *out_space) if groups_first else (*out_space, groups)
     zeros = jnp.zeros((outputs, x.shape[1], *sizes), sums)
     taps = np.array(list(np.ndindex(*window[:looped])), np.int32)
-    turns = (np.arange(len(taps), dtype=np.int32), taps)
-    return lax.scan(added, same_varying(zeros, x, kernel)[0], turns)[0]
+    return lax.scan(added, same_varying(zeros, x, kernel)[0], taps)[0]
 
 
 def _spread(x: jax.Array, shape: tuple[Any, ...], axes: Iterable[int]) -> jax.Array:
