@@ -8,6 +8,7 @@ just adds one) or, for `group`, none. Roles correspond across operands by their 
 - ``out``: batch N, group G, out O, space
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -149,14 +150,17 @@ def restored(
 
 
 def moved(x: jax.Array, order: Sequence[int], whole: bool = False) -> jax.Array:
-    """`x` transposed; axes of one element, which move by name alone, left out of it.
+    """`x` transposed.
 
-    If it is `whole`, neighbours that stay together move as one axis. (With more axes, XLA on CPU
-    transposes twice: seen on jaxlib 0.10.2.)
+    If it is `whole`, axes of one element are left out, and neighbours that stay together move as
+    one axis: with more axes XLA on CPU transposes twice (seen on jaxlib 0.10.2).
     """
+    if list(order) == list(range(x.ndim)):
+        return x
+    if not whole:
+        return lax.transpose(x, order)
     moving = [axis for axis in order if not _is_one(x.shape[axis])]
-    still = sorted(moving)
-    next_to = dict(zip(still, still[1:], strict=False)) if whole else {}
+    next_to = dict(itertools.pairwise(sorted(moving)))
     runs: list[list[int]] = []
     for axis in moving:
         if runs and next_to.get(runs[-1][-1]) == axis:
@@ -164,10 +168,8 @@ def moved(x: jax.Array, order: Sequence[int], whole: bool = False) -> jax.Array:
         else:
             runs.append([axis])
     before, shape = sorted(runs), [x.shape[axis] for axis in order]
-    if runs != before:
-        x = _reshaped(x, [product([x.shape[axis] for axis in run]) for run in before])
-        x = lax.transpose(x, [before.index(run) for run in runs])
-    return _reshaped(x, shape)
+    x = _reshaped(x, [product([x.shape[axis] for axis in run]) for run in before])
+    return _reshaped(lax.transpose(x, [before.index(run) for run in runs]), shape)
 
 
 def _is_one(size: Any) -> bool:

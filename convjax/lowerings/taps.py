@@ -266,7 +266,8 @@ def _correlate(x: jax.Array, kernel: jax.Array, call: Call, shape: Any) -> jax.A
     y = y.reshape(*across, *y.shape[1 + int(looped > 0) :])
     # (*across, N, O, lines and G): the lines come before the other spatial axes
     first = len(across) + 2 + int(groups_first) + int(rank > 1)
-    y = moved(y, [*range(len(across), first), *range(len(across)), *range(first, y.ndim)])
+    order = [*range(len(across), first), *range(len(across)), *range(first, y.ndim)]
+    y = moved(y, order, whole=True)
     roles = "batch out group space" if groups_first else "batch out space group"
     return restored(y.astype(result_type), axes, roles, shape)
 
