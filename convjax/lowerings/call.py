@@ -59,6 +59,11 @@ class Call(NamedTuple):
         """The element type of the result."""
         return np.dtype(self.preferred_element_type or x.dtype)
 
+    @property
+    def alone(self) -> bool:
+        """Whether XLA on one CPU plans for this convolution itself, not for a part of another."""
+        return self.platform == "cpu" and not self.partitioned and not self.part
+
     def accumulator(self, x: Any) -> np.dtype:
         """The type to sum in: 16-bit floats in float32, others in the result's own."""
         result = self.result_type(x)

@@ -60,10 +60,9 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     window = call.layout.kernel.sizes(kernel.shape, "space")
     shape = call.out_shape(x, kernel)
     out_space = tuple(shape[axis] for axis in call.layout.out.space)
-    apart = call.platform == "cpu" and not call.partitioned and not call.part
     if count(window) > count(out_space):
         correlated = functools.partial(_correlate, call=call, shape=shape)
-        if apart:
+        if call.alone:  # else XLA would copy and pad x in the forward pass, and keep it until then
             return unfused(correlated, jax.ShapeDtypeStruct(shape, call.result_type(x)), x, kernel)
         return correlated(x, kernel)
     roles = "out batch group space" if _groups_first(call) else "out batch space group"
@@ -73,7 +72,7 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
         # With its channels in one axis XLA must put them in order here, in the loop of the sum.
         return restored(y, call.layout.out, roles, shape).reshape(_joined(call.layout.out, shape))
 
-    if apart:
+    if call.alone:
         joined = jax.ShapeDtypeStruct(_joined(call.layout.out, shape), call.result_type(x))
         return unfused(shifted, joined, x, kernel).reshape(shape)
     return shifted(x, kernel).reshape(shape)

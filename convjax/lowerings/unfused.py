@@ -21,7 +21,8 @@ def unfused(
     normalisation reads a convolution for its mean, its variance and its result (seen on jaxlib
     0.10.2 and 0.12.0: twice as long and more, and the temporary memory of several results). A
     barrier on the result did not stop it. What stands in a branch stays there, and whether this one
-    is taken XLA knows only when it runs.
+    is taken XLA knows only when it runs. So copies that are made in it live no longer than it runs:
+    outside, those of a gradient are made as soon as the input is there, in the forward pass.
     """
 
     def never(x: jax.Array, kernel: jax.Array) -> jax.Array:
