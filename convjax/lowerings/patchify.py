@@ -1,9 +1,8 @@
 """The `patchify` lowering: where windows tile, without overlap or gap, one matrix product.
 
-Kernel and stride agree, as in the first layer of a vision transformer. Its gradients tile too: that
-of the input writes one window for every output, that of the kernel reads the input's tiles again.
-So does a transposed convolution whose kernel and stride agree, whose kernel's gradient cuts the
-cotangent into tiles.
+Kernel and stride agree, as in the first layer of a vision transformer. Its kernel's gradient reads
+the input's tiles again; that of a transposed convolution, the cotangent's. (Where the output is
+made of tiles, `polyphase` has one phase for every element of them: the same product.)
 """
 
 from typing import Any
@@ -20,9 +19,8 @@ _LETTERS = ("ABCDEF", "abcdef")  # of the tiles, and of the elements in a tile
 
 
 def tiled(problem: Problem) -> str | None:
-    """What is made of tiles: the input, of windows ("windows") or of results ("results"), the
-    output, of windows ("output"), or the kernel, of results ("kernel"). None where windows overlap
-    or leave gaps."""
+    """What is made of tiles: the input, of windows ("windows") or of results ("results"), or the
+    kernel, of results ("kernel"). None where windows overlap or leave gaps."""
     geometry = problem.geometry
     axes = list(
         zip(
@@ -38,8 +36,6 @@ def tiled(problem: Problem) -> str | None:
         return "windows"
     if all((s, e, d) == (1, 1, o) for _, o, s, e, d in axes):
         return "results"
-    if all((s, e, d) == (1, k, 1) for k, _, s, e, d in axes):
-        return "output"
     if all((s, e, d) == (1, o, 1) for _, o, s, e, d in axes):
         return "kernel"
     return None
@@ -80,30 +76,16 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     elif made == "results":
         x = _cut(x, 1, lows, window, out_space)
         spec = f"n{both}gi,{tiles}gio->n{inner}go"
-    elif made == "kernel":
+    else:
         # Output o meets element p of the input with tap e*p + low - o: r is output e - 1 - r.
         pads = [e - 1 - lo for (lo, _), e in zip(geometry.padding, out_space, strict=True)]
         kernel = _cut(kernel, 0, pads, problem.space, out_space)
         spec = f"n{tiles}gi,{both}gio->n{inner}go"
-    else:
-        # output p of a tile meets the tap that lies as far from the window's other end
-        kernel = lax.rev(kernel, tuple(range(rank)))
-        spec = f"n{tiles}gi,{inner}gio->n{both}go"
     if not layout.x.group:
         x, kernel, spec = x.squeeze(-2), kernel.squeeze(-3), spec.replace("g", "")
     y = call.product(spec, x, kernel).astype(result)
     if made == "kernel":
         y = lax.rev(y, tuple(range(1, 1 + rank)))
-    if made == "output":
-        full = [n * k for n, k in zip(problem.space, window, strict=True)]
-        y = y.reshape(y.shape[0], *full, *y.shape[2 * rank + 1 :])
-        shifts = [lo - (k - 1) for (lo, _), k in zip(geometry.padding, window, strict=True)]
-        config = [
-            (shift, out - size - shift, 0)
-            for shift, out, size in zip(shifts, out_space, full, strict=True)
-        ]
-        rest = [(0, 0, 0)] * (y.ndim - 1 - rank)
-        y = lax.pad(y, jnp.zeros((), y.dtype), [(0, 0, 0), *config, *rest])
     roles = "batch space group out" if layout.x.group else "batch space out"
     return restored(y, layout.out, roles, shape)
 

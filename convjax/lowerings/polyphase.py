@@ -76,13 +76,22 @@ def accepts(problem: Problem) -> str | None:
         return "its input is not dilated"
     if math.inf in map(count, (problem.window, problem.space, problem.out_space)):
         return f"it has a symbolic size among {problem.space} and {problem.window}"
-    periods = math.prod(map(period, geometry.strides, geometry.input_dilation))
-    return None if periods <= _PHASES else f"it has more than {_PHASES} phases ({periods})"
+    number = _number(geometry)
+    if number <= _PHASES:
+        return None
+    if problem.groups == 1 and _alike(problem.window, geometry, problem.out_space):
+        return None
+    return f"it has more than {_PHASES} phases ({number}), too many or too different to be channels"
 
 
 def partitionable(problem: Problem) -> bool:
     """Phases are strided slices; they interleave as the minor part of an axis, where they lie."""
-    return True
+    return _number(problem.geometry) <= _PHASES
+
+
+def _number(geometry: Geometry) -> int:
+    """How many phases there are."""
+    return math.prod(map(period, geometry.strides, geometry.input_dilation))
 
 
 def _widest(pairs: list[tuple[int, int]]) -> tuple[int, int]:
@@ -112,8 +121,8 @@ def _run(x: jax.Array, kernel: jax.Array, call: Call, shape: tuple[Any, ...]) ->
     x = arranged(x, layout.x, f"batch space {group}contract")
     kernel = arranged(kernel, layout.kernel, f"space {group}contract out")
     kernel = reversed_where(kernel, geometry, 0)
-    one = not group and not call.partitioned and _waste(kernel.shape, geometry, out_space) <= _WASTE
-    y = (_together if one else _apart)(x, kernel, call, out_space)
+    together = not group and not call.partitioned and _alike(kernel.shape, geometry, out_space)
+    y = (_together if together else _apart)(x, kernel, call, out_space)
     if y is None:  # every tap falls between elements of the input
         return same_varying(jnp.zeros(shape, call.result_type(x)), x, kernel)[0]
     return restored(y, layout.out, f"batch space {group}out", shape)
@@ -140,16 +149,16 @@ def _axes(window: Sequence[int], geometry: Geometry, out_space: Sequence[int]) -
     return list(map(_rows, window, lows, geometry.input_dilation, out_space))
 
 
-def _waste(window: Sequence[int], geometry: Geometry, out_space: Sequence[int]) -> float:
-    """Products of all phases as one convolution by those that are needed."""
+def _alike(window: Sequence[int], geometry: Geometry, out_space: Sequence[int]) -> bool:
+    """Whether one convolution for all phases wastes few products."""
     if any(step != 1 for step in (*geometry.strides, *geometry.kernel_dilation)):
-        return math.inf
+        return False
     waste = 1.0
     for rows, taps, e, out in zip(
         _axes(window, geometry, out_space), window, geometry.input_dilation, out_space, strict=False
     ):
         waste *= rows.taps * e / taps * rows.length * e / out
-    return waste
+    return waste <= _WASTE
 
 
 def _together(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.Array:

@@ -58,12 +58,6 @@ def _tiles(problem: Problem) -> bool:
     return made is not None and (made != "windows" or problem.geometry.rank > 2)
 
 
-def _small_tiles(problem: Problem) -> bool:
-    """Kernel = stride for up to four taps: lax's zeros cost no more than interleaving does."""
-    few = count(problem.window) <= 4 and problem.groups == 1
-    return few and patchify.tiled(problem) == "output"
-
-
 def _ynnpack(problem: Problem) -> bool:
     """Whether XLA on CPU would give it to YNNPACK: its conditions in jaxlib 0.10, sizes apart."""
     narrow_float = jnp.issubdtype(problem.dtype, jnp.floating) and problem.dtype.itemsize <= 4
@@ -95,7 +89,7 @@ def _few_copies(problem: Problem) -> bool:
 
 _DILATED = Rule(
     "polyphase",
-    lambda p: any(d > 1 for d in p.geometry.input_dilation) and not _small_tiles(p),
+    lambda p: any(d > 1 for d in p.geometry.input_dilation),
     "cpu: lax multiplies the zeros between the elements of a dilated input",
 )
 
@@ -103,7 +97,7 @@ _DILATED = Rule(
 _CPU = (
     Rule(
         "patchify",
-        lambda p: not _pointwise(p) and _pairs(p) > 16 and _tiles(p) and not _small_tiles(p),
+        lambda p: not _pointwise(p) and _pairs(p) > 16 and _tiles(p),
         "cpu: what tiles is one matrix product",
     ),
     Rule(
