@@ -12,6 +12,7 @@ import strategies
 from compilation import AS_USERS
 
 import convjax
+import convjax.lax
 from convjax import operation
 from convjax.geometry import Geometry
 from convjax.lowerings import LOWERINGS, select
@@ -68,6 +69,7 @@ def derivatives(function, x, kernel, y):
         )
         for axes in ((0, None), (None, 0), (0, 0))
     ]
+    mapped.append(jax.vmap(function)(x[None], kernel[None]))
     per_example = jax.vmap(jax.grad(energy, 1))(*both)
     return value, pull(y), tangent, mixed, mapped, per_example
 
@@ -125,7 +127,8 @@ def test_forced_transposed_equals_direct(forced):
 
 
 @pytest.mark.parametrize(
-    "dtype", [jnp.float16, jnp.bfloat16, jnp.complex64, jnp.int32, jnp.int16, jnp.uint16]
+    "dtype",
+    [jnp.float16, jnp.bfloat16, jnp.complex64, jnp.int32, jnp.int16, jnp.uint16],
 )
 @jax.numpy_dtype_promotion("strict")
 @jax.numpy_rank_promotion("raise")
@@ -155,6 +158,17 @@ def test_forced_dtypes(forced, dtype):
         wide = convjax.conv(*narrow, **options, preferred_element_type=jnp.int32)
         assert wide.dtype == jnp.int32 and calls
         np.testing.assert_array_equal(np.asarray(wide, np.complex128), wanted)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_forced_logical_values(forced, groups):
+    """`lax` convolves truth values, by "and" and "or"."""
+    x = oracle.integers(0, (2, 4, 7, 6)) > 1
+    kernel = oracle.integers(1, (6, 4 // groups, 3, 2)) > 1
+    arguments = {"window_strides": (2, 1), "padding": "SAME", "feature_group_count": groups}
+    found = convjax.lax.conv_general_dilated(x, kernel, **arguments)
+    assert found.dtype == bool
+    np.testing.assert_array_equal(found, jax.lax.conv_general_dilated(x, kernel, **arguments))
 
 
 def test_a_16_bit_sum_keeps_float32_accuracy(forced):

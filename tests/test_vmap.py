@@ -9,6 +9,8 @@ import oracle
 import pytest
 from cases import CASES, case, equal, weighed
 
+import convjax
+
 
 def looped(function, x, kernel, axes, out_axis=0):
     """`vmap` by a Python loop."""
@@ -93,6 +95,16 @@ def test_vmaps_of_size_zero(name, axes):
 
     gradients = jax.jit(jax.grad(total, (0, 1)))(x, kernel)
     equal(gradients, (np.zeros_like(x), np.zeros_like(kernel)))
+
+
+@pytest.mark.parametrize("rank", [2, 3])
+def test_vmaps_of_size_one(rank):
+    """One group, where many are possible: chosen as for none."""
+    x = oracle.integers(0, (1, 2, *(6, 5, 4)[:rank], 17))
+    kernel = oracle.integers(1, (1, *(3, 2, 3)[:rank], 17, 3))
+    gradient = jax.value_and_grad(weighed(convjax.conv), (0, 1))
+    found = jax.jit(jax.vmap(gradient))(x, kernel)
+    equal(found, jax.tree.map(lambda a: a[None], jax.jit(gradient)(x[0], kernel[0])))
 
 
 def test_vmapped_hessian_vector_products():

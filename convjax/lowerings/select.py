@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from convjax import compiler
 from convjax.geometry import Geometry
@@ -250,8 +251,8 @@ def execute(
     shape = out_shape(x, kernel, layout, geometry)
     if 0 in (*x.shape, *kernel.shape, *shape):  # an empty sum
         return same_varying(jnp.zeros(shape, preferred_element_type or x.dtype), x, kernel)[0]
+    problem = problem_of(x, kernel, layout, geometry, role)
     if choice is None:
-        problem = problem_of(x, kernel, layout, geometry, role)
         choice = select(problem, platform, mesh_axes)
     again = functools.partial(
         execute,
@@ -261,6 +262,11 @@ def execute(
         mesh_axes=mesh_axes,
         part=True,
     )
+    if layout.x.group and problem.groups == 1:  # which lowerings for one group do not expect
+        x = lax.squeeze(x, layout.x.group)
+        kernel = lax.squeeze(kernel, layout.kernel.group)
+        layout = layout.ungrouped()
     types = (precision, preferred_element_type)
     call = Call(layout, geometry, role, *types, again, mesh_axes > 0, platform, part)
-    return LOWERINGS[choice.name].run(x, kernel, call)
+    y = LOWERINGS[choice.name].run(x, kernel, call)
+    return y if y.shape == shape else lax.reshape(y, shape)

@@ -122,6 +122,8 @@ def _shift(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.A
     inputs, outputs, groups = kernel.shape[-3:]
     looped = _split(window, _UNROLLED // inputs)
     ones = (1,) * (geometry.rank + 1)
+    logical = sums == np.bool_
+    times, plus = (lax.bitwise_and, lax.bitwise_or) if logical else (lax.mul, lax.add)
 
     def met(total: Any, shifted: jax.Array, tap: Any) -> Any:
         """`total`, None for nothing, and what one tap adds to it."""
@@ -130,11 +132,11 @@ def _shift(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.A
         for i in range(inputs):
             weights = piece(kernel, 0, (*tap, i), ones, ones)
             across = (0, 2 if groups_first else len(shape) - 1)
-            term = lax.mul(
+            term = times(
                 _spread(lax.slice_in_dim(shifted, i, i + 1), shape, range(len(shape))),
                 lax.broadcast_in_dim(lax.reshape(weights, (outputs, groups)), shape, across),
             )
-            total = term if total is None else lax.add(total, term)
+            total = term if total is None else plus(total, term)
         return total
 
     def unrolled(x: jax.Array, geometry: Geometry, out_space: Any) -> jax.Array:
