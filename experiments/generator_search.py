@@ -45,7 +45,7 @@ RANGES = [  # of every value, arm by arm
 
 def printed(authors: tuple[float, float]) -> tuple[float, float]:
     """All that rounds to something in a printed range: half a unit of its last digits more."""
-    half = [0.5 * 10.0 ** Decimal(str(edge)).as_tuple().exponent for edge in authors]
+    half = [0.5 * 10.0 ** int(Decimal(str(edge)).as_tuple().exponent) for edge in authors]
     return authors[0] - half[0], authors[1] + half[1]
 
 
