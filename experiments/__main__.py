@@ -6,8 +6,9 @@ python -m experiments filter_groups --profile standard   with several seeds, lon
 python -m experiments filter_groups --profile full --data cifar-10-batches-bin
 
 Training runs are kept in DIR/runs. After Ctrl-C or a crash the same command with --resume goes on
-from their checkpoints. On several machines, or several processes of one, every process runs the
-same command with JAX_COORDINATOR_ADDRESS (host:port), JAX_NUM_PROCESSES and JAX_PROCESS_ID set.
+from their checkpoints. One command at a time may use a DIR. On several machines, or several
+processes of one, every process runs the same command with JAX_COORDINATOR_ADDRESS (host:port),
+JAX_NUM_PROCESSES and JAX_PROCESS_ID set.
 """
 
 import argparse
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _dispatch(options: argparse.Namespace) -> int:
     try:
-        from experiments import processes, registry
+        from experiments import lock, processes, registry
         from experiments.data import DataError, check
         from experiments.runs import OtherSettingsError
     except ModuleNotFoundError as missing:
@@ -83,8 +84,9 @@ def _dispatch(options: argparse.Namespace) -> int:
     if problem:
         return _stop(problem, 2)
     try:
-        return _run(chosen, options)
-    except (DataError, OtherSettingsError) as error:
+        with lock.held(options.out):
+            return _run(chosen, options)
+    except (DataError, OtherSettingsError, lock.InUseError) as error:
         return _stop(str(error), 2)
 
 
@@ -179,8 +181,8 @@ def _unwritable(directory: Path) -> str:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         return f"--out {directory} cannot be a directory ({error.strerror})."
-    if not os.access(directory, os.W_OK | os.X_OK):
-        return f"--out {directory} is not writable."
+    if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
+        return f"--out {directory} is not writable, or not readable."
     return ""
 
 

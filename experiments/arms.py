@@ -1,6 +1,8 @@
 """Networks compared on the same pictures: every arm of a comparison, trained with every seed."""
 
 import dataclasses
+import re
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -121,7 +123,7 @@ def trained(
     Args:
         settings: of the command.
         experiment: its name.
-        arm: what tells this arm's runs from the others': a folder's name.
+        arm: what tells this arm's runs from the others': their folders are named after it.
         build: ``build(rngs, channels, classes)``: the network.
         budget: how much is trained.
         load: ``load(settings, budget, seed)``: the pictures.
@@ -163,5 +165,11 @@ def compare(
 
 def keeping(settings: Settings, experiment: str, run: str, about: Any) -> Keeping:
     """Where the command keeps a training run of an experiment; `about` is a dataclass."""
-    folder = settings.runs and settings.runs / experiment / run
+    folder = settings.runs and settings.runs / experiment / folder_name(run)
     return Keeping(folder, settings.resume, settings.bars, dataclasses.asdict(about))
+
+
+def folder_name(run: str) -> str:
+    """`run` in letters, digits and ``- _ = .``; if it has others, a number tells it apart."""
+    plain = re.sub(r"[^A-Za-z0-9_=.-]+", "-", run)
+    return run if run == plain else f"{plain}-{zlib.crc32(run.encode()):08x}"

@@ -18,6 +18,7 @@ from convjax import initializers
 from convjax.analysis import overlap_counts, phase_gains
 from experiments.discriminators import random_discriminators
 from experiments.figures import Theme, bars, chart, matrix
+from experiments.generator_search import generator_search
 from experiments.generators import random_generators
 from experiments.measure import difference
 from experiments.report import Picture, Section
@@ -25,7 +26,8 @@ from experiments.settings import Settings
 from experiments.super_resolution import super_resolution
 
 EXPECTED = {
-    "standard": "32 small networks for super-resolution, about 15 minutes on two cores.",
+    "standard": "32 small networks for super-resolution, and a search over 48 random "
+    "generators: about 20 minutes on two cores.",
     "full": "40 networks for super-resolution of 20,000 steps: 1.7e16 floating-point operations, "
     "half an hour to one hour on one H100 (from the operations, not measured), below 8 GB.",
 }
@@ -303,6 +305,7 @@ PARTS = (
     gradients,
     random_discriminators,
     random_generators,
+    generator_search,
     super_resolution,
 )
 

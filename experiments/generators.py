@@ -1,6 +1,7 @@
 """Checkerboards before any training: random generators, measured as Distill's pictures were."""
 
 import functools
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -62,38 +63,60 @@ COUNTS = {"smoke": 4, "quick": 40, "standard": 200, "full": 400}  # of generator
 LARGEST_PHOTO = 0.02  # more than photographs of this size have by themselves, on average
 
 
+class Choices(NamedTuple):
+    """What the article leaves open about its generator.
+
+    Attributes:
+        kernel_size: of every layer.
+        slope: of the rectifiers below 0.
+        per_picture: normalise every picture by itself, as batches of one do.
+        smoothed: a convolution of stride 1 follows the last layer that doubles.
+    """
+
+    kernel_size: int = 3
+    slope: float = 0.0
+    per_picture: bool = False
+    smoothed: bool = False
+
+
 Numbers = tuple[np.ndarray, list[np.ndarray]]
 
 
-def numbers(seed: int, index: int, kernel_size: int) -> Numbers:
+def numbers(seed: int, index: int, choices: Choices) -> Numbers:
     """The 4 x 4 noise and the weights, N(0, 0.02), of one generator."""
     rng = np.random.default_rng((seed, index))
     noise = rng.normal(size=(IMAGES, 4, 4, WIDTHS[0])).astype(np.float32)
-    shapes = [(kernel_size, kernel_size, *pair) for pair in zip(WIDTHS, WIDTHS[1:], strict=False)]
+    widths = (*WIDTHS[:-1], WIDTHS[-2], WIDTHS[-1]) if choices.smoothed else WIDTHS
+    size = (choices.kernel_size,) * 2
+    shapes = [(*size, *pair) for pair in zip(widths, widths[1:], strict=False)]
     return noise, [0.02 * rng.normal(size=shape).astype(np.float32) for shape in shapes]
 
 
-def generator(drawn: Numbers, deconvolutions: int, slope: float = 0.0) -> jax.Array:
+def generator(drawn: Numbers, deconvolutions: int, choices: Choices) -> jax.Array:
     """Pictures (IMAGES, 32, 32, 3) of one random generator.
 
     From 4 x 4 noise, three layers each double the extents: the last `deconvolutions` of them are
-    transposed convolutions of stride 2, the others nearest-neighbour resize-convolutions. Batch
-    normalisation and a rectifier (of this `slope` below 0) between the layers, tanh at the end.
+    transposed convolutions of stride 2, the others nearest-neighbour resize-convolutions. A fourth
+    one, if there is one, keeps them. Normalisation and a rectifier between the layers, tanh at the
+    end.
     """
     noise, weights = drawn
-    y = _rectified(jnp.asarray(noise), slope)
+    y = _rectified(jnp.asarray(noise), choices)
     for layer, kernel in enumerate(map(jnp.asarray, weights)):
-        if layer >= 3 - deconvolutions:
+        if layer == 3:
+            y = convjax.conv(y, kernel, padding_mode="reflect")
+        elif layer >= 3 - deconvolutions:
             y = convjax.conv_transpose(y, kernel.swapaxes(-1, -2), strides=2)
         else:
             y = convjax.resize_conv(y, kernel, 2, padding_mode="reflect")
-        y = _rectified(y, slope) if layer < 2 else jnp.tanh(y)
+        y = _rectified(y, choices) if layer < len(weights) - 1 else jnp.tanh(y)
     return y
 
 
-def _rectified(y: jax.Array, slope: float) -> jax.Array:
-    y = (y - y.mean((0, 1, 2))) / jnp.sqrt(y.var((0, 1, 2)) + 1e-5)
-    return jnp.where(y > 0, y, slope * y)
+def _rectified(y: jax.Array, choices: Choices) -> jax.Array:
+    axes = (1, 2) if choices.per_picture else (0, 1, 2)
+    y = (y - y.mean(axes, keepdims=True)) / jnp.sqrt(y.var(axes, keepdims=True) + 1e-5)
+    return jnp.where(y > 0, y, choices.slope * y)
 
 
 def uncorrected(images: jax.Array, period: int) -> jax.Array:
@@ -113,27 +136,25 @@ _of_pictures = jax.jit(measures)
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
-def _measures(drawn: Numbers, deconvolutions: int, slope: float) -> jax.Array:
-    return measures(generator(drawn, deconvolutions, slope))
+def _measures(drawn: Numbers, deconvolutions: int, choices: Choices) -> jax.Array:
+    return measures(generator(drawn, deconvolutions, choices))
 
 
 def fractions(
-    settings: Settings, deconvolutions: int, kernel_size: int, slope: float = 0.0
+    seed: int, indices: Iterable[int], deconvolutions: int, choices: Choices
 ) -> np.ndarray:
     """For every picture of every generator `METRICS`: (generators, IMAGES, 3)."""
-    each = [
-        _measures(numbers(settings.seed, index, kernel_size), deconvolutions, slope)
-        for index in range(COUNTS[settings.profile])
-    ]
+    each = [_measures(numbers(seed, i, choices), deconvolutions, choices) for i in indices]
     return np.asarray(each)
 
 
 def random_generators(section: Section, settings: Settings) -> None:
     """Deconvolution in the last two layers, in the last, and in none."""
     sizes = (3,) if settings.profile == "smoke" else (3, 4, 5)
+    indices = range(COUNTS[settings.profile])
     found = {
-        (published.deconvolutions, k): fractions(settings, published.deconvolutions, k)
-        for published in PUBLISHED.values()
+        (n, k): fractions(settings.seed, indices, n, Choices(k))
+        for n in (published.deconvolutions for published in PUBLISHED.values())
         for k in sizes
     }
     for where, published in PUBLISHED.items():
@@ -295,8 +316,9 @@ def _listed(values: Any) -> str:
 
 
 def _pictures(settings: Settings, where: str, published: Published) -> list[Picture]:
+    choices = Choices()
     images = jax.jit(generator, static_argnums=(1, 2))(
-        numbers(settings.seed, 0, 3), published.deconvolutions
+        numbers(settings.seed, 0, choices), published.deconvolutions, choices
     )
     shown = np.asarray(images[:2])
     shown = 0.5 + 0.25 * (shown - shown.mean()) / shown.std()

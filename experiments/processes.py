@@ -25,3 +25,15 @@ def start() -> bool:
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.distributed.initialize(values[ADDRESS], int(values[COUNT]), int(values[OWN]))
     return True
+
+
+def agreed(first: bool) -> bool:
+    """What the first process says, in all of them."""
+    import jax
+
+    if jax.process_count() == 1:
+        return first
+    import numpy as np
+    from jax.experimental.multihost_utils import broadcast_one_to_all
+
+    return bool(broadcast_one_to_all(np.array(first)))

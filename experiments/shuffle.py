@@ -1,7 +1,6 @@
 """The channel shuffle: what it connects, a task that needs it, and what it adds on photographs."""
 
 import dataclasses
-import functools
 from math import comb
 
 import jax
@@ -15,7 +14,7 @@ from convjax import nn
 from convjax.analysis import channel_reachability
 from convjax.models import ShuffleUnit, parts
 from experiments import parity
-from experiments.arms import Budget, Trained, compare
+from experiments.arms import Budget, Build, Trained, compare
 from experiments.figures import Theme, chart, intervals, matrix
 from experiments.parity import FEATURES, ORDERS, OWN, order_of
 from experiments.report import Picture, Section
@@ -23,8 +22,25 @@ from experiments.settings import Settings
 from experiments.verdicts import above, equal, estimate
 
 GROUPS = (1, 2, 4, 8)
-PHOTOS = {"1": (1, 96), "4": (4, 192), "8": (8, 256)}  # groups and channels, at about equal MACs
-PHOTO_ARMS = ("1, plain", *(f"{g}, {word}" for g in "48" for word in ("plain", "shuffled")))
+PHOTO_GROUPS = (1, 4, 8)  # of the networks for photographs
+PHOTO_ARMS = ("1, plain", *(f"{g}, {word}" for g in (4, 8) for word in ("plain", "shuffled")))
+
+
+@dataclasses.dataclass(frozen=True)
+class PhotoBudget(Budget):
+    """How much is trained on photographs, and how large.
+
+    Attributes:
+        units: of a network, before and after the pool.
+        widths: channels of the networks of 1, 4 and 8 groups, for about equal multiply-accumulates:
+            a quarter of them must divide into the groups.
+    """
+
+    units: tuple[int, int] = (2, 2)
+    widths: tuple[int, int, int] = (96, 176, 224)
+
+    def width(self, groups: int) -> int:
+        return self.widths[PHOTO_GROUPS.index(groups)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,15 +52,13 @@ class Plan:
         groups: of these layers.
         sizes: channels of layers in 8 groups.
         parity, photos: how much is trained.
-        units: before and after the pool, of the networks for photographs.
         orders: between the groups that say a parity.
-        photo_arms: groups (a name of `PHOTOS`), and whether they are shuffled.
+        photo_arms: groups (of `PHOTO_GROUPS`), and whether they are shuffled.
     """
 
     draws: int
     parity: Budget
-    photos: Budget
-    units: tuple[int, int] = (2, 2)
+    photos: PhotoBudget
     orders: tuple[str, ...] = ORDERS
     photo_arms: tuple[str, ...] = PHOTO_ARMS
     groups: tuple[int, ...] = GROUPS
@@ -52,19 +66,22 @@ class Plan:
 
 
 PLANS = {
-    "smoke": Plan(32, Budget(1, 8, 32, 32, 1, 16, 0.1), Budget(1, 16, 32, 32, 1, 16, 0.05),
-                  units=(1, 0), orders=OWN, photo_arms=("4, shuffled",), groups=(8,), sizes=(16,)),
+    "smoke": Plan(32, Budget(1, 8, 32, 32, 1, 16, 0.1),
+                  PhotoBudget(1, 16, 32, 32, 1, 16, 0.05, units=(1, 0)), orders=OWN,
+                  photo_arms=("4, shuffled",), groups=(8,), sizes=(16,)),
     "quick": Plan(100, Budget(3, 8, 1_024, 1_024, 20, 64, 0.1),
-                  Budget(2, 16, 1_000, 1_000, 2, 64, 0.1), photo_arms=("8, plain", "8, shuffled")),
+                  PhotoBudget(2, 16, 1_000, 1_000, 2, 64, 0.1),
+                  photo_arms=("8, plain", "8, shuffled")),
     "standard": Plan(100, Budget(5, 8, 1_024, 1_024, 20, 64, 0.1),
-                     Budget(5, 16, 2_000, 1_000, 4, 50, 0.1)),
+                     PhotoBudget(5, 16, 2_000, 1_000, 4, 50, 0.1)),
     "full": Plan(100, Budget(5, 8, 8_192, 4_096, 20, 64, 0.1),
-                 Budget(3, 32, 50_000, 10_000, 100, 128, 0.1), units=(8, 8)),
+                 PhotoBudget(3, 32, 50_000, 10_000, 100, 128, 0.1, units=(8, 8),
+                             widths=(100, 192, 256))),
 }  # fmt: skip
 EXPECTED = {
     "standard": "35 small networks and 25 on photographs, minutes on one core, below 2 GB of "
     "memory.",
-    "full": "15 networks of 100 epochs of CIFAR-10, and 35 small ones: 6.2e15 floating-point "
+    "full": "15 networks of 100 epochs of CIFAR-10, and 35 small ones: 6.3e15 floating-point "
     "operations, 7 to 20 minutes on one H100 (from the operations at 5 to 15 TFLOP/s, not "
     "measured), below 20 GB of memory.",
 }
@@ -227,12 +244,7 @@ class SmallShuffleNet(nnx.Module):
 
 
 def _photographs(section: Section, settings: Settings, plan: Plan) -> None:
-    arms = {
-        f"photographs, {arm}": functools.partial(
-            _shuffle_net, *PHOTOS[arm[0]], plan.units, arm.endswith("shuffled")
-        )
-        for arm in plan.photo_arms
-    }
+    arms = {f"photographs, {arm}": shuffle_net(plan.photos, arm) for arm in plan.photo_arms}
     found = compare(settings, "shuffle", arms, plan.photos)
     accuracy = {arm: np.array([run.accuracy() for run in runs]) for arm, runs in found.items()}
     photo_claims(section, settings, accuracy)
@@ -260,7 +272,7 @@ def _photographs(section: Section, settings: Settings, plan: Plan) -> None:
     section.figure(
         "Small ShuffleNets on photographs, at equal cost",
         "Test accuracy with its 95 % interval over the seeds. More groups afford more channels: "
-        "96, 192 and 256.",
+        f"{', '.join(map(str, plan.photos.widths))}.",
         [chart("Accuracy", draw, 420, 260)],
         [
             (f"g = {arm.removeprefix('photographs, ')}", f"{counts.parameters():,} parameters, "
@@ -273,7 +285,7 @@ def _photographs(section: Section, settings: Settings, plan: Plan) -> None:
 def photo_claims(section: Section, settings: Settings, found: dict[str, np.ndarray]) -> None:
     """From the accuracy of every network, by arm."""
     gains = {}
-    for name in PHOTOS:
+    for name in PHOTO_GROUPS:
         plain, shuffled = (
             found.get(f"photographs, {name}, {word}") for word in ("plain", "shuffled")
         )
@@ -301,11 +313,16 @@ def photo_claims(section: Section, settings: Settings, found: dict[str, np.ndarr
         )
 
 
-def _shuffle_net(
-    groups: int, width: int, units: tuple[int, int], shuffled: bool,
-    rngs: nnx.Rngs, channels: int, classes: int,
-) -> SmallShuffleNet:  # fmt: skip
-    return SmallShuffleNet(groups, width, units, shuffled, channels, classes, rngs)
+def shuffle_net(budget: PhotoBudget, arm: str) -> Build:
+    """Builds the network of one of `PHOTO_ARMS`."""
+    groups, word = arm.split(", ")
+    width = budget.width(int(groups))
+
+    def build(rngs: nnx.Rngs, channels: int, classes: int) -> SmallShuffleNet:
+        shuffled = word == "shuffled"
+        return SmallShuffleNet(int(groups), width, budget.units, shuffled, channels, classes, rngs)
+
+    return build
 
 
 def _untrained(run: Trained) -> float:

@@ -1,15 +1,18 @@
 """The command ``python -m experiments``: its page, its results, and what it leaves behind."""
 
 import base64
+import contextlib
 import dataclasses
 import io
 import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,7 +26,7 @@ PACKAGES = ("flax", "matplotlib", "optax", "orbax.checkpoint", "PIL", "skimage",
 for package in PACKAGES:
     pytest.importorskip(package, reason="needs the `experiments` extra")
 
-from experiments import photo, registry, report  # noqa: E402
+from experiments import lock, photo, processes, registry, report  # noqa: E402
 from experiments.__main__ import main  # noqa: E402
 from experiments.settings import Settings  # noqa: E402
 
@@ -278,6 +281,78 @@ def test_an_output_that_is_a_file_is_refused(tmp_path: Path, capsys: Any) -> Non
     (tmp_path / "out").write_text("mine", encoding="utf-8")
     assert main(["photo", "--out", str(tmp_path / "out")]) == 2
     assert "cannot be a directory" in capsys.readouterr().err
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from experiments import lock
+with lock.held(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(300)
+"""
+
+
+@contextlib.contextmanager
+def holding(folder: Path) -> Iterator[None]:
+    """Another process holds the folder, and is killed."""
+    command = [sys.executable, "-c", HOLD, str(folder)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as other:
+        try:
+            assert other.stdout is not None and other.stdout.readline() == "held\n"
+            yield
+        finally:
+            other.kill()
+
+
+def test_one_command_at_a_time_writes_to_a_folder(tmp_path: Path, capsys: Any) -> None:
+    """The second one is refused and changes nothing; the lock goes even with a killed process."""
+    (tmp_path / "index.html").write_text("old", encoding="utf-8")
+    command = ["dilated", "--profile", "smoke", "--out", str(tmp_path)]
+    with holding(tmp_path):
+        assert main(command) == 2
+    assert capsys.readouterr().err == (
+        f"python -m experiments: --out {tmp_path} must belong to one command at a time, and "
+        "another one that runs now has it: wait until that ends, or give another --out.\n"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
+    assert (tmp_path / "index.html").read_text(encoding="utf-8") == "old"
+    with lock.held(tmp_path):  # which the killed process no longer has
+        pass
+    with lock.held(tmp_path):  # nor the block above
+        pass
+
+
+@pytest.mark.slow
+def test_several_processes_hold_one_folder_together(tmp_path: Path) -> None:
+    """All are refused if another command has it, and none by the others of their own run."""
+    for refused in (True, False):
+        with holding(tmp_path) if refused else contextlib.nullcontext():
+            ended = together(["dilated", "--profile", "smoke", "--out", str(tmp_path)])
+        assert [status for status, _ in ended] == [2 if refused else 0] * 2, ended
+        for _, error in ended if refused else ():
+            assert f"--out {tmp_path} must belong to one command at a time" in error
+
+
+def together(arguments: list[str]) -> list[tuple[int, str]]:
+    """Exit status and errors of two processes that run as one."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    own = os.environ | {"JAX_PLATFORMS": "cpu"}
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-m", "experiments", *arguments],
+            cwd=ROOT,
+            env=own | dict(zip(processes.VARIABLES, (address, "2", str(i)), strict=True)),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for i in range(2)
+    ]
+    errors = [process.communicate(timeout=240)[1] for process in running]
+    return [(process.returncode, error) for process, error in zip(running, errors, strict=True)]
 
 
 @pytest.mark.parametrize("failure", [RuntimeError("broken"), KeyboardInterrupt()])

@@ -17,12 +17,14 @@ from experiments import (  # noqa: E402
     checkerboard,
     discriminators,
     filter_groups,
+    generator_search,
     generators,
     groups_report,
     groups_scores,
     super_resolution,
     true_convolution,
 )
+from experiments.generators import Choices  # noqa: E402
 from experiments.groups_scores import AUTHORS, OTHERS, Measured, blocks_of  # noqa: E402
 from experiments.networks import Network, crop_and_mirror  # noqa: E402
 from experiments.report import Section  # noqa: E402
@@ -221,11 +223,73 @@ def test_the_uncorrected_fraction_is_the_definition():
 
 
 def test_only_deconvolutions_draw_checkerboards():
-    draw = hastily(generators.generator, static_argnums=1)
-    images = [draw(generators.numbers(0, 0, 3), n) for n in (0, 2)]
+    draw = hastily(generators.generator, static_argnums=(1, 2))
+    choices = Choices()
+    images = [draw(generators.numbers(0, 0, choices), n, choices) for n in (0, 2)]
     assert images[0].shape == (16, 32, 32, 3)
     none, two = (float(generators.uncorrected(x, 4).mean()) for x in images)
     assert none < 0.02 < 0.1 < two
+
+
+@pytest.mark.parametrize("smoothed", [False, True])
+def test_choices_of_a_generator(smoothed):
+    """Linear, each picture by itself: a scaled input is no other, and one deconvolution is flat."""
+    choices = Choices(4, slope=1.0, per_picture=True, smoothed=smoothed)
+    noise, weights = generators.numbers(0, 3, choices)
+    assert [w.shape[-2:] for w in weights] == (
+        [(128, 64), (64, 32), (32, 32), (32, 3)] if smoothed else [(128, 64), (64, 32), (32, 3)]
+    )
+    draw = hastily(generators.generator, static_argnums=(1, 2))
+    images = draw((noise, weights), 1, choices)
+    assert images.shape == (16, 32, 32, 3)
+    alone = draw((5 * noise[:1] + 1, weights), 1, choices)
+    assert alone[0] == pytest.approx(np.asarray(images[0]), abs=1e-3)
+    assert float(generators.uncorrected(images, 2).mean()) < 0.02
+
+
+def test_a_printed_range_has_all_that_rounds_to_it():
+    assert generator_search.printed((0.29, 0.35)) == pytest.approx((0.285, 0.355))
+    assert generator_search.printed((0.004, 0.0065)) == pytest.approx((0.0035, 0.00655))
+    assert generator_search.printed((0.008, 0.008)) == pytest.approx((0.0075, 0.0085))
+
+
+MIDDLES = np.array([sum(authors) / 2 for *_, authors in generator_search.RANGES])
+
+
+def means(outside=(), wide=()):
+    """Of 20 generators: the middles of the printed ranges, but for some columns."""
+    noise = np.random.default_rng(0).normal(size=(20, 9)) * 1e-3 * MIDDLES
+    noise[:, list(wide)] *= 1e3
+    return MIDDLES * np.where(np.isin(range(9), outside), 2, 1) + noise
+
+
+def test_means_are_judged_by_the_printed_ranges():
+    section = Section("checkerboard", "Planted", "")
+    generator_search.judged(section, Settings("standard"), "any", means((1, 8), (2,)))
+    verdicts = [claim.verdict for claim in section.claims]
+    assert verdicts == [
+        {1: "not reproduced", 8: "not reproduced", 2: "undecided"}.get(column, "reproduced")
+        for column in range(9)
+    ]
+    assert section.claims[0].paper == [0.102, 0.113]
+
+
+@pytest.mark.parametrize(
+    ("planted_means", "most", "verdict"),
+    [
+        ([means((0,)), means()], 9, "reproduced"),
+        ([means((0,)), means((0, 4))], 8, "not reproduced"),
+        ([means((0,)), means(wide=(3,))], 9, "undecided"),
+    ],
+)
+def test_the_search_says_what_it_found(planted_means, most, verdict):
+    section = Section("checkerboard", "Planted", "")
+    found = dict(zip(generator_search.GRID, planted_means, strict=False))
+    generator_search.searched(section, Settings("standard"), found)
+    (claim,) = section.claims
+    assert (claim.paper, claim.ours, claim.verdict) == (9, most, verdict)
+    outside = "Outside for all of them: the last two layers, phase-variance fraction at period 2."
+    assert (outside in claim.why) == (verdict == "not reproduced")
 
 
 def spreads(low, high, profile="standard"):

@@ -1,6 +1,8 @@
 """What `shuffle` measures: connections, pictures that tell nothing, and claims from numbers."""
 
+import re
 from math import comb
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,8 +10,10 @@ import pytest
 for package in ("flax", "optax", "orbax.checkpoint", "matplotlib", "skimage", "sklearn"):
     pytest.importorskip(package, reason="needs the `experiments` extra")
 
+from convjax.models import counts_of  # noqa: E402
 from experiments import parity, shuffle  # noqa: E402
-from experiments.arms import Budget  # noqa: E402
+from experiments.arms import Budget, folder_name, keeping  # noqa: E402
+from experiments.networks import Network  # noqa: E402
 from experiments.report import Section  # noqa: E402
 from experiments.settings import Settings  # noqa: E402
 
@@ -53,6 +57,18 @@ def test_a_group_sees_the_same_with_either_parity():
     assert np.array_equal(own.test.labels.sum(1) % 2, labels[:, 0])
 
 
+@pytest.mark.parametrize("profile", ["standard", "full"])
+def test_networks_of_all_groups_cost_the_same(profile):
+    budget = shuffle.PLANS[profile].photos
+    shape = (1, budget.size, budget.size, 3)
+    macs = []
+    for arm in shuffle.PHOTO_ARMS:
+        build = shuffle.shuffle_net(budget, arm)
+        network = Network(lambda rngs: build(rngs, 3, 10))  # noqa: B023
+        macs.append(counts_of(network.abstract(), shape).macs())
+    assert max(macs) < 1.08 * min(macs)
+
+
 def test_stripes_lie_or_stand():
     bits = np.array([[0, 1]])
     image = parity.stripes(bits, 8, np.random.default_rng(0))[0]
@@ -90,3 +106,12 @@ def test_claims_on_photographs_follow_the_numbers():
     section = Section("shuffle", "", "")
     shuffle.photo_claims(section, STANDARD, accuracy)
     assert verdicts(section) == ["reproduced", "not reproduced", "not reproduced"]
+
+
+def test_folders_of_runs_have_plain_names():
+    names = ["wide-seed0", "g=2_x.5", "a, b", "a; b", "a-b", "a b", "ä b", "own, none-seed10"]
+    folders = [folder_name(name) for name in names]
+    assert len(set(folders)) == len(names) and folders[:2] == names[:2]
+    assert all(re.fullmatch(r"[A-Za-z0-9_=.-]+", folder) for folder in folders)
+    kept = keeping(Settings("standard", runs=Path("runs")), "x", "a, b", Budget(*[1] * 7))
+    assert kept.folder == Path("runs", "x", folder_name("a, b"))
