@@ -5,7 +5,6 @@ since a generator is looked for until it agrees, agreement is a consistency and 
 are tested by other random generators than those of the search.
 """
 
-from decimal import Decimal
 from itertools import product
 
 import numpy as np
@@ -17,6 +16,7 @@ from experiments.generators import (
     PUBLISHED,
     Choices,
     fractions,
+    printed,
 )
 from experiments.report import NOT_REPRODUCED, REPRODUCED, UNDECIDED, Decision, Section
 from experiments.settings import Settings
@@ -47,12 +47,6 @@ RANGES = [  # of every value, arm by arm
     for where, published in PUBLISHED.items()
     for metric, authors in zip(METRICS, published.authors, strict=True)
 ]
-
-
-def printed(authors: tuple[float, float]) -> tuple[float, float]:
-    """All that rounds to something in a printed range: half a unit of its last digits more."""
-    half = [0.5 * 10.0 ** int(Decimal(str(edge)).as_tuple().exponent) for edge in authors]
-    return authors[0] - half[0], authors[1] + half[1]
 
 
 def generator_search(section: Section, settings: Settings) -> None:

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import jax
@@ -61,6 +62,12 @@ PUBLISHED = {
 CLOSE = 0.15  # of the prototype's mean, which sixty generators leave uncertain by some percent
 COUNTS = {"smoke": 4, "quick": 40, "standard": 200, "full": 400}  # of generators
 LARGEST_PHOTO = 0.02  # more than photographs of this size have by themselves, on average
+
+
+def printed(authors: tuple[float, float]) -> tuple[float, float]:
+    """All that rounds to something in a printed range: half a unit of its last digits more."""
+    half = [0.5 * 10.0 ** int(Decimal(str(edge)).as_tuple().exponent) for edge in authors]
+    return authors[0] - half[0], authors[1] + half[1]
 
 
 class Choices(NamedTuple):
@@ -161,6 +168,7 @@ def random_generators(section: Section, settings: Settings) -> None:
         each = np.stack([found[published.deconvolutions, k] for k in sizes])
         for column, (metric, authors) in enumerate(zip(METRICS, published.authors, strict=True)):
             _against(section, settings, where, metric, authors, each[..., column], sizes)
+        _at_once(section, settings, where, published, each)
         for column, prototype in enumerate(published.prototype):
             _against_prototype(
                 section, settings, where, METRICS[column], prototype, each[..., column], sizes
@@ -282,6 +290,25 @@ def spread(
     else:
         verdict = UNDECIDED if low <= authors[1] and authors[0] <= high else NOT_REPRODUCED
     section.finding(claim, list(authors), [low, high], None, Decision(verdict, rule), why)
+
+
+def _at_once(
+    section: Section, settings: Settings, where: str, published: Published, values: np.ndarray
+) -> None:
+    """Whether single pictures have all published values of this arm, (sizes, generators, ...)."""
+    low, high = np.transpose([printed(authors) for authors in published.authors])
+    attained = ((low <= values) & (values <= high)).all(-1)
+    share = estimate(attained.mean(-1).ravel())
+    section.finding(
+        f"Before training, deconvolution in {where}: share of single pictures whose three values "
+        "lie in the three published ranges at once",
+        None,
+        *share,
+        above(settings, share, 0.0, "the share"),
+        f"{attained.sum()} of {attained.size} pictures, by {attained.any(-1).sum()} of "
+        f"{attained[..., 0].size} generators: such values occur before training, however typical "
+        "their means are. The published ranges are those of a few pictures.",
+    )
 
 
 def _against_prototype(

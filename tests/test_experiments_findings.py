@@ -248,9 +248,9 @@ def test_choices_of_a_generator(smoothed):
 
 
 def test_a_printed_range_has_all_that_rounds_to_it():
-    assert generator_search.printed((0.29, 0.35)) == pytest.approx((0.285, 0.355))
-    assert generator_search.printed((0.004, 0.0065)) == pytest.approx((0.0035, 0.00655))
-    assert generator_search.printed((0.008, 0.008)) == pytest.approx((0.0075, 0.0085))
+    assert generators.printed((0.29, 0.35)) == pytest.approx((0.285, 0.355))
+    assert generators.printed((0.004, 0.0065)) == pytest.approx((0.0035, 0.00655))
+    assert generators.printed((0.008, 0.008)) == pytest.approx((0.0075, 0.0085))
 
 
 MIDDLES = np.array([sum(authors) / 2 for *_, authors in generator_search.RANGES])
@@ -307,6 +307,20 @@ def test_published_pictures_are_compared_with_the_spread_of_ours():
     assert spreads(0.05, 0.113) == "undecided"  # some of them
     assert spreads(0.31, 0.35) == spreads(0.01, 0.09) == "not reproduced"
     assert spreads(0.102, 0.113, "smoke") == "undecided"
+
+
+@pytest.mark.parametrize("hits, verdict", [(10, "reproduced"), (1, "undecided"), (0, "undecided")])
+def test_pictures_that_have_all_published_values_at_once(hits, verdict):
+    """Not those that have two of the three."""
+    middle = [0.107, 0.32, 0.15]
+    values = np.broadcast_to([middle[0], middle[1], 0.5], (3, 20, 4, 3)).copy()
+    values.reshape(60, 4, 3)[:hits, 0] = middle
+    section = Section("checkerboard", "Planted", "")
+    where, published = next(iter(generators.PUBLISHED.items()))
+    generators._at_once(section, Settings("standard"), where, published, values)
+    (claim,) = section.claims
+    assert claim.ours == pytest.approx(hits / 240) and claim.verdict == verdict
+    assert f"{hits} of 240 pictures, by {hits} of 60 generators" in claim.why
 
 
 def test_means_are_compared_with_the_other_program():
