@@ -379,6 +379,18 @@ def test_sums_are_not_computed_again_for_every_reader(options):
     assert products(normalised) <= products(plain) + 6  # those of the normalisation
 
 
+def test_a_kernel_gradient_takes_its_copies_when_it_is_due():
+    """What it pads is not kept since the forward pass, beside the result and its cotangent."""
+    x, kernel = jnp.ones((4, 40, 40, 16)), jnp.ones((3, 3, 1, 16))
+
+    def loss(x, kernel):
+        return jnp.sum(convjax.conv(x, kernel, feature_group_count=16) ** 2)
+
+    lowered = jax.jit(jax.grad(loss, (0, 1))).lower(x, kernel)
+    needed = lowered.compile(AS_USERS).memory_analysis().temp_size_in_bytes
+    assert needed < 2.5 * x.nbytes
+
+
 @pytest.mark.parametrize("name", ["taps", "polyphase", "per_group"])
 def test_64_bit_operands_and_integers(name):
     """With 64-bit types enabled, Python's integers have 64 bits: loops keep theirs at 32."""
