@@ -207,6 +207,19 @@ def test_a_nan_stays_where_its_taps_are(dtype, groups, bad):
         assert wanted.any()
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("size, stride", [(3, 2), (4, 2), (5, 3), (7, 2), (2, 3)])
+def test_a_nan_stays_where_a_transposed_kernel_puts_it(size, stride, bad):
+    y = np.ones((1, 5, 6, 2), np.float32)
+    marker = np.zeros_like(y)
+    y[0, 2, 3, 1], marker[0, 2, 3, 1] = bad, 1
+    kernel = np.abs(oracle.integers(1, (size, 2, 3, 2))) + 1
+    found = run(convjax.conv_transpose, y, kernel, strides=(stride, 1), padding="VALID")
+    touched = run(convjax.conv_transpose, marker, kernel, strides=(stride, 1), padding="VALID") != 0
+    np.testing.assert_array_equal(~np.isfinite(found), touched)
+    assert 0 < touched.sum() < touched.size
+
+
 def test_numpy_operands_and_jax_operands_mix():
     x, kernel = oracle.integers(0, (2, 6, 4)), oracle.integers(1, (3, 4, 5))
     wanted = oracle.conv(x, kernel)

@@ -278,9 +278,9 @@ def test_phases_are_channels_of_one_convolution(monkeypatch, window, dilation, p
 
 @pytest.mark.parametrize(
     "window, padding, convolutions",
-    [(4, 2, 1), (7, 3, 1), (3, 1, 4), ((4, 3), ((2, 2), (1, 1)), 1)],  # k3: 16 products for 9
+    [(4, 2, 1), (7, 3, 4), (3, 1, 4), ((4, 3), ((2, 2), (1, 1)), 4), (2, 1, 1)],
 )
-def test_phases_are_apart_where_they_differ_much(window, padding, convolutions):
+def test_phases_are_apart_where_they_differ(window, padding, convolutions):
     x, kernel = jnp.ones((2, 28, 28, 3)), jnp.ones((*np.broadcast_to(window, 2), 3, 5))
     f = partial(convjax.conv, padding=padding, input_dilation=2, algorithm="polyphase")
     text = jax.jit(f).lower(x, kernel).as_text()

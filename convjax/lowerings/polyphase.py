@@ -2,7 +2,7 @@
 
 Outputs that lie a period apart meet the same taps on input elements. Each such phase is a
 convolution of the input as it is with a part of the kernel, and the phases interleave. Where their
-parts have about one size, they are channels of one convolution.
+parts have one size, they are channels of one convolution.
 """
 
 import functools
@@ -24,7 +24,7 @@ from convjax.lowerings.unfused import unfused
 from convjax.sharding import same_varying
 
 _PHASES = 64
-_WASTE = 1.5  # times the products that are needed, at most, where all phases are one convolution
+_WASTE = 1.5  # times the outputs that are needed, at most, where all phases are one convolution
 
 
 class Phase(NamedTuple):
@@ -81,7 +81,7 @@ def accepts(problem: Problem) -> str | None:
         return None
     if problem.groups == 1 and _alike(problem.window, geometry, problem.out_space):
         return None
-    return f"it has more than {_PHASES} phases ({number}), too many or too different to be channels"
+    return f"it has more than {_PHASES} phases ({number}), which differ in their taps"
 
 
 def partitionable(problem: Problem) -> bool:
@@ -141,7 +141,7 @@ class Rows(NamedTuple):
 
 def _rows(window: int, low: int, input_dilation: int, out: int) -> Rows:
     first, last = -(low // input_dilation), -((low + 1 - out) // input_dilation)
-    return Rows(first, last - first + 1, -(-window // input_dilation))
+    return Rows(first, last - first + 1, window // input_dilation)
 
 
 def _axes(window: Sequence[int], geometry: Geometry, out_space: Sequence[int]) -> list[Rows]:
@@ -150,15 +150,18 @@ def _axes(window: Sequence[int], geometry: Geometry, out_space: Sequence[int]) -
 
 
 def _alike(window: Sequence[int], geometry: Geometry, out_space: Sequence[int]) -> bool:
-    """Whether one convolution for all phases wastes few products."""
+    """Whether all phases have the same taps and are about as long.
+
+    Taps of zero would make them alike, but turn an Inf that they meet into a NaN.
+    """
     if any(step != 1 for step in (*geometry.strides, *geometry.kernel_dilation)):
         return False
-    waste = 1.0
-    for rows, taps, e, out in zip(
-        _axes(window, geometry, out_space), window, geometry.input_dilation, out_space, strict=False
-    ):
-        waste *= rows.taps * e / taps * rows.length * e / out
-    return waste <= _WASTE
+    axes = list(zip(window, geometry.input_dilation, out_space, strict=False))
+    if any(taps % e != 0 for taps, e, _ in axes):
+        return False
+    lengths = [rows.length for rows in _axes(window, geometry, out_space)]
+    computed = math.prod(n * e for n, (_, e, _) in zip(lengths, axes, strict=True))
+    return computed <= _WASTE * math.prod(out_space)
 
 
 def _together(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.Array:
@@ -184,10 +187,6 @@ def _together(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> ja
 def _cut_into_phases(kernel: jax.Array, taps: Sequence[int], periods: Sequence[int]) -> jax.Array:
     """(*taps, I, phases and O) of (*window, I, O), the last phase of every axis first."""
     rank = len(taps)
-    pads = [
-        (0, a * e - size, 0) for a, e, size in zip(taps, periods, kernel.shape[:rank], strict=True)
-    ]
-    kernel = lax.pad(kernel, jnp.zeros((), kernel.dtype), [*pads, (0, 0, 0), (0, 0, 0)])
     pairs = itertools.chain.from_iterable(zip(taps, periods, strict=True))
     kernel = kernel.reshape(*pairs, *kernel.shape[rank:])
     kernel = lax.rev(kernel, range(1, 2 * rank, 2))
