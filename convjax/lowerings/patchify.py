@@ -20,7 +20,8 @@ _LETTERS = ("ABCDEF", "abcdef")  # of the tiles, and of the elements in a tile
 
 def tiled(problem: Problem) -> str | None:
     """What is made of tiles: the input, of windows ("windows") or of results ("results"), or the
-    kernel, of results ("kernel"). None where windows overlap or leave gaps."""
+    kernel, of results, one for every element of the input ("kernel"). None where windows overlap or
+    leave gaps."""
     geometry = problem.geometry
     axes = list(
         zip(
@@ -36,7 +37,9 @@ def tiled(problem: Problem) -> str | None:
         return "windows"
     if all((s, e, d) == (1, 1, o) for _, o, s, e, d in axes):
         return "results"
-    if all((s, e, d) == (1, o, 1) for _, o, s, e, d in axes):
+    lows = [low for low, _ in geometry.padding]
+    whole = zip(axes, problem.space, lows, strict=True)
+    if all((s, e, d, k, low) == (1, o, 1, o * n, o - 1) for (k, o, s, e, d), n, low in whole):
         return "kernel"
     return None
 
@@ -77,9 +80,8 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
         x = _cut(x, 1, lows, window, out_space)
         spec = f"n{both}gi,{tiles}gio->n{inner}go"
     else:
-        # Output o meets element p of the input with tap e*p + low - o: r is output e - 1 - r.
-        pads = [e - 1 - lo for (lo, _), e in zip(geometry.padding, out_space, strict=True)]
-        kernel = _cut(kernel, 0, pads, problem.space, out_space)
+        # Output o meets element p of the input with tap e*p + e - 1 - o.
+        kernel = _cut(kernel, 0, [0] * rank, problem.space, out_space)
         spec = f"n{tiles}gi,{both}gio->n{inner}go"
     if not layout.x.group:
         x, kernel, spec = x.squeeze(-2), kernel.squeeze(-3), spec.replace("g", "")
