@@ -15,6 +15,7 @@ from types import ModuleType
 from convjax.lowerings import (
     channels_last,
     depth_fold,
+    depth_sum,
     direct,
     extra_row,
     fft,
@@ -34,6 +35,7 @@ LOWERINGS: dict[str, ModuleType] = {
     "per_group": per_group,
     "polyphase": polyphase,
     "depth_fold": depth_fold,
+    "depth_sum": depth_sum,
     "extra_row": extra_row,
     "fft": fft,
 }

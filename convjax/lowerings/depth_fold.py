@@ -31,6 +31,13 @@ def partitionable(problem: Problem) -> bool:
     return False
 
 
+def elements_moved(problem: Problem) -> float:
+    """Elements written before they are convolved: of the padded input, and of its copies."""
+    depth = problem.space[0] if any(problem.geometry.padding[0]) else 0
+    copies = problem.window[0] * problem.out_space[0]
+    return problem.n * (depth + copies) * count((*problem.space[1:], problem.i))
+
+
 def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     """The convolution; `x`, `kernel` and the result in the caller's layout."""
     layout, geometry, shape = call.layout, call.geometry, call.out_shape(x, kernel)

@@ -11,7 +11,7 @@ from jax import lax
 from convjax import compiler
 from convjax.geometry import Geometry
 from convjax.layout import Layout
-from convjax.lowerings import LOWERINGS, extra_row, patchify
+from convjax.lowerings import LOWERINGS, depth_fold, depth_sum, extra_row, patchify
 from convjax.lowerings.call import Call, Problem, correlates, count, out_shape, problem_of
 from convjax.lowerings.patches import crops
 from convjax.sharding import same_varying
@@ -88,6 +88,16 @@ def _few_copies(problem: Problem) -> bool:
     return min(problem.window[0], problem.out_space[0]) <= 8
 
 
+def _sooner_summed(problem: Problem) -> bool:
+    """Whether adding results of depths moves less than folding depths into inputs, and computes
+    few results that are cut off again."""
+    if correlates(problem) or depth_sum.accepts(problem) is not None:
+        return False
+    depths = -(-problem.space[0] // problem.geometry.strides[0])
+    moved = (depth_sum.elements_moved(problem), depth_fold.elements_moved(problem))
+    return moved[0] <= moved[1] and 2 * depths <= 3 * problem.out_space[0]
+
+
 _DILATED = Rule(
     "polyphase",
     lambda p: any(d > 1 for d in p.geometry.input_dilation),
@@ -129,6 +139,11 @@ _CPU = (
         "cpu: lax's gradient of a grouped kernel mixes the groups, slowly, and a NaN with them",
     ),
     Rule(
+        "depth_sum",
+        lambda p: p.groups == 1 and p.geometry.rank == 3 and _sooner_summed(p),
+        "cpu: two dimensions have a fast path, three have not",
+    ),
+    Rule(
         "depth_fold",
         lambda p: p.groups == 1 and p.geometry.rank == 3,
         "cpu: two dimensions have a fast path, three have not",
@@ -137,6 +152,11 @@ _CPU = (
         "extra_row",
         lambda p: _ynnpack(p) and not correlates(p) and _few_more_rows(p),
         "cpu, jaxlib 0.10: YNNPACK's convolutions are slow, and skip those larger than their input",
+    ),
+    Rule(
+        "depth_sum",
+        lambda p: _ynnpack(p) and _few_copies(p) and _sooner_summed(p),
+        "cpu, jaxlib 0.10: YNNPACK's convolutions are slow, and skip those of one dimension",
     ),
     Rule(
         "depth_fold",
