@@ -10,6 +10,7 @@ import numpy as np
 from convjax._symbolic import product
 from convjax.geometry import Geometry
 from convjax.layout import Layout
+from convjax.lowerings import products
 
 
 class Problem(NamedTuple):
@@ -77,7 +78,9 @@ class Call(NamedTuple):
             # Seen on jaxlib 0.10.2: many products of bfloat16 with a batch axis, summed in float32,
             # compile, then fail as UNIMPLEMENTED. The same products of float32 do not.
             a, b = a.astype(total), b.astype(total)
-        return jnp.einsum(spec, a, b, precision=self.precision, preferred_element_type=total)
+        # Where XLA splits axes over devices they must stay apart.
+        einsum = jnp.einsum if self.partitioned else products.einsum
+        return einsum(spec, a, b, precision=self.precision, preferred_element_type=total)
 
 
 def out_shape(x: Any, kernel: Any, layout: Layout, geometry: Geometry) -> tuple[Any, ...]:

@@ -62,7 +62,7 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     terms: list[jax.Array] = []
     for residue, taps in _classes(kernel.shape[0], depth).items():
         terms += _terms(x, kernel, residue, taps, call, depth, flat, outputs)
-    y = functools.reduce(operator.add, terms)
+    y = functools.reduce(operator.add, terms).astype(call.result_type(x))
     return restored(y, layout.out, "batch space out", shape, whole=True)
 
 
@@ -96,6 +96,7 @@ def _terms(
         layout=canonical(flat.rank).ungrouped(),
         geometry=flat,
         role="forward",
+        preferred_element_type=call.accumulator(x),
     )
     y = y.reshape(-1, images, *y.shape[1:])
     terms = []

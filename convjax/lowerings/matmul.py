@@ -18,6 +18,7 @@ from convjax.lowerings.patches import padded, piece, pieces, reversed_where
 
 _UNROLLED = 64  # products written out; beyond it compilation would take too long
 _LOOPED = 4096
+_LETTERS = "abcdefh"  # of spatial axes
 
 
 def accepts(problem: Problem) -> str | None:
@@ -47,16 +48,20 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
         x_roles, k_roles = "contract space group batch", "contract space group out"
     else:
         x_roles, k_roles = "batch space group contract", "space group contract out"
+        if by_tap and layout.kernel.out < layout.kernel.contract:  # as in the gradient of an input
+            k_roles = "space group out contract"
     out_roles = "batch space group out" if by_tap else "space group batch out"
     if not layout.x.group:
         x_roles, k_roles, out_roles = (
             roles.replace(" group", "") for roles in (x_roles, k_roles, out_roles)
         )
+    space = _LETTERS[: call.geometry.rank]
     x = arranged(x, layout.x, x_roles)
     kernel = arranged(kernel, layout.kernel, k_roles)
     kernel = reversed_where(kernel, call.geometry, int(moved))
     if by_tap:
-        y = _by_tap(x, kernel, call, out_space)
+        spec = f"n{space}gi,{'goi' if k_roles.endswith('contract') else 'gio'}->n{space}go"
+        y = _by_tap(x, kernel, call, out_space, spec)
     else:
         y = _by_position(x, kernel, call, window, out_space, moved)
     return restored(y.astype(call.result_type(x)), layout.out, out_roles, shape)
@@ -68,13 +73,15 @@ def _product(spec: str, a: jax.Array, b: jax.Array, call: Call) -> jax.Array:
     return call.product(spec, a, b)
 
 
-def _by_tap(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.Array:
+def _by_tap(
+    x: jax.Array, kernel: jax.Array, call: Call, out_space: Any, spec: str
+) -> jax.Array:
     """(N, *out_space, G, O): a product for every tap."""
     geometry = call.geometry
     total: Any = None
     window = kernel.shape[: geometry.rank]
     for tap, inputs in pieces(x, geometry, 1, window, out_space, call.partitioned):
-        term = _product("n...gi,gio->n...go", inputs, kernel[tap], call)
+        term = _product(spec, inputs, kernel[tap], call)
         total = term if total is None else total + term
     return total
 
@@ -84,7 +91,7 @@ def _by_position(
 ) -> jax.Array:
     """(*out_space, G, N, O): a product for every element of the output."""
     geometry = call.geometry
-    space = "abcdefh"[: geometry.rank]
+    space = _LETTERS[: geometry.rank]
     spec = f"i{space}gn,i{space}go->gno" if moved else f"n{space}gi,{space}gio->gno"
 
     if count(out_space) <= _UNROLLED:

@@ -63,7 +63,10 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     if count(window) > count(out_space):
         correlated = functools.partial(_correlate, call=call, shape=shape)
         if call.alone:  # else XLA would copy and pad x in the forward pass, and keep it until then
-            return unfused(correlated, jax.ShapeDtypeStruct(shape, call.result_type(x)), x, kernel)
+            # Without axes of one element, in which XLA would see an order to restore.
+            plain = jax.ShapeDtypeStruct([n for n in shape if n != 1], call.result_type(x))
+            joined = unfused(lambda *xs: correlated(*xs).reshape(plain.shape), plain, x, kernel)
+            return joined.reshape(shape)
         return correlated(x, kernel)
     roles = "out batch group space" if _groups_first(call) else "out batch space group"
 
@@ -117,8 +120,8 @@ def _shift(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.A
     x = arranged(x, call.layout.x, f"contract batch {rest}")
     window = call.layout.kernel.sizes(kernel.shape, "space")
     # In this order, and not reshaped: XLA reads a product's weights where the caller's kernel lies.
-    kernel = arranged(kernel, call.layout.kernel, "space contract out group")
-    kernel = reversed_where(kernel, geometry, 0).astype(sums)
+    whole = not call.partitioned
+    kernel = arranged(kernel, call.layout.kernel, "space contract out group", whole).astype(sums)
     inputs, outputs, groups = kernel.shape[-3:]
     looped = _split(window, _UNROLLED // inputs)
     ones = (1,) * (geometry.rank + 1)
@@ -130,7 +133,7 @@ def _shift(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.A
         shape = (outputs, *shifted.shape[1:])
         # lax's functions, not operators: these take half the time to trace
         for i in range(inputs):
-            weights = piece(kernel, 0, (*tap, i), ones, ones)
+            weights = piece(kernel, 0, (*_reversed_where(tap, window, geometry), i), ones, ones)
             across = (0, 2 if groups_first else len(shape) - 1)
             term = times(
                 _spread(lax.slice_in_dim(shifted, i, i + 1), shape, range(len(shape))),
@@ -274,7 +277,14 @@ def _correlate(x: jax.Array, kernel: jax.Array, call: Call, shape: Any) -> jax.A
     order = [*range(len(across), first), *range(len(across)), *range(first, y.ndim)]
     y = moved(y, order, whole=True)
     roles = "batch out group space" if groups_first else "batch out space group"
-    return restored(y.astype(result_type), axes, roles, shape)
+    return restored(y.astype(result_type), axes, roles, shape, whole=True)
+
+
+def _reversed_where(tap: tuple[Any, ...], window: Any, geometry: Geometry) -> tuple[Any, ...]:
+    """Where a tap's element of the kernel lies."""
+    if not geometry.reversal:
+        return tap
+    return tuple(size - 1 - t for t, size in zip(tap, window, strict=True))
 
 
 def _entry(table: np.ndarray, index: Any) -> Any:
