@@ -1,13 +1,15 @@
 """The `depth_sum` lowering: every tap of the window's first axis gives channels, which are added.
 
 For one rank less, as `depth_fold`, but results are folded where that folds inputs: the input is
-read as it is, or, with a stride, in as many parts as the stride is long. Fewer bytes move where the
-results are smaller than what they are computed from.
+read as it is, or, with a stride, in as many parts as the stride is long; outputs of a dilated input
+interleave. Fewer bytes move where the results are smaller than what they are computed from.
 """
 
 import functools
+import itertools
 import math
 import operator
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +23,13 @@ from convjax.lowerings.patches import cropped, reversed_where
 _TAPS = 16  # in depth, at most: each is a term of the sum
 
 
+class Term(NamedTuple):
+    """What one tap adds: to output ``o`` its result for image ``o + first``, if there is one."""
+
+    results: jax.Array  # (N, images, *out_space, O)
+    first: int
+
+
 def accepts(problem: Problem) -> str | None:
     """Why not, or None."""
     geometry = problem.geometry
@@ -28,8 +37,8 @@ def accepts(problem: Problem) -> str | None:
         return f"it has fewer than two spatial axes ({geometry.rank})"
     if problem.groups != 1:
         return f"it has groups ({problem.groups})"
-    if geometry.input_dilation[0] != 1:
-        return f"its input is dilated in depth ({geometry.input_dilation[0]})"
+    if geometry.input_dilation[0] != 1 != geometry.strides[0]:
+        return "its depth has a stride, and is dilated"
     if count(problem.window[:1]) > _TAPS:
         return f"its window is more than {_TAPS} deep ({problem.window[0]})"
     if math.inf in (count(problem.space[:1]), count(problem.out_space[:1])):
@@ -52,63 +61,74 @@ def elements_moved(problem: Problem) -> float:
 def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     """The convolution; `x`, `kernel` and the result in the caller's layout."""
     layout, shape = call.layout, call.out_shape(x, kernel)
-    x, geometry = cropped(
-        arranged(x, layout.x, "batch space contract", whole=True), call.geometry, 1
-    )
+    x = arranged(x, layout.x, "batch space contract", whole=True)
     kernel = arranged(kernel, layout.kernel, "space contract out", whole=True)
+    x, geometry = cropped(x, call.geometry, 1)
     depth, flat = geometry.along(slice(1)), geometry.along(slice(1, None))
+    (stride,), (dilation,), ((low, _),) = depth.strides, depth.kernel_dilation, depth.padding
+    (period,) = depth.input_dilation
     kernel = reversed_where(kernel, depth, 0)
+
+    # Output o and tap t meet the depth (o*s + t*d - low) / e: taps whose t*d - low have one residue
+    # modulo s read the same depths, outputs of one residue modulo e meet the same taps.
+    reads = [tap * dilation - low for tap in range(kernel.shape[0])]
+    results: dict[int, jax.Array] = {}
+    for residue in range(stride):
+        taps = [tap for tap, at in enumerate(reads) if at % stride == residue]
+        if taps:
+            start = min(residue, x.shape[1])
+            part = x if stride == 1 else lax.slice_in_dim(x, start, None, stride, axis=1)
+            results |= zip(taps, _results(part, [kernel[tap] for tap in taps], flat, call))
+
     outputs = shape[layout.out.space[0]]
-    terms: list[jax.Array] = []
-    for residue, taps in _classes(kernel.shape[0], depth).items():
-        terms += _terms(x, kernel, residue, taps, call, depth, flat, outputs)
-    y = functools.reduce(operator.add, terms).astype(call.result_type(x))
+    totals = []
+    for residue in range(period):
+        terms = [
+            Term(results[tap], (residue + at) // (stride * period))
+            for tap, at in enumerate(reads)
+            if (residue + at) % period == 0
+        ]
+        totals.append(_total(terms, -(-outputs // period), results[0]))
+    y = totals[0] if period == 1 else jnp.stack(totals, 2)
+    y = y.reshape(y.shape[0], -1, *results[0].shape[2:])[:, :outputs]
+    y = y.astype(call.result_type(x))
     return restored(y, layout.out, "batch space out", shape, whole=True)
 
 
-def _classes(taps: int, depth: Geometry) -> dict[int, list[int]]:
-    """Taps by the residue, modulo the stride, of the depths that they read."""
-    (stride,), (dilation,), ((low, _),) = depth.strides, depth.kernel_dilation, depth.padding
-    found: dict[int, list[int]] = {}
-    for tap in range(taps):
-        found.setdefault((tap * dilation - low) % stride, []).append(tap)
-    return found
-
-
-def _terms(
-    x: jax.Array,
-    kernel: jax.Array,
-    residue: int,
-    taps: list[int],
-    call: Call,
-    depth: Geometry,
-    flat: Geometry,
-    outputs: int,
+def _results(
+    x: jax.Array, kernels: list[jax.Array], flat: Geometry, call: Call
 ) -> list[jax.Array]:
-    """What `taps`, which read the depths of one residue, add to (N, outputs, *space, O)."""
-    (stride,), (dilation,), ((low, _),) = depth.strides, depth.kernel_dilation, depth.padding
-    read = lax.slice_in_dim(x, residue, None, stride, axis=1) if stride > 1 else x
-    images, channels = read.shape[1], kernel.shape[-1]
-    kernels = jnp.concatenate([kernel[tap] for tap in taps], axis=-1)
+    """(N, depth, *out_space, O) for each of the kernels: channels of one convolution."""
+    channels = kernels[0].shape[-1]
     y = call.convolve(
-        read.reshape(-1, *read.shape[2:]),
-        kernels,
+        x.reshape(-1, *x.shape[2:]),
+        jnp.concatenate(kernels, axis=-1),
         layout=canonical(flat.rank).ungrouped(),
         geometry=flat,
         role="forward",
         preferred_element_type=call.accumulator(x),
     )
-    y = y.reshape(-1, images, *y.shape[1:])
-    terms = []
-    for place, tap in enumerate(taps):
-        # Output o reads image o + first: those before the first image and after the last are zero.
-        first = (tap * dilation - low - residue) // stride
-        before = min(outputs, max(0, -first))
-        inside = max(0, min(outputs, images - first) - before)
-        start = first + before if inside else 0
-        term = lax.slice_in_dim(y, start, start + inside, axis=1)
-        term = lax.slice_in_dim(term, place * channels, (place + 1) * channels, axis=-1)
-        sides = [(0, 0, 0)] * term.ndim
-        sides[1] = (before, outputs - before - inside, 0)
-        terms.append(lax.pad(term, jnp.zeros((), term.dtype), sides) if any(sides[1]) else term)
-    return terms
+    y = y.reshape(*x.shape[:2], *y.shape[1:])
+    return [
+        lax.slice_in_dim(y, i * channels, (i + 1) * channels, axis=-1) for i in range(len(kernels))
+    ]
+
+
+def _total(terms: list[Term], outputs: int, like: jax.Array) -> jax.Array:
+    """(N, outputs, *out_space, O): the sum of `terms`, in pieces to which the same ones add."""
+    ends = {0, outputs}
+    for term in terms:
+        ends |= {min(max(0, at - term.first), outputs) for at in (0, term.results.shape[1])}
+    pieces = []
+    for start, end in itertools.pairwise(sorted(ends)):
+        present = [
+            lax.slice_in_dim(term.results, start + term.first, end + term.first, axis=1)
+            for term in terms
+            if 0 <= start + term.first < term.results.shape[1]
+        ]
+        if present:
+            pieces.append(functools.reduce(operator.add, present))
+        else:
+            shape = (like.shape[0], end - start, *like.shape[2:])
+            pieces.append(jnp.zeros(shape, like.dtype))
+    return pieces[0] if len(pieces) == 1 else lax.concatenate(pieces, 1)

@@ -93,7 +93,8 @@ def _sooner_summed(problem: Problem) -> bool:
     few results that are cut off again."""
     if correlates(problem) or depth_sum.accepts(problem) is not None:
         return False
-    depths = -(-problem.space[0] // problem.geometry.strides[0])
+    (stride, *_), (period, *_) = problem.geometry.strides, problem.geometry.input_dilation
+    depths = -(-problem.space[0] * period // stride)
     moved = (depth_sum.elements_moved(problem), depth_fold.elements_moved(problem))
     return moved[0] <= moved[1] and 2 * depths <= 3 * problem.out_space[0]
 
@@ -115,6 +116,11 @@ _CPU = (
         "per_group",
         lambda p: _DILATED.holds(p) and p.groups != 1 and _pairs(p) > 16 and not _pointwise(p),
         "cpu: the phases of a dilated input interleave sooner within a group",
+    ),
+    Rule(
+        "depth_sum",
+        lambda p: _DILATED.holds(p) and p.geometry.rank == 3 and _sooner_summed(p),
+        "cpu: the phases of a dilated plane have a fast path, those of a volume have not",
     ),
     _DILATED,
     Rule(

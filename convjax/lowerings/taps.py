@@ -63,8 +63,8 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     if count(window) > count(out_space):
         correlated = functools.partial(_correlate, call=call, shape=shape)
         if call.alone:  # else XLA would copy and pad x in the forward pass, and keep it until then
-            # Without axes of one element, in which XLA would see an order to restore.
-            plain = jax.ShapeDtypeStruct([n for n in shape if n != 1], call.result_type(x))
+            # As one axis, else XLA would have the order restored behind the branch.
+            plain = jax.ShapeDtypeStruct((math.prod(shape),), call.result_type(x))
             joined = unfused(lambda *xs: correlated(*xs).reshape(plain.shape), plain, x, kernel)
             return joined.reshape(shape)
         return correlated(x, kernel)

@@ -1,0 +1,43 @@
+"""Products of matrices, with the operands where they lie.
+
+XLA's `dot_general` over several axes transposes its operands into matrices first (on CPU, jaxlib
+0.10.2 and 0.12.0: a copy of each, one element after another). A product of two matrices contracts
+either axis of either, and copies nothing.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from convjax._symbolic import product
+
+
+def einsum(spec: str, a: jax.Array, b: jax.Array, **kwargs: Any) -> jax.Array:
+    """``jnp.einsum(spec, a, b)``, as a product of two matrices where no operand moves for it."""
+    operands, out = spec.split("->")
+    left, right = operands.split(",")
+    shared = [letter for letter in left if letter in right]
+    ends = [_end(left, shared), _end(right, shared)]
+    free = [[letter for letter in letters if letter not in shared] for letters in (left, right)]
+    if None in ends or list(out) != free[0] + free[1]:
+        return jnp.einsum(spec, a, b, **kwargs)
+    contracted = ((ends[0],), (ends[1],)), ((), ())
+    matrices = [_matrix(x, len(shared), end) for x, end in zip((a, b), ends, strict=True)]
+    sizes = dict(zip(left + right, a.shape + b.shape, strict=True))
+    y = lax.dot_general(*matrices, contracted, **kwargs)
+    return y.reshape([sizes[letter] for letter in out])
+
+
+def _end(letters: str, shared: list[str]) -> int | None:
+    """Which axis of a matrix `shared` are, all of them: the first or the last; else None."""
+    if list(letters[: len(shared)]) == shared:
+        return 0
+    return 1 if list(letters[len(letters) - len(shared) :]) == shared else None
+
+
+def _matrix(x: jax.Array, shared: int, end: int | None) -> jax.Array:
+    """`x`, the first (`end` is 0) or last (1) `shared` of its axes and the others as one each."""
+    first = shared if end == 0 else x.ndim - shared
+    return x.reshape(product(x.shape[:first]), product(x.shape[first:]))
