@@ -115,20 +115,17 @@ def _results(
 
 
 def _total(terms: list[Term], outputs: int, like: jax.Array) -> jax.Array:
-    """(N, outputs, *out_space, O): the sum of `terms`, in pieces to which the same ones add."""
-    ends = {0, outputs}
+    """(N, outputs, *out_space, O): the sum of `terms`."""
+    padded = []
     for term in terms:
-        ends |= {min(max(0, at - term.first), outputs) for at in (0, term.results.shape[1])}
-    pieces = []
-    for start, end in itertools.pairwise(sorted(ends)):
-        present = [
-            lax.slice_in_dim(term.results, start + term.first, end + term.first, axis=1)
-            for term in terms
-            if 0 <= start + term.first < term.results.shape[1]
-        ]
-        if present:
-            pieces.append(functools.reduce(operator.add, present))
-        else:
-            shape = (like.shape[0], end - start, *like.shape[2:])
-            pieces.append(jnp.zeros(shape, like.dtype))
-    return pieces[0] if len(pieces) == 1 else lax.concatenate(pieces, 1)
+        images = term.results.shape[1]
+        start, end = (min(max(0, at - term.first), outputs) for at in (0, images))
+        if end > start:
+            inside = lax.slice_in_dim(term.results, start + term.first, end + term.first, axis=1)
+            sides = [(0, 0, 0)] * inside.ndim
+            sides[1] = (start, outputs - end, 0)
+            zero = jnp.zeros((), inside.dtype)
+            padded.append(lax.pad(inside, zero, sides) if any(sides[1]) else inside)
+    if not padded:
+        return jnp.zeros((like.shape[0], outputs, *like.shape[2:]), like.dtype)
+    return functools.reduce(operator.add, padded)
