@@ -6,7 +6,6 @@ interleave. Fewer bytes move where the results are smaller than what they are co
 """
 
 import functools
-import itertools
 import math
 import operator
 from typing import NamedTuple
@@ -16,7 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from convjax.geometry import Geometry
-from convjax.layout import arranged, canonical, restored
+from convjax.layout import arranged, canonical, moved, restored
 from convjax.lowerings.call import Call, Problem, count
 from convjax.lowerings.patches import cropped, reversed_where
 
@@ -78,7 +77,8 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
         if taps:
             start = min(residue, x.shape[1])
             part = x if stride == 1 else lax.slice_in_dim(x, start, None, stride, axis=1)
-            results |= zip(taps, _results(part, [kernel[tap] for tap in taps], flat, call))
+            step = stride // math.gcd(stride, dilation)
+            results |= zip(taps, _results(part, kernel[taps[0] :: step], flat, call), strict=True)
 
     outputs = shape[layout.out.space[0]]
     totals = []
@@ -95,23 +95,20 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     return restored(y, layout.out, "batch space out", shape, whole=True)
 
 
-def _results(
-    x: jax.Array, kernels: list[jax.Array], flat: Geometry, call: Call
-) -> list[jax.Array]:
+def _results(x: jax.Array, kernels: jax.Array, flat: Geometry, call: Call) -> list[jax.Array]:
     """(N, depth, *out_space, O) for each of the kernels: channels of one convolution."""
-    channels = kernels[0].shape[-1]
+    taps, *_, channels = kernels.shape
+    order = [*range(1, flat.rank + 2), 0, flat.rank + 2]
     y = call.convolve(
         x.reshape(-1, *x.shape[2:]),
-        jnp.concatenate(kernels, axis=-1),
+        moved(kernels, order, whole=True).reshape(*kernels.shape[1:-1], taps * channels),
         layout=canonical(flat.rank).ungrouped(),
         geometry=flat,
         role="forward",
         preferred_element_type=call.accumulator(x),
     )
     y = y.reshape(*x.shape[:2], *y.shape[1:])
-    return [
-        lax.slice_in_dim(y, i * channels, (i + 1) * channels, axis=-1) for i in range(len(kernels))
-    ]
+    return [lax.slice_in_dim(y, i * channels, (i + 1) * channels, axis=-1) for i in range(taps)]
 
 
 def _total(terms: list[Term], outputs: int, like: jax.Array) -> jax.Array:

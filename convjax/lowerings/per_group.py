@@ -1,11 +1,14 @@
 """The `per_group` lowering: one dense convolution for every group, many groups in a loop."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from convjax.layout import arranged, canonical, restored
 from convjax.lowerings.call import Call, Problem
+from convjax.lowerings.patches import reversed_where
 
 _UNROLLED = 8  # groups written out
 _TOGETHER = 2  # groups in one turn of the loop: XLA runs them side by side
@@ -30,10 +33,13 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     layout, shape = call.layout, call.out_shape(x, kernel)
     x = arranged(x, layout.x, "group batch space contract", whole=True)
     kernel = arranged(kernel, layout.kernel, "group space contract out", whole=True)
-    dense = canonical(call.geometry.rank).ungrouped()
+    # Reversed here, with the copy that brings groups first, and not once more in every turn.
+    kernel = reversed_where(kernel, call.geometry, 1)
+    geometry = dataclasses.replace(call.geometry, reversal=False)
+    dense = canonical(geometry.rank).ungrouped()
 
     def one(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        return call.convolve(x, kernel, layout=dense, geometry=call.geometry, role="forward")
+        return call.convolve(x, kernel, layout=dense, geometry=geometry, role="forward")
 
     groups = x.shape[0]
     if groups <= _UNROLLED:
