@@ -2,9 +2,12 @@
 
 import functools
 import importlib.metadata
+import os
+import re
 
 from convjax import _checks
 
+_YNNPACK = "xla_cpu_experimental_ynn_fusion_type"
 _PLATFORMS = ("cpu", "gpu", "cuda", "rocm", "tpu")
 
 
@@ -14,8 +17,10 @@ def compiler_options(platform: str) -> dict[str, str | bool | int]:
     On CPU, jaxlib 0.10 computes dense two-dimensional convolutions by YNNPACK; without it they, and
     their gradients, take half to two thirds of the time where nothing else runs on the machine's
     other cores. No later jaxlib and no other platform has been measured to need an option: there
-    the dictionary is empty. Only the outermost ``jit`` takes options, which is why no function of
-    this library can set them by itself. The README's benchmark has the figures.
+    the dictionary is empty. Only the outermost ``jit`` takes options, and shows them to nobody:
+    no function of this library can set them by itself, or choose its lowerings by them. It does see
+    the same option in the environment, ``XLA_FLAGS=--xla_cpu_experimental_ynn_fusion_type=``, and
+    then leaves dense convolutions as they are. The README's benchmark has the figures.
 
     Args:
         platform: "cpu", "gpu", "cuda", "rocm" or "tpu".
@@ -37,12 +42,30 @@ def compiler_options(platform: str) -> dict[str, str | bool | int]:
         https://github.com/openxla/xla
     """
     _checks.choice("compiler_options", "platform", platform, _PLATFORMS)
-    if platform == "cpu" and gives_convolutions_to_ynnpack():
-        return {"xla_cpu_experimental_ynn_fusion_type": ""}
+    if platform == "cpu" and _jaxlib_has_ynnpack():
+        return {_YNNPACK: ""}
     return {}
 
 
 @functools.cache
 def gives_convolutions_to_ynnpack() -> bool:
     """Whether XLA on CPU here computes dense two-dimensional convolutions by YNNPACK, unasked."""
+    return _jaxlib_has_ynnpack() and not _switched_off(os.environ.get("XLA_FLAGS", ""))
+
+
+def _jaxlib_has_ynnpack() -> bool:
     return importlib.metadata.version("jaxlib").startswith("0.10.")
+
+
+def _switched_off(flags: str) -> bool:
+    """Whether these flags of XLA keep convolutions from YNNPACK.
+
+    The last one counts: a list of what YNNPACK gets, or of changes to it, each with its sign.
+    """
+    given = re.findall(rf"--{_YNNPACK}=(\S*)", flags)
+    if not given:
+        return False
+    kinds = given[-1].lower().split(",")
+    if all(kind[:1] in ("+", "-") for kind in kinds):
+        return any(kind.startswith("-") and "convolution" in kind for kind in kinds)
+    return not any("convolution" in kind for kind in kinds)

@@ -293,7 +293,7 @@ def test_the_lowering_follows_the_partitioning():
     """One group at a time, or depths among the batch, is for one device."""
     expected = {
         "grouped": ("per_group", "matmul"),
-        "3-D": ("depth_fold", "direct"),
+        "3-D": ("depth_sum", "direct"),
         "depthwise": ("taps", "taps"),
         "transposed": ("polyphase", "polyphase"),
     }

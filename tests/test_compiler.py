@@ -9,6 +9,7 @@ import pytest
 from compilation import AS_USERS
 
 import convjax
+from convjax import compiler
 
 
 def by_ynnpack(function, *operands, options=None):
@@ -38,6 +39,29 @@ def test_what_is_chosen_needs_none():
         pull = jax.jit(lambda x, k, y, f=forward: jax.vjp(f, x, k)[1](y))
         for function, operands in ((forward, (x, kernel)), (pull, (x, kernel, y))):
             assert not by_ynnpack(function, *operands)
+
+
+OPTION = "--xla_cpu_experimental_ynn_fusion_type="
+
+
+@pytest.mark.parametrize(
+    "flags, off",
+    [
+        ("", False),
+        ("--xla_cpu_other=1", False),
+        (OPTION, True),
+        (f"--xla_a=1 {OPTION} --xla_b=2", True),
+        (f"{OPTION}LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT", True),
+        (f"{OPTION}LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,INDIVIDUAL_CONVOLUTION", False),
+        (f"{OPTION}-individual_convolution", True),
+        (f"{OPTION}+individual_dot", False),
+        (f"{OPTION} {OPTION}individual_convolution", False),
+    ],
+)
+def test_the_environment_is_seen(monkeypatch, flags, off):
+    monkeypatch.setenv("XLA_FLAGS", flags)
+    found = compiler.gives_convolutions_to_ynnpack.__wrapped__()
+    assert found == (importlib.metadata.version("jaxlib").startswith("0.10.") and not off)
 
 
 @pytest.mark.parametrize("platform", ["gpu", "cuda", "rocm", "tpu"])
