@@ -259,6 +259,20 @@ FAULTS = [
         "tests/test_lowerings.py::test_forced_equals_direct",
     ),
     Fault(
+        "add depths one image late",
+        "lowerings/depth_sum.py",
+        "(residue + at) // (stride * period))",
+        "(residue + at) // (stride * period) + 1)",
+        "tests/test_lowerings.py::test_forced_equals_direct",
+    ),
+    Fault(
+        "contract the first axis of a matrix for its last",
+        "lowerings/products.py",
+        "        return 0\n",
+        "        return 1\n",
+        "tests/test_products.py::test_it_is_einsum",
+    ),
+    Fault(
         "shift the tiles of a cotangent",
         "lowerings/patchify.py",
         "_cut(kernel, 0, [0] * rank",

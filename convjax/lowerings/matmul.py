@@ -73,9 +73,7 @@ def _product(spec: str, a: jax.Array, b: jax.Array, call: Call) -> jax.Array:
     return call.product(spec, a, b)
 
 
-def _by_tap(
-    x: jax.Array, kernel: jax.Array, call: Call, out_space: Any, spec: str
-) -> jax.Array:
+def _by_tap(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any, spec: str) -> jax.Array:
     """(N, *out_space, G, O): a product for every tap."""
     geometry = call.geometry
     total: Any = None
