@@ -19,14 +19,13 @@ def einsum(spec: str, a: jax.Array, b: jax.Array, **kwargs: Any) -> jax.Array:
     operands, out = spec.split("->")
     left, right = operands.split(",")
     shared = [letter for letter in left if letter in right]
-    ends = [_end(left, shared), _end(right, shared)]
+    left_end, right_end = _end(left, shared), _end(right, shared)
     free = [[letter for letter in letters if letter not in shared] for letters in (left, right)]
-    if None in ends or list(out) != free[0] + free[1]:
+    if left_end is None or right_end is None or list(out) != free[0] + free[1]:
         return jnp.einsum(spec, a, b, **kwargs)
-    contracted = ((ends[0],), (ends[1],)), ((), ())
-    matrices = [_matrix(x, len(shared), end) for x, end in zip((a, b), ends, strict=True)]
     sizes = dict(zip(left + right, a.shape + b.shape, strict=True))
-    y = lax.dot_general(*matrices, contracted, **kwargs)
+    a, b = _matrix(a, len(shared), left_end), _matrix(b, len(shared), right_end)
+    y = lax.dot_general(a, b, (((left_end,), (right_end,)), ((), ())), **kwargs)
     return y.reshape([sizes[letter] for letter in out])
 
 
@@ -37,7 +36,7 @@ def _end(letters: str, shared: list[str]) -> int | None:
     return 1 if list(letters[len(letters) - len(shared) :]) == shared else None
 
 
-def _matrix(x: jax.Array, shared: int, end: int | None) -> jax.Array:
+def _matrix(x: jax.Array, shared: int, end: int) -> jax.Array:
     """`x`, the first (`end` is 0) or last (1) `shared` of its axes and the others as one each."""
     first = shared if end == 0 else x.ndim - shared
     return x.reshape(product(x.shape[:first]), product(x.shape[first:]))

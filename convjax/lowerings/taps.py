@@ -64,9 +64,9 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
         correlated = functools.partial(_correlate, call=call, shape=shape)
         if call.alone:  # else XLA would copy and pad x in the forward pass, and keep it until then
             # As one axis, else XLA would have the order restored behind the branch.
-            plain = jax.ShapeDtypeStruct((math.prod(shape),), call.result_type(x))
-            joined = unfused(lambda *xs: correlated(*xs).reshape(plain.shape), plain, x, kernel)
-            return joined.reshape(shape)
+            flat = jax.ShapeDtypeStruct((math.prod(shape),), call.result_type(x))
+            y = unfused(lambda *xs: correlated(*xs).reshape(flat.shape), flat, x, kernel)
+            return y.reshape(shape)
         return correlated(x, kernel)
     roles = "out batch group space" if _groups_first(call) else "out batch space group"
 
