@@ -473,7 +473,8 @@ TILES = {"window": (4, 4), "strides": (4, 4), "out_space": (7, 7), "padding": ((
         (DEPTHWISE | {"i": 4, "o": 5}, "cpu", 0, "per_group"),
         (DEPTHWISE | GRADIENT | {"n": 4, "o": 4}, "cpu", 0, "taps"),
         (DEPTHWISE | GRADIENT | {"n": 5, "o": 4}, "cpu", 0, "per_group"),
-        ({"groups": 2, "window": (1, 1)}, "cpu", 0, "matmul"),
+        ({"groups": 8, "window": (1, 1)}, "cpu", 0, "per_group"),
+        ({"groups": 9, "window": (1, 1)}, "cpu", 0, "matmul"),
         ({"groups": 2}, "cpu", 0, "per_group"),
         (DEEP | {"groups": 2}, "cpu", 0, "per_group"),
         # several devices: only what XLA splits without gathering

@@ -1,6 +1,7 @@
 """The `per_group` lowering: one dense convolution for every group, many groups in a loop."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +31,29 @@ def partitionable(problem: Problem) -> bool:
 
 def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     """The convolution; `x`, `kernel` and the result in the caller's layout."""
+    groups = math.prod(call.layout.x.sizes(x.shape, "group"))
+    written_out = groups <= _UNROLLED and len(call.layout.x.group) == 1
+    return (_one_by_one if written_out else _in_turns)(x, kernel, call)
+
+
+def _one_by_one(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
+    """Groups are cut out where they lie, which copies each of them once."""
+    layout = call.layout
+    (x_axis,), (kernel_axis,), (out_axis,) = (axes.group for axes in layout)
+    parts = [
+        call.convolve(
+            lax.index_in_dim(x, group, x_axis, keepdims=False),
+            lax.index_in_dim(kernel, group, kernel_axis, keepdims=False),
+            layout=layout.ungrouped(),
+            geometry=call.geometry,
+            role=call.role,
+        )
+        for group in range(x.shape[x_axis])
+    ]
+    return jnp.stack(parts, out_axis)
+
+
+def _in_turns(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     layout, shape = call.layout, call.out_shape(x, kernel)
     x = arranged(x, layout.x, "group batch space contract", whole=True)
     kernel = arranged(kernel, layout.kernel, "group space contract out", whole=True)
@@ -38,12 +62,8 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     geometry = dataclasses.replace(call.geometry, reversal=False)
     dense = canonical(geometry.rank).ungrouped()
 
-    def one(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        return call.convolve(x, kernel, layout=dense, geometry=geometry, role="forward")
+    def turn(_: None, pair: tuple[jax.Array, jax.Array]) -> tuple[None, jax.Array]:
+        return None, call.convolve(*pair, layout=dense, geometry=geometry, role="forward")
 
-    groups = x.shape[0]
-    if groups <= _UNROLLED:
-        y = jnp.stack([one(x[group], kernel[group]) for group in range(groups)])
-    else:
-        _, y = lax.scan(lambda _, pair: (None, one(*pair)), None, (x, kernel), unroll=_TOGETHER)
+    _, y = lax.scan(turn, None, (x, kernel), unroll=_TOGETHER)
     return restored(y, layout.out, "group batch space out", shape, whole=True)

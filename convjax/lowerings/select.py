@@ -129,6 +129,11 @@ _CPU = (
         "cpu: lax's groups of few channels are computed one element at a time",
     ),
     Rule(
+        "per_group",
+        lambda p: _pointwise(p) and p.groups != 1 and count((p.groups,)) <= 8,
+        "cpu: a product for all groups moves them before all others, and moves them back",
+    ),
+    Rule(
         "matmul",
         lambda p: _pointwise(p),
         "cpu: a window of one element is a matrix product",
