@@ -51,15 +51,21 @@ def test_it_is_einsum(spec):
 @pytest.mark.parametrize("spec", [*MATRICES, *MOVED])
 def test_matrices_stay_where_they_are(spec):
     text = jax.jit(functools.partial(products.einsum, spec)).lower(*operands(spec)).as_text()
-    (line,) = (line for line in text.splitlines() if "stablehlo.dot_general" in line)
-    of_matrices = re.search(r"\(tensor<\d+x\d+xf32>, tensor<\d+x\d+xf32>\)", line)
+    (line,) = (line for line in text.splitlines() if re.search(r"dot_general|convolution", line))
+    of_matrices = re.search(r"\(tensor<(1x)?\d+x\d+xf32>, tensor<(1x)?\d+x\d+xf32>\)", line)
     assert (spec in MATRICES) == bool(of_matrices and "transpose" not in text)
 
 
+def test_ynnpack_leaves_a_pointwise_convolution_to_eigen():
+    x, kernel = jnp.ones((2, 16, 16, 32)), jnp.ones((1, 1, 32, 64))
+    text = jax.jit(convjax.conv).lower(x, kernel).compile().as_text()
+    assert " dot(" in text and "ynn_fusion" not in text and "copy" not in text
+
+
 def test_a_pointwise_step_copies_no_operand():
-    """Of one value and both gradients XLA asks no memory but for the result's cotangent."""
+    """For both gradients XLA asks no memory but for the result and its cotangent."""
     x, kernel = jnp.ones((2, 16, 16, 32)), jnp.ones((1, 1, 32, 64))
     loss = lambda x, k: (convjax.conv(x, k) ** 2).sum()  # noqa: E731
     compiled = jax.jit(jax.grad(loss, (0, 1))).lower(x, kernel).compile()
     result = 2 * 16 * 16 * 64 * 4
-    assert compiled.memory_analysis().temp_size_in_bytes <= 1.1 * result
+    assert compiled.memory_analysis().temp_size_in_bytes <= 2.1 * result

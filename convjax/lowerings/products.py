@@ -25,8 +25,23 @@ def einsum(spec: str, a: jax.Array, b: jax.Array, **kwargs: Any) -> jax.Array:
         return jnp.einsum(spec, a, b, **kwargs)
     sizes = dict(zip(left + right, a.shape + b.shape, strict=True))
     a, b = _matrix(a, len(shared), left_end), _matrix(b, len(shared), right_end)
-    y = lax.dot_general(a, b, (((left_end,), (right_end,)), ((), ())), **kwargs)
+    y = _multiplied(a, left_end, b, right_end, **kwargs)
     return y.reshape([sizes[letter] for letter in out])
+
+
+def _multiplied(a: jax.Array, a_axis: int, b: jax.Array, b_axis: int, **kwargs: Any) -> jax.Array:
+    """The product of two matrices over these axes.
+
+    XLA makes a dot of a convolution of one tap, too, but after YNNPACK has taken the dots that are
+    there: what is left to Eigen takes up to a third less time (jaxlib 0.10.2 and 0.12.0).
+    """
+    if (a_axis, b_axis) == (1, 0) and a.dtype in (jnp.float32, jnp.float64):
+        axes = ("NWC", "WIO", "NWC")
+        y = lax.conv_general_dilated(
+            a[None], b[None], (1,), "VALID", dimension_numbers=axes, **kwargs
+        )
+        return lax.squeeze(y, (0,))
+    return lax.dot_general(a, b, (((a_axis,), (b_axis,)), ((), ())), **kwargs)
 
 
 def _end(letters: str, shared: list[str]) -> int | None:
