@@ -120,8 +120,10 @@ def _shift(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.A
     x = arranged(x, call.layout.x, f"contract batch {rest}")
     window = call.layout.kernel.sizes(kernel.shape, "space")
     # In this order, and not reshaped: XLA reads a product's weights where the caller's kernel lies.
-    whole = not call.partitioned
-    kernel = arranged(kernel, call.layout.kernel, "space contract out group", whole).astype(sums)
+    # Of one channel there is nothing to move.
+    channels = (*call.layout.kernel.contract, *call.layout.kernel.out)
+    one = not call.partitioned and math.prod(kernel.shape[axis] for axis in channels) == 1
+    kernel = arranged(kernel, call.layout.kernel, "space contract out group", one).astype(sums)
     inputs, outputs, groups = kernel.shape[-3:]
     looped = _split(window, _UNROLLED // inputs)
     ones = (1,) * (geometry.rank + 1)
