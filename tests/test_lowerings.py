@@ -513,6 +513,8 @@ CHANNELS = {"i": 64, "o": 64}
         (CHANNELS | {"dtype": np.dtype("float64")}, "direct"),
         (CHANNELS | {"dtype": np.dtype(jnp.bfloat16)}, "extra_row"),
         ({"i": 3, "o": 64}, "depth_fold"),
+        ({"i": 4, "o": 64, "strides": (2, 2), "out_space": (14, 14)}, "depth_fold"),
+        ({"i": 3, "o": 64, "strides": (2, 2), "out_space": (14, 14)}, "direct"),
         (CHANNELS | {"strides": (2, 2), "out_space": (14, 14)}, "depth_sum"),
         (CHANNELS | {"o": 256, "strides": (2, 2), "out_space": (14, 14)}, "depth_fold"),
         (CHANNELS | {"out_space": (24, 28)}, "depth_sum"),  # five rows more than 24

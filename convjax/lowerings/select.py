@@ -82,8 +82,11 @@ def _few_more_rows(problem: Problem) -> bool:
 
 
 def _few_copies(problem: Problem) -> bool:
-    """Folding an axis of the window into channels copies the input a few times, no more."""
+    """Folding an axis of the window into channels copies the input a few times, no more, and for
+    more than a handful of products, as those of three colours under a 3x3 window with a stride."""
     if float("inf") in (count(problem.space), count(problem.window)):
+        return False
+    if problem.geometry.strides[0] > 1 and count((*problem.window, problem.i)) <= 27:
         return False
     return min(problem.window[0], problem.out_space[0]) <= 8
 
