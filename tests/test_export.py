@@ -196,6 +196,26 @@ def test_symbolic_space_of_the_transposed(padding):
         np.testing.assert_array_equal(exported.call(y, kernel), function(y, kernel))
 
 
+@pytest.mark.parametrize("strides", [1, 2])
+@pytest.mark.parametrize("space", ["d, 8, 8", "8, h, 8", "d, h, w"])
+def test_symbolic_volumes(space, strides):
+    """Forward and both gradients, of a symbolic batch too."""
+    shape = export.symbolic_shape(f"n, {space}, 4")
+
+    def all_of(x, k):
+        y, pull = jax.vjp(partial(convjax.conv, strides=strides), x, k)
+        return y, *pull(y)
+
+    kernel = jax.ShapeDtypeStruct((3, 3, 3, 4, 4), np.float32)
+    exported = export.export(jax.jit(all_of), platforms=["cpu"])(
+        jax.ShapeDtypeStruct(shape, np.float32), kernel
+    )
+    x = jnp.asarray(oracle.integers(0, (2, 8, 8, 8, 4)), jnp.float32)
+    k = jnp.asarray(oracle.integers(1, kernel.shape), jnp.float32)
+    for found, wanted in zip(exported.call(x, k), all_of(x, k), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
 def test_symbolic_channels():
     """O, or a number of output channels that nobody knows yet."""
     x = oracle.integers(0, (2, 9, 4))

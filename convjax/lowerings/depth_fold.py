@@ -32,10 +32,11 @@ def partitionable(problem: Problem) -> bool:
 
 
 def elements_moved(problem: Problem) -> float:
-    """Elements written before they are convolved: of the padded input, and of its copies."""
+    """Elements of an example that are written before they are convolved: of the padded input, and
+    of its copies."""
     depth = problem.space[0] if any(problem.geometry.padding[0]) else 0
     copies = problem.window[0] * problem.out_space[0]
-    return problem.n * (depth + copies) * count((*problem.space[1:], problem.i))
+    return (depth + copies) * count((*problem.space[1:], problem.i))
 
 
 def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
@@ -47,7 +48,7 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     kernel = reversed_where(kernel, depth, 0)
     taps, outputs = kernel.shape[0], shape[layout.out.space[0]]
     (stride,), (dilation,) = depth.strides, depth.kernel_dilation
-    if taps <= outputs:
+    if count((taps,)) <= count((outputs,)):
         pieces = [piece(x, 1, [t * dilation], [stride], [outputs]) for t in range(taps)]
         x = jnp.stack(pieces, -2)  # (N, outputs, *space, taps, I)
     else:

@@ -51,10 +51,11 @@ def partitionable(problem: Problem) -> bool:
 
 
 def elements_moved(problem: Problem) -> float:
-    """Elements written before they are added: results, and with a stride the input in parts."""
+    """Elements of an example that are written before they are added: results, and with a stride the
+    input in parts."""
     (stride, *_), (depth, *plane) = problem.geometry.strides, problem.space
     results = -(-depth // stride) * count((problem.window[0], *problem.out_space[1:], problem.o))
-    return problem.n * (results + (stride > 1) * count((depth, *plane, problem.i)))
+    return results + (stride > 1) * count((depth, *plane, problem.i))
 
 
 def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
@@ -75,9 +76,9 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     for residue in range(stride):
         taps = [tap for tap, at in enumerate(reads) if at % stride == residue]
         if taps:
+            step = stride // math.gcd(stride, dilation)  # between taps of one residue
             start = min(residue, x.shape[1])
             part = x if stride == 1 else lax.slice_in_dim(x, start, None, stride, axis=1)
-            step = stride // math.gcd(stride, dilation)
             results |= zip(taps, _results(part, kernel[taps[0] :: step], flat, call), strict=True)
 
     outputs = shape[layout.out.space[0]]

@@ -1,6 +1,7 @@
 """Which lowering executes a convolution, on which platform, and why."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -99,7 +100,7 @@ def _sooner_summed(problem: Problem) -> bool:
     (stride, *_), (period, *_) = problem.geometry.strides, problem.geometry.input_dilation
     depths = -(-problem.space[0] * period // stride)
     moved = (depth_sum.elements_moved(problem), depth_fold.elements_moved(problem))
-    return moved[0] <= moved[1] and 2 * depths <= 3 * problem.out_space[0]
+    return moved[0] <= moved[1] < math.inf and 2 * depths <= 3 * problem.out_space[0]
 
 
 _DILATED = Rule(
