@@ -15,7 +15,6 @@ Exit status: 0, or 1 where the losses differ, or 2 where the network cannot be c
 
 import argparse
 import functools
-import json
 import pathlib
 import sys
 from collections.abc import Callable, Sequence
@@ -31,7 +30,7 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 import optax  # noqa: E402
 import skimage.data  # noqa: E402
-from benchmarking import machine, timing  # noqa: E402
+from benchmarking import machine, results, timing  # noqa: E402
 from flax import nnx  # noqa: E402
 
 from convjax import models, nn  # noqa: E402
@@ -252,10 +251,7 @@ def main() -> int:
         "commit": machine.commit(), **machine.conditions("float32", {}, "usual"),
     }  # fmt: skip
     path = arguments.out / f"{arguments.name}-{machine.device()}-jax-{jax.__version__}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    results.write_json(path, report)
     print(path)
     return 0
 

@@ -6,6 +6,7 @@ Times are medians in ms; a ratio is the median over rounds of convjax/peer in th
 import csv
 import dataclasses
 import io
+import json
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -135,9 +136,18 @@ def load(path: pathlib.Path) -> Table:
 
 def write(path: pathlib.Path, table: Table) -> None:
     """Write under another name and rename, so that a reader never sees half a file."""
+    write_text(path, dump(table))
+
+
+def write_json(path: pathlib.Path, report: Any) -> None:
+    """Write `report` as JSON, in the same way."""
+    write_text(path, json.dumps(report, indent=1) + "\n")
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(dump(table), encoding="utf-8")
+    temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
 
 
