@@ -4,7 +4,7 @@
 
 The model of each library (flax linen, flax nnx, equinox, haiku, keras) has a depthwise, a grouped
 and a transposed layer of its own, with ReLUs between them. Loss and gradients must agree to a part
-in ten thousand, or nothing is timed. Results go to `benchmarks/accelerate/DEVICE-jax-VERSION.json`.
+in a thousand, or nothing is timed. Results go to `benchmarks/accelerate/DEVICE-jax-VERSION.json`.
 Exit status: 0, or 1 where a model differs, or 2 where no library is there.
 """
 
@@ -27,7 +27,9 @@ from benchmarking import machine, results, timing  # noqa: E402
 
 import convjax  # noqa: E402
 
-TOLERANCE = 1e-4  # of loss and gradients, relative to the largest value
+# Of loss and gradients, relative to the largest value. lax adds thousands of products one by one in
+# 32 bits: its gradient of a grouped kernel was seen 1.2e-4 away from that in 64 bits, ours 2e-7.
+TOLERANCE = 1e-3
 Apply = Callable[[Any, jax.Array], jax.Array]
 
 

@@ -22,7 +22,7 @@ def test_a_library_is_timed(monkeypatch, tmp_path, capsys):
     report = json.loads(path.read_text())
     found = report["libraries"]["flax_nnx"]
     assert set(found["ms"]) == {"as it is", "accelerated"} and min(found["ms"].values()) > 0
-    assert found["relative difference"] <= 1e-4 and report["shape"] == [2, 8, 8, 4]
+    assert found["relative difference"] <= 1e-3 and report["shape"] == [2, 8, 8, 4]
     assert str(path) in capsys.readouterr().out
 
 
