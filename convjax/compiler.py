@@ -50,7 +50,7 @@ def compiler_options(platform: str) -> dict[str, str | bool | int]:
 
 
 @functools.cache
-def gives_convolutions_to_ynnpack() -> bool:
+def has_slow_ynnpack() -> bool:
     """Whether XLA on CPU here computes dense two-dimensional convolutions by YNNPACK, unasked, and
     so slowly that lowerings evade it: that of jaxlib 0.10."""
     slow = importlib.metadata.version("jaxlib").startswith("0.10.")

@@ -28,9 +28,7 @@ def test_jit_takes_them():
     assert by_ynnpack(direct, x, kernel) == bool(options)
 
 
-@pytest.mark.skipif(
-    not compiler.gives_convolutions_to_ynnpack(), reason="only jaxlib 0.10's YNNPACK is evaded"
-)
+@pytest.mark.skipif(not compiler.has_slow_ynnpack(), reason="only jaxlib 0.10's YNNPACK is evaded")
 def test_what_is_chosen_needs_none():
     """Forward and both gradients, with channels for which jaxlib 0.10 would take YNNPACK."""
     x, kernel = jnp.ones((1, 20, 20, 32)), jnp.ones((3, 3, 32, 32))
@@ -61,7 +59,7 @@ OPTION = "--xla_cpu_experimental_ynn_fusion_type="
 )
 def test_the_environment_is_seen(monkeypatch, flags, off):
     monkeypatch.setenv("XLA_FLAGS", flags)
-    found = compiler.gives_convolutions_to_ynnpack.__wrapped__()
+    found = compiler.has_slow_ynnpack.__wrapped__()
     assert found == (importlib.metadata.version("jaxlib").startswith("0.10.") and not off)
 
 

@@ -532,7 +532,7 @@ CHANNELS = {"i": 64, "o": 64}
 )  # fmt: skip
 @pytest.mark.parametrize("ynnpack", [True, False])
 def test_select_where_xla_would_take_ynnpack(monkeypatch, changes, wanted, ynnpack):
-    monkeypatch.setattr(select.compiler, "gives_convolutions_to_ynnpack", lambda: ynnpack)
+    monkeypatch.setattr(select.compiler, "has_slow_ynnpack", lambda: ynnpack)
     if not ynnpack and wanted in ("extra_row", "depth_fold", "depth_sum"):
         wanted = "direct"
     assert select.select(problem(**changes), "cpu", 0).name == wanted

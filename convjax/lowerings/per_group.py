@@ -11,7 +11,7 @@ from convjax.layout import arranged, canonical, restored
 from convjax.lowerings.call import Call, Problem
 from convjax.lowerings.patches import reversed_where
 
-_UNROLLED = 8  # groups written out
+WRITTEN_OUT = 8  # groups, at most; more of them are looped over
 _TOGETHER = 2  # groups in one turn of the loop: XLA runs them side by side
 
 
@@ -32,7 +32,7 @@ def partitionable(problem: Problem) -> bool:
 def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     """The convolution; `x`, `kernel` and the result in the caller's layout."""
     groups = math.prod(call.layout.x.sizes(x.shape, "group"))
-    written_out = groups <= _UNROLLED and len(call.layout.x.group) == 1
+    written_out = groups <= WRITTEN_OUT and len(call.layout.x.group) == 1
     return (_one_by_one if written_out else _in_turns)(x, kernel, call)
 
 
@@ -54,6 +54,7 @@ def _one_by_one(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
 
 
 def _in_turns(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
+    """Groups are brought first, and taken in a loop."""
     layout, shape = call.layout, call.out_shape(x, kernel)
     x = arranged(x, layout.x, "group batch space contract", whole=True)
     kernel = arranged(kernel, layout.kernel, "group space contract out", whole=True)

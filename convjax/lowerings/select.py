@@ -12,7 +12,7 @@ from jax import lax
 from convjax import compiler
 from convjax.geometry import Geometry
 from convjax.layout import Layout
-from convjax.lowerings import LOWERINGS, depth_fold, depth_sum, extra_row, patchify
+from convjax.lowerings import LOWERINGS, depth_fold, depth_sum, extra_row, patchify, per_group
 from convjax.lowerings.call import Call, Problem, correlates, count, out_shape, problem_of
 from convjax.lowerings.patches import crops
 from convjax.sharding import same_varying
@@ -64,7 +64,7 @@ def _ynnpack(problem: Problem) -> bool:
     """Whether XLA on CPU would give it to YNNPACK: its conditions in jaxlib 0.10, sizes apart."""
     narrow_float = jnp.issubdtype(problem.dtype, jnp.floating) and problem.dtype.itemsize <= 4
     return (
-        compiler.gives_convolutions_to_ynnpack()
+        compiler.has_slow_ynnpack()
         and problem.groups == 1
         and problem.geometry.rank == 2
         and narrow_float
@@ -83,13 +83,16 @@ def _few_more_rows(problem: Problem) -> bool:
 
 
 def _few_copies(problem: Problem) -> bool:
-    """Folding an axis of the window into channels copies the input a few times, no more, and for
-    more than a handful of products, as those of three colours under a 3x3 window with a stride."""
+    """Folding an axis of the window into channels copies the input a few times, no more."""
     if float("inf") in (count(problem.space), count(problem.window)):
         return False
-    if problem.geometry.strides[0] > 1 and count((*problem.window, problem.i)) <= 27:
-        return False
     return min(problem.window[0], problem.out_space[0]) <= 8
+
+
+def _few_products(problem: Problem) -> bool:
+    """A stride, and so few products an output (three colours under a 3x3 window) that copies cost
+    more than they gain."""
+    return problem.geometry.strides[0] > 1 and count((*problem.window, problem.i)) <= 27
 
 
 def _sooner_summed(problem: Problem) -> bool:
@@ -134,7 +137,7 @@ _CPU = (
     ),
     Rule(
         "per_group",
-        lambda p: _pointwise(p) and p.groups != 1 and count((p.groups,)) <= 8,
+        lambda p: _pointwise(p) and p.groups != 1 and count((p.groups,)) <= per_group.WRITTEN_OUT,
         "cpu: a product for all groups moves them before all others, and moves them back",
     ),
     Rule(
@@ -170,12 +173,12 @@ _CPU = (
     ),
     Rule(
         "depth_sum",
-        lambda p: _ynnpack(p) and _few_copies(p) and _sooner_summed(p),
+        lambda p: _ynnpack(p) and _few_copies(p) and not _few_products(p) and _sooner_summed(p),
         "cpu, jaxlib 0.10: YNNPACK's convolutions are slow, and skip those of one dimension",
     ),
     Rule(
         "depth_fold",
-        lambda p: _ynnpack(p) and _few_copies(p),
+        lambda p: _ynnpack(p) and _few_copies(p) and not _few_products(p),
         "cpu, jaxlib 0.10: YNNPACK's convolutions are slow, and skip those of one dimension",
     ),
     _CROPPED,
