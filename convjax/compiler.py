@@ -50,11 +50,16 @@ def compiler_options(platform: str) -> dict[str, str | bool | int]:
 
 
 @functools.cache
+def uses_ynnpack() -> bool:
+    """Whether XLA on CPU here computes dense two-dimensional convolutions by YNNPACK, unasked."""
+    return _jaxlib_has_ynnpack() and not _switched_off(os.environ.get("XLA_FLAGS", ""))
+
+
+@functools.cache
 def has_slow_ynnpack() -> bool:
-    """Whether XLA on CPU here computes dense two-dimensional convolutions by YNNPACK, unasked, and
-    so slowly that lowerings evade it: that of jaxlib 0.10."""
-    slow = importlib.metadata.version("jaxlib").startswith("0.10.")
-    return slow and not _switched_off(os.environ.get("XLA_FLAGS", ""))
+    """Whether that takes longer than Eigen for all of them: for large windows, as those of kernels'
+    gradients are, every YNNPACK seen does; for small ones that of jaxlib 0.10 does."""
+    return uses_ynnpack() and importlib.metadata.version("jaxlib").startswith("0.10.")
 
 
 def _jaxlib_has_ynnpack() -> bool:

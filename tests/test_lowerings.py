@@ -122,7 +122,7 @@ def test_forced_transposed_equals_direct(forced):
         assert_same(found, wanted, name)
 
     law()
-    few = ("patchify", "depth_fold", "depth_sum", "extra_row")  # of few draws, few are theirs
+    few = ("patchify", "depth_fold", "depth_sum", "spread_rows")  # of few draws, few are theirs
     assert calls or name in few
 
 
@@ -134,7 +134,7 @@ def test_forced_transposed_equals_direct(forced):
 @jax.numpy_rank_promotion("raise")
 def test_forced_dtypes(forced, dtype):
     name, calls = forced
-    groups = 1 if name in ("depth_fold", "depth_sum", "extra_row") else 2
+    groups = 1 if name in ("depth_fold", "depth_sum", "spread_rows") else 2
     options = {"feature_group_count": groups, "strides": 2}
     if name == "polyphase":
         options["input_dilation"] = 3
@@ -185,7 +185,7 @@ def test_a_16_bit_sum_keeps_float32_accuracy(forced):
         options = {"feature_group_count": 2}
     elif name == "polyphase":
         options = {"input_dilation": 2}
-    elif name in ("depth_fold", "depth_sum", "extra_row"):
+    elif name in ("depth_fold", "depth_sum", "spread_rows"):
         x, kernel = x[:, None], kernel[None]
     y = convjax.conv(x, kernel, **options)
     assert calls and y.dtype == jnp.bfloat16
@@ -507,20 +507,18 @@ CHANNELS = {"i": 64, "o": 64}
 @pytest.mark.parametrize(
     "changes, wanted",
     [
-        (CHANNELS, "extra_row"),
-        ({"o": 17}, "extra_row"),
-        ({"o": 16}, "direct"),  # YNNPACK leaves it alone
+        (CHANNELS, "spread_rows"),
+        ({"i": 8, "o": 17}, "spread_rows"),
+        ({"i": 8, "o": 16}, "direct"),  # YNNPACK leaves it alone
         (CHANNELS | {"dtype": np.dtype("float64")}, "direct"),
-        (CHANNELS | {"dtype": np.dtype(jnp.bfloat16)}, "extra_row"),
+        (CHANNELS | {"dtype": np.dtype(jnp.bfloat16)}, "spread_rows"),
+        (CHANNELS | {"strides": (2, 2), "out_space": (14, 14)}, "spread_rows"),
+        (CHANNELS | {"out_space": (24, 28)}, "spread_rows"),
         ({"i": 3, "o": 64}, "depth_fold"),
-        ({"i": 4, "o": 64, "strides": (2, 2), "out_space": (14, 14)}, "depth_fold"),
+        ({"i": 7, "o": 256, "strides": (2, 2), "out_space": (14, 14)}, "depth_fold"),
         ({"i": 3, "o": 64, "strides": (2, 2), "out_space": (14, 14)}, "direct"),
-        (CHANNELS | {"strides": (2, 2), "out_space": (14, 14)}, "depth_sum"),
-        (CHANNELS | {"o": 256, "strides": (2, 2), "out_space": (14, 14)}, "depth_fold"),
-        (CHANNELS | {"out_space": (24, 28)}, "depth_sum"),  # five rows more than 24
-        (CHANNELS | {"i": 16, "out_space": (24, 28)}, "depth_fold"),
-        (CHANNELS | {"out_space": (25, 28)}, "extra_row"),
-        (CHANNELS | GRADIENT, "depth_fold"),
+        (CHANNELS | GRADIENT, "spread_rows"),
+        ({"i": 7, "o": 64} | GRADIENT, "depth_fold"),
         (CHANNELS | {"i": 3, "window": (8, 3)}, "depth_fold"),
         (CHANNELS | {"i": 3, "window": (9, 3)}, "direct"),
         (CHANNELS | {"window": (1, 1)}, "matmul"),
@@ -530,10 +528,13 @@ CHANNELS = {"i": 64, "o": 64}
          "direct"),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("ynnpack", [True, False])
+@pytest.mark.parametrize("ynnpack", ["slow", "slow for large windows", "off"])
 def test_select_where_xla_would_take_ynnpack(monkeypatch, changes, wanted, ynnpack):
-    monkeypatch.setattr(select.compiler, "has_slow_ynnpack", lambda: ynnpack)
-    if not ynnpack and wanted in ("extra_row", "depth_fold", "depth_sum"):
+    monkeypatch.setattr(select.compiler, "uses_ynnpack", lambda: ynnpack != "off")
+    monkeypatch.setattr(select.compiler, "has_slow_ynnpack", lambda: ynnpack == "slow")
+    for_gradients = "role" in changes and ynnpack != "off"
+    evades = wanted in ("spread_rows", "depth_fold")
+    if evades and ynnpack != "slow" and not for_gradients:
         wanted = "direct"
     assert select.select(problem(**changes), "cpu", 0).name == wanted
     assert select.select(problem(**changes), "cuda", 0).name == "direct"
@@ -621,7 +622,7 @@ REFUSED = {
     "polyphase": ((1, 8, 8, 2), (3, 3, 2, 3), {}, "its input is not dilated"),
     "depth_fold": ((1, 8, 2), (3, 2, 3), {}, "it has fewer than two spatial axes"),
     "depth_sum": ((1, 8, 8, 2), (17, 3, 2, 3), {}, r"its window is more than 16 deep \(17\)"),
-    "extra_row": ((1, 8, 2), (3, 2, 3), {}, "it has 1 spatial axes, not two"),
+    "spread_rows": ((1, 8, 2), (3, 2, 3), {}, "it has 1 spatial axes, not two"),
     "patchify": ((1, 8, 8, 2), (3, 3, 2, 3), {}, "do not tile the input"),
     "fft": ((1, 2, 2, 2, 2, 1), (1, 1, 1, 1, 1, 1), {}, "one to three axes, not 4"),
 }

@@ -17,12 +17,12 @@ from convjax.lowerings import (
     depth_fold,
     depth_sum,
     direct,
-    extra_row,
     fft,
     matmul,
     patchify,
     per_group,
     polyphase,
+    spread_rows,
     taps,
 )
 
@@ -36,6 +36,6 @@ LOWERINGS: dict[str, ModuleType] = {
     "polyphase": polyphase,
     "depth_fold": depth_fold,
     "depth_sum": depth_sum,
-    "extra_row": extra_row,
+    "spread_rows": spread_rows,
     "fft": fft,
 }

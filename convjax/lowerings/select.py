@@ -12,7 +12,7 @@ from jax import lax
 from convjax import compiler
 from convjax.geometry import Geometry
 from convjax.layout import Layout
-from convjax.lowerings import LOWERINGS, depth_fold, depth_sum, extra_row, patchify, per_group
+from convjax.lowerings import LOWERINGS, depth_fold, depth_sum, patchify, per_group
 from convjax.lowerings.call import Call, Problem, correlates, count, out_shape, problem_of
 from convjax.lowerings.patches import crops
 from convjax.sharding import same_varying
@@ -61,25 +61,16 @@ def _tiles(problem: Problem) -> bool:
 
 
 def _ynnpack(problem: Problem) -> bool:
-    """Whether XLA on CPU would give it to YNNPACK: its conditions in jaxlib 0.10, sizes apart."""
+    """Whether XLA on CPU would give it to YNNPACK, and lose by that: its conditions, sizes apart."""
     narrow_float = jnp.issubdtype(problem.dtype, jnp.floating) and problem.dtype.itemsize <= 4
     return (
-        compiler.has_slow_ynnpack()
+        (compiler.uses_ynnpack() if correlates(problem) else compiler.has_slow_ynnpack())
         and problem.groups == 1
         and problem.geometry.rank == 2
         and narrow_float
         and max(count((problem.i,)), count((problem.o,))) > 16
         and all(d == 1 for d in problem.geometry.input_dilation)
     )
-
-
-def _few_more_rows(problem: Problem) -> bool:
-    """Outputs as dense as the input, so that few rows more outnumber its rows; and channels enough
-    that computing and cutting these off costs less than it gains."""
-    if extra_row.accepts(problem) is not None or problem.geometry.strides[0] != 1:
-        return False
-    more = extra_row.extra(problem.space[0], problem.out_space[0])
-    return problem.i >= 16 and 6 * more <= problem.out_space[0]
 
 
 def _few_copies(problem: Problem) -> bool:
@@ -167,19 +158,14 @@ _CPU = (
         "cpu: two dimensions have a fast path, three have not",
     ),
     Rule(
-        "extra_row",
-        lambda p: _ynnpack(p) and not correlates(p) and _few_more_rows(p),
-        "cpu, jaxlib 0.10: YNNPACK's convolutions are slow, and skip those larger than their input",
-    ),
-    Rule(
-        "depth_sum",
-        lambda p: _ynnpack(p) and _few_copies(p) and not _few_products(p) and _sooner_summed(p),
-        "cpu, jaxlib 0.10: YNNPACK's convolutions are slow, and skip those of one dimension",
+        "spread_rows",
+        lambda p: _ynnpack(p) and p.i >= 8,  # of fewer channels Eigen gathers spread rows slowly
+        "cpu: YNNPACK's convolutions are slow, and skip those of dilated inputs",
     ),
     Rule(
         "depth_fold",
         lambda p: _ynnpack(p) and _few_copies(p) and not _few_products(p),
-        "cpu, jaxlib 0.10: YNNPACK's convolutions are slow, and skip those of one dimension",
+        "cpu: YNNPACK's convolutions are slow, and skip those of one dimension",
     ),
     _CROPPED,
     Rule(
