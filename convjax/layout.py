@@ -159,7 +159,7 @@ def moved(x: jax.Array, order: Sequence[int], whole: bool = False) -> jax.Array:
         return x
     if not whole:
         return lax.transpose(x, order)
-    moving = [axis for axis in order if not _is_one(x.shape[axis])]
+    moving = [axis for axis in order if not is_one(x.shape[axis])]
     next_to = dict(itertools.pairwise(sorted(moving)))
     runs: list[list[int]] = []
     for axis in moving:
@@ -172,7 +172,7 @@ def moved(x: jax.Array, order: Sequence[int], whole: bool = False) -> jax.Array:
     return _reshaped(lax.transpose(x, [before.index(run) for run in runs]), shape)
 
 
-def _is_one(size: Any) -> bool:
+def is_one(size: Any) -> bool:
     return isinstance(size, int) and size == 1
 
 

@@ -23,6 +23,7 @@ from convjax.geometry import Geometry
 from convjax.layout import Layout
 from convjax.lowerings import select
 from convjax.lowerings.call import out_shape, problem_of
+from convjax.lowerings.execute import execute
 
 conv_p = Primitive("convjax_conv")
 
@@ -212,7 +213,7 @@ def _lower(ctx: Any, x: Any, kernel: Any, *, platform: str, **params: Any) -> An
     problem = problem_of(ctx.avals_in[0], ctx.avals_in[1], layout, geometry, role)
     choice = select.forced(problem, params["algorithm"], platform, mesh_axes)
     implementation = functools.partial(
-        select.execute,
+        execute,
         layout=layout,
         geometry=geometry,
         role=role,

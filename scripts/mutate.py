@@ -288,7 +288,7 @@ FAULTS = [
     ),
     Fault(
         "keep a group axis of one element",
-        "lowerings/select.py",
+        "lowerings/execute.py",
         "if layout.x.group and problem.groups == 1:",
         "if False:",
         "tests/test_vmap.py::test_vmaps_of_size_one",
@@ -317,15 +317,15 @@ FAULTS = [
     Fault(
         "let XLA compute sums again for every reader",
         "lowerings/taps.py",
-        "    if call.alone:\n        joined",
-        "    if False:\n        joined",
+        "apart = True",
+        "apart = False",
         "tests/test_lowerings.py::test_sums_are_not_computed_again_for_every_reader",
     ),
     Fault(
         "copy the input of a kernel gradient in the forward pass",
-        "lowerings/taps.py",
-        "if call.alone:  # else",
-        "if False:  # else",
+        "lowerings/execute.py",
+        "if call.on_one_cpu and not part and _apart(choice.name, role):",
+        "if False:",
         "tests/test_lowerings.py::test_a_kernel_gradient_takes_its_copies_when_it_is_due",
     ),
     Fault(

@@ -7,7 +7,8 @@ A lowering is a module with
 - ``accepts(problem)``: None, or why not,
 - ``partitionable(problem)``: whether `select` may choose it where XLA splits the computation over
   devices. `direct` is the last resort there as everywhere,
-- ``exact = False`` if its results on integers are rounded.
+- ``exact = False`` if its results on integers are rounded,
+- ``apart = True`` if XLA on CPU must not compile it into what reads its result.
 """
 
 from types import ModuleType

@@ -34,8 +34,7 @@ class Call(NamedTuple):
 
     `convolve(x, kernel, layout=, geometry=, role=)` executes another one, by whichever lowering is
     chosen for it, with the same precision and types. `partitioned` says that XLA splits the
-    computation over devices, `platform` for what it is lowered, `part` that another lowering asked
-    for it.
+    computation over devices, `platform` for what it is lowered.
     """
 
     layout: Layout
@@ -46,7 +45,6 @@ class Call(NamedTuple):
     convolve: Callable[..., Any]
     partitioned: bool = False
     platform: str = ""
-    part: bool = False
 
     def out_shape(self, x: Any, kernel: Any) -> tuple[Any, ...]:
         """The shape of the result, in the caller's layout."""
@@ -61,9 +59,9 @@ class Call(NamedTuple):
         return np.dtype(self.preferred_element_type or x.dtype)
 
     @property
-    def alone(self) -> bool:
-        """Whether XLA on one CPU plans for this convolution itself, not for a part of another."""
-        return self.platform == "cpu" and not self.partitioned and not self.part
+    def on_one_cpu(self) -> bool:
+        """Whether XLA compiles it for a CPU, and splits nothing over devices."""
+        return self.platform == "cpu" and not self.partitioned
 
     def accumulator(self, x: Any) -> np.dtype:
         """The type to sum in: 16-bit floats in float32, others in the result's own."""
@@ -79,8 +77,7 @@ class Call(NamedTuple):
             # compile, then fail as UNIMPLEMENTED. The same products of float32 do not.
             a, b = a.astype(total), b.astype(total)
         # Where XLA splits axes over devices they must stay apart.
-        here = self.platform == "cpu" and not self.partitioned
-        einsum = products.einsum if here else jnp.einsum
+        einsum = products.einsum if self.on_one_cpu else jnp.einsum
         return einsum(spec, a, b, precision=self.precision, preferred_element_type=total)
 
 

@@ -11,6 +11,7 @@ from convjax.layout import arranged, canonical, moved, restored
 from convjax.lowerings.call import Call, Problem, count
 from convjax.lowerings.patches import padded, piece, reversed_where
 
+apart = True
 _COPIES = 64  # times that the input may be read
 
 

@@ -19,6 +19,7 @@ from convjax.layout import arranged, canonical, moved, restored
 from convjax.lowerings.call import Call, Problem, count
 from convjax.lowerings.patches import cropped, reversed_where
 
+apart = True
 _TAPS = 16  # in depth, at most: each is a term of the sum
 
 

@@ -16,6 +16,7 @@ from convjax.layout import arranged, restored
 from convjax.lowerings.call import Call, Problem, count
 from convjax.lowerings.patches import padded, piece, pieces, reversed_where
 
+apart = True
 _UNROLLED = 64  # products written out; beyond it compilation would take too long
 _LOOPED = 4096
 _LETTERS = "abcdefh"  # of spatial axes

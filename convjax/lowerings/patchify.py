@@ -15,6 +15,7 @@ from convjax.layout import arranged, restored
 from convjax.lowerings.call import Call, Problem, count
 from convjax.lowerings.patches import reversed_where
 
+apart = True
 _LETTERS = ("ABCDEF", "abcdef")  # of the tiles, and of the elements in a tile
 
 

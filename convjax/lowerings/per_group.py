@@ -1,6 +1,7 @@
 """The `per_group` lowering: one dense convolution for every group, many groups in a loop."""
 
 import dataclasses
+import functools
 import math
 
 import jax
@@ -10,6 +11,7 @@ from jax import lax
 from convjax.layout import arranged, canonical, restored
 from convjax.lowerings.call import Call, Problem
 from convjax.lowerings.patches import reversed_where
+from convjax.lowerings.unfused import unfused
 
 WRITTEN_OUT = 8  # groups, at most; more of them are looped over
 _TOGETHER = 2  # groups in one turn of the loop: XLA runs them side by side
@@ -56,6 +58,7 @@ def _one_by_one(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
 def _in_turns(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     """Groups are brought first, and taken in a loop."""
     layout, shape = call.layout, call.out_shape(x, kernel)
+    groups = math.prod(layout.x.sizes(x.shape, "group"))
     x = arranged(x, layout.x, "group batch space contract", whole=True)
     kernel = arranged(kernel, layout.kernel, "group space contract out", whole=True)
     # Reversed here, with the copy that brings groups first, and not once more in every turn.
@@ -63,8 +66,17 @@ def _in_turns(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     geometry = dataclasses.replace(call.geometry, reversal=False)
     dense = canonical(geometry.rank).ungrouped()
 
-    def turn(_: None, pair: tuple[jax.Array, jax.Array]) -> tuple[None, jax.Array]:
-        return None, call.convolve(*pair, layout=dense, geometry=geometry, role="forward")
+    def convolved(x: jax.Array, kernel: jax.Array, group: jax.Array) -> jax.Array:
+        cut = functools.partial(
+            lax.dynamic_index_in_dim, index=group, keepdims=False, allow_negative_indices=False
+        )
+        return call.convolve(cut(x), cut(kernel), layout=dense, geometry=geometry, role="forward")
 
-    _, y = lax.scan(turn, None, (x, kernel), unroll=_TOGETHER)
+    if call.on_one_cpu:  # as a call, of which XLA compiles one for the groups of a turn
+        convolved = unfused(convolved)
+
+    def turn(_: None, group: jax.Array) -> tuple[None, jax.Array]:
+        return None, convolved(x, kernel, group)
+
+    _, y = lax.scan(turn, None, jnp.arange(groups), unroll=_TOGETHER)
     return restored(y, layout.out, "group batch space out", shape, whole=True)

@@ -5,7 +5,6 @@ convolution of the input as it is with a part of the kernel, and the phases inte
 parts have one size, they are channels of one convolution.
 """
 
-import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -20,7 +19,6 @@ from convjax.geometry import Geometry
 from convjax.layout import arranged, canonical, restored
 from convjax.lowerings.call import Call, Problem, count
 from convjax.lowerings.patches import cropped, padded, reversed_where
-from convjax.lowerings.unfused import unfused
 from convjax.sharding import same_varying
 
 _PHASES = 64
@@ -106,16 +104,7 @@ def _padding_alone(padding: list[tuple[int, int]]) -> Geometry:
 
 def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     """The convolution; `x`, `kernel` and the result in the caller's layout."""
-    shape = call.out_shape(x, kernel)
-    convolved = functools.partial(_run, call=call, shape=shape)
-    if call.alone and call.role == "kernel_gradient":
-        # Else XLA would pad and move x in the forward pass, and keep the copy until then.
-        return unfused(convolved, jax.ShapeDtypeStruct(shape, call.result_type(x)), x, kernel)
-    return convolved(x, kernel)
-
-
-def _run(x: jax.Array, kernel: jax.Array, call: Call, shape: tuple[Any, ...]) -> jax.Array:
-    layout, geometry = call.layout, call.geometry
+    layout, geometry, shape = call.layout, call.geometry, call.out_shape(x, kernel)
     out_space = tuple(shape[axis] for axis in layout.out.space)
     group = "group " if layout.x.group else ""
     x = arranged(x, layout.x, f"batch space {group}contract")

@@ -1,21 +1,15 @@
-"""Which lowering executes a convolution, on which platform, and why."""
+"""Which lowering a convolution gets, on which platform, and why."""
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
-from jax import lax
 
 from convjax import compiler
-from convjax.geometry import Geometry
-from convjax.layout import Layout
 from convjax.lowerings import LOWERINGS, depth_fold, depth_sum, patchify, per_group
-from convjax.lowerings.call import Call, Problem, correlates, count, out_shape, problem_of
+from convjax.lowerings.call import Problem, correlates, count
 from convjax.lowerings.patches import crops
-from convjax.sharding import same_varying
 
 ROLES = ("forward", "input_gradient", "kernel_gradient")
 
@@ -61,7 +55,7 @@ def _tiles(problem: Problem) -> bool:
 
 
 def _ynnpack(problem: Problem) -> bool:
-    """Whether XLA on CPU would give it to YNNPACK, and lose by that: its conditions, sizes apart."""
+    """Whether XLA on CPU gives it to YNNPACK, to its loss: the conditions for that, sizes apart."""
     narrow_float = jnp.issubdtype(problem.dtype, jnp.floating) and problem.dtype.itemsize <= 4
     return (
         (compiler.uses_ynnpack() if correlates(problem) else compiler.has_slow_ynnpack())
@@ -159,7 +153,8 @@ _CPU = (
     ),
     Rule(
         "spread_rows",
-        lambda p: _ynnpack(p) and p.i >= 8,  # of fewer channels Eigen gathers spread rows slowly
+        # Of fewer channels Eigen would gather spread rows slowly.
+        lambda p: _ynnpack(p) and count((p.i,)) >= 8,
         "cpu: YNNPACK's convolutions are slow, and skip those of dilated inputs",
     ),
     Rule(
@@ -252,45 +247,3 @@ def forced(problem: Problem, algorithm: Any, platform: str, mesh_axes: int) -> C
             f"algorithm {name!r} cannot execute this convolution ({problem.role}): {refusal}"
         )
     return select(problem, platform, mesh_axes)
-
-
-def execute(
-    x: jax.Array,
-    kernel: jax.Array,
-    *,
-    layout: Layout,
-    geometry: Geometry,
-    role: str,
-    precision: Any,
-    preferred_element_type: Any,
-    platform: str,
-    mesh_axes: int,
-    choice: Choice | None = None,
-    part: bool = False,
-) -> jax.Array:
-    """The convolution by the lowering of `choice`, or by the one that is selected for it.
-
-    Lowerings call this again for the smaller convolutions that they are made of: `part` says so.
-    """
-    shape = out_shape(x, kernel, layout, geometry)
-    if 0 in (*x.shape, *kernel.shape, *shape):  # an empty sum
-        return same_varying(jnp.zeros(shape, preferred_element_type or x.dtype), x, kernel)[0]
-    problem = problem_of(x, kernel, layout, geometry, role)
-    if choice is None:
-        choice = select(problem, platform, mesh_axes)
-    again = functools.partial(
-        execute,
-        precision=precision,
-        preferred_element_type=preferred_element_type,
-        platform=platform,
-        mesh_axes=mesh_axes,
-        part=True,
-    )
-    if layout.x.group and problem.groups == 1:  # which lowerings for one group do not expect
-        x = lax.squeeze(x, layout.x.group)
-        kernel = lax.squeeze(kernel, layout.kernel.group)
-        layout = layout.ungrouped()
-    types = (precision, preferred_element_type)
-    call = Call(layout, geometry, role, *types, again, mesh_axes > 0, platform, part)
-    y = LOWERINGS[choice.name].run(x, kernel, call)
-    return y if y.shape == shape else lax.reshape(y, shape)

@@ -18,12 +18,12 @@ import numpy as np
 from jax import lax
 
 from convjax.geometry import Geometry
-from convjax.layout import Axes, arranged, moved, restored
+from convjax.layout import arranged, moved, restored
 from convjax.lowerings.call import Call, Problem, correlates, count
 from convjax.lowerings.patches import bordered, padded, piece, pieces, reversed_where
-from convjax.lowerings.unfused import unfused
 from convjax.sharding import same_varying
 
+apart = True
 _CHANNELS = 16  # per group, at most
 _UNROLLED = 64  # products written out; more of them are looped over, so that compiling stays quick
 _APART = 25  # products for which borders are computed apart: their code is written
@@ -61,36 +61,10 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     shape = call.out_shape(x, kernel)
     out_space = tuple(shape[axis] for axis in call.layout.out.space)
     if count(window) > count(out_space):
-        correlated = functools.partial(_correlate, call=call, shape=shape)
-        if call.alone:  # else XLA would copy and pad x in the forward pass, and keep it until then
-            # As one axis, else XLA would have the order restored behind the branch.
-            flat = jax.ShapeDtypeStruct((math.prod(shape),), call.result_type(x))
-            y = unfused(lambda *xs: correlated(*xs).reshape(flat.shape), flat, x, kernel)
-            return y.reshape(shape)
-        return correlated(x, kernel)
+        return _correlate(x, kernel, call, shape)
     roles = "out batch group space" if _groups_first(call) else "out batch space group"
-
-    def shifted(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        y = _shift(x, kernel, call, out_space).astype(call.result_type(x))
-        # With its channels in one axis XLA must put them in order here, in the loop of the sum.
-        return restored(y, call.layout.out, roles, shape).reshape(_joined(call.layout.out, shape))
-
-    if call.alone:
-        joined = jax.ShapeDtypeStruct(_joined(call.layout.out, shape), call.result_type(x))
-        return unfused(shifted, joined, x, kernel).reshape(shape)
-    return shifted(x, kernel).reshape(shape)
-
-
-def _joined(axes: Axes, shape: tuple[Any, ...]) -> tuple[Any, ...]:
-    """`shape` with neighbouring axes of groups and channels as one."""
-    channels = (*axes.group, *axes.out)
-    joined: list[Any] = []
-    for axis, size in enumerate(shape):
-        if axis in channels and axis - 1 in channels:
-            joined[-1] *= size
-        else:
-            joined.append(size)
-    return tuple(joined)
+    y = _shift(x, kernel, call, out_space).astype(call.result_type(x))
+    return restored(y, call.layout.out, roles, shape)
 
 
 def _split(axes: tuple[int, ...], limit: int) -> int:
