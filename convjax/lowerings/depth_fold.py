@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from convjax.layout import arranged, canonical, moved, restored
 from convjax.lowerings.call import Call, Problem, count
-from convjax.lowerings.patches import padded, piece, reversed_where
+from convjax.lowerings.patches import exchanged, reversed_where, shifted
 
 apart = True
 _COPIES = 64  # times that the input may be read
@@ -44,16 +44,16 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     """The convolution; `x`, `kernel` and the result in the caller's layout."""
     layout, geometry, shape = call.layout, call.geometry, call.out_shape(x, kernel)
     depth, flat = geometry.along(slice(1)), geometry.along(slice(1, None))
-    x = padded(arranged(x, layout.x, "batch space contract", whole=True), depth, 1)
+    x = arranged(x, layout.x, "batch space contract", whole=True)
     kernel = arranged(kernel, layout.kernel, "space contract out", whole=True)
     kernel = reversed_where(kernel, depth, 0)
     taps, outputs = kernel.shape[0], shape[layout.out.space[0]]
-    (stride,), (dilation,) = depth.strides, depth.kernel_dilation
     if count((taps,)) <= count((outputs,)):
-        pieces = [piece(x, 1, [t * dilation], [stride], [outputs]) for t in range(taps)]
+        pieces = [shifted(x, depth, 1, tap, outputs) for tap in range(taps)]
         x = jnp.stack(pieces, -2)  # (N, outputs, *space, taps, I)
-    else:
-        pieces = [piece(x, 1, [o * stride], [dilation], [taps]) for o in range(outputs)]
+    else:  # an output meets the taps as a tap meets the outputs
+        depth = exchanged(depth)
+        pieces = [shifted(x, depth, 1, output, taps) for output in range(outputs)]
         x = jnp.moveaxis(jnp.stack(pieces, 1), 2, -2)
     x = x.reshape(-1, *x.shape[2:-2], taps * x.shape[-1])
     kernel = moved(

@@ -4,7 +4,6 @@ Written with an explicit group axis and slices of the padded input, it needs no 
 over batch, groups or channels, and halos alone when sharded over space.
 """
 
-import dataclasses
 from typing import Any
 
 import jax
@@ -14,7 +13,7 @@ from jax import lax
 
 from convjax.layout import arranged, restored
 from convjax.lowerings.call import Call, Problem, count
-from convjax.lowerings.patches import padded, piece, pieces, reversed_where
+from convjax.lowerings.patches import exchanged, padded, piece, pieces, reversed_where
 
 apart = True
 _UNROLLED = 64  # products written out; beyond it compilation would take too long
@@ -95,10 +94,7 @@ def _by_position(
 
     if count(out_space) <= _UNROLLED:
         # An output element meets the window as a tap meets the outputs.
-        exchanged = dataclasses.replace(
-            geometry, strides=geometry.kernel_dilation, kernel_dilation=geometry.strides
-        )
-        columns = pieces(x, exchanged, 1, out_space, window, call.partitioned)
+        columns = pieces(x, exchanged(geometry), 1, out_space, window, call.partitioned)
         y = jnp.stack([_product(spec, inputs, kernel, call) for _, inputs in columns])
     else:
         x = padded(x, geometry, 1)

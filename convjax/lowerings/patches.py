@@ -126,10 +126,10 @@ def pieces(
         rows, steps = geometry.along(slice(1)), geometry.along(slice(1, None))
         x = padded(x, steps, first + 1)
         for row in range(counts[0]):
-            shifted = _shifted(x, rows, first, row, sizes[0])
+            row_of_taps = shifted(x, rows, first, row, sizes[0])
             for index in np.ndindex(*counts[1:]):
                 starts = [i * d for i, d in zip(index, steps.kernel_dilation, strict=True)]
-                yield (row, *index), piece(shifted, first + 1, starts, steps.strides, sizes[1:])
+                yield (row, *index), piece(row_of_taps, first + 1, starts, steps.strides, sizes[1:])
         return
     x = padded(x, geometry, first)
     for index in np.ndindex(*counts):
@@ -214,7 +214,7 @@ def _known(geometry: Geometry, *sizes: Sequence[Any]) -> bool:
     return all(isinstance(size, int) for group in (*geometry.padding, *sizes) for size in group)
 
 
-def _shifted(x: jax.Array, geometry: Geometry, axis: int, index: int, size: int) -> jax.Array:
+def shifted(x: jax.Array, geometry: Geometry, axis: int, index: int, size: int) -> jax.Array:
     """`size` elements of `axis`, those that tap `index` of the one-dimensional geometry reads."""
     (step,), (dilation,), ((low, _),) = geometry.strides, geometry.input_dilation, geometry.padding
     low -= index * geometry.kernel_dilation[0]
@@ -224,6 +224,13 @@ def _shifted(x: jax.Array, geometry: Geometry, axis: int, index: int, size: int)
     if configuration[axis] != (0, 0, 0):
         x = lax.pad(x, jnp.zeros((), x.dtype), configuration)
     return x if step == 1 else lax.slice_in_dim(x, 0, None, step, axis)
+
+
+def exchanged(geometry: Geometry) -> Geometry:
+    """The geometry in which taps and outputs change places."""
+    return dataclasses.replace(
+        geometry, strides=geometry.kernel_dilation, kernel_dilation=geometry.strides
+    )
 
 
 def reversed_where(kernel: jax.Array, geometry: Geometry, first: int) -> jax.Array:
