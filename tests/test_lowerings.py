@@ -514,6 +514,16 @@ CHANNELS = {"i": 64, "o": 64}
         (CHANNELS | {"dtype": np.dtype(jnp.bfloat16)}, "spread_rows"),
         (CHANNELS | {"strides": (2, 2), "out_space": (14, 14)}, "spread_rows"),
         (CHANNELS | {"out_space": (24, 28)}, "spread_rows"),
+        (CHANNELS | {"o": 22}, "spread_rows"),
+        (CHANNELS | {"o": 21}, "depth_sum"),  # results of three rows are no more than the inputs
+        (CHANNELS | {"o": 21, "kernel_dilation": (2, 2)}, "depth_sum"),
+        (CHANNELS | {"o": 21, "dtype": np.dtype("float64")}, "depth_sum"),
+        (CHANNELS | {"o": 21, "dtype": np.dtype("int32")}, "direct"),
+        (CHANNELS | {"o": 21, "window": (1, 3)}, "spread_rows"),
+        (CHANNELS | {"o": 21, "strides": (2, 2), "out_space": (14, 14)}, "spread_rows"),
+        (CHANNELS | {"o": 21, "out_space": (18, 28)}, "spread_rows"),  # many are cut off again
+        (CHANNELS | {"o": 8}, "depth_sum"),
+        ({"i": 20, "o": 15}, "direct"),
         ({"i": 3, "o": 64}, "depth_fold"),
         ({"i": 7, "o": 256, "strides": (2, 2), "out_space": (14, 14)}, "depth_fold"),
         ({"i": 3, "o": 64, "strides": (2, 2), "out_space": (14, 14)}, "direct"),
@@ -533,11 +543,21 @@ def test_select_where_xla_would_take_ynnpack(monkeypatch, changes, wanted, ynnpa
     monkeypatch.setattr(select.compiler, "uses_ynnpack", lambda: ynnpack != "off")
     monkeypatch.setattr(select.compiler, "has_slow_ynnpack", lambda: ynnpack == "slow")
     for_gradients = "role" in changes and ynnpack != "off"
-    evades = wanted in ("spread_rows", "depth_fold")
-    if evades and ynnpack != "slow" and not for_gradients:
+    if wanted in ("spread_rows", "depth_fold") and ynnpack != "slow" and not for_gradients:
         wanted = "direct"
     assert select.select(problem(**changes), "cpu", 0).name == wanted
     assert select.select(problem(**changes), "cuda", 0).name == "direct"
+
+
+@pytest.mark.parametrize(
+    "ynnpack, wanted",
+    [("slow", "depth_sum"), ("slow for large windows", "direct"), ("off", "depth_sum")],
+)
+def test_select_for_very_few_outputs(monkeypatch, ynnpack, wanted):
+    """With which a fast YNNPACK is faster than Eigen."""
+    monkeypatch.setattr(select.compiler, "uses_ynnpack", lambda: ynnpack != "off")
+    monkeypatch.setattr(select.compiler, "has_slow_ynnpack", lambda: ynnpack == "slow")
+    assert select.select(problem(**CHANNELS | {"o": 7}), "cpu", 0).name == wanted
 
 
 @pytest.mark.parametrize("mesh_axes, wanted", [(0, "taps"), (1, "direct"), (2, "direct")])

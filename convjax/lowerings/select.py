@@ -80,15 +80,35 @@ def _few_products(problem: Problem) -> bool:
     return problem.geometry.strides[0] > 1 and count((*problem.window, problem.i)) <= 27
 
 
-def _sooner_summed(problem: Problem) -> bool:
-    """Whether adding results of depths moves less than folding depths into inputs, and computes
-    few results that are cut off again."""
+def _few_outputs(problem: Problem) -> bool:
+    """So few that results for every row of taps are no more than the inputs: Eigen gathers these
+    for every tap, and that takes longer than to multiply them."""
+    fewest = 8 if compiler.uses_ynnpack() and not compiler.has_slow_ynnpack() else 1
+    return (
+        problem.groups == 1
+        and problem.geometry.rank == 2
+        and jnp.issubdtype(problem.dtype, jnp.floating)
+        and problem.geometry.strides[0] == 1 < problem.window[0]
+        and fewest <= count((problem.o,))
+        and count((problem.window[0], problem.o)) <= problem.i
+        and _few_cut_off(problem)
+    )
+
+
+def _few_cut_off(problem: Problem) -> bool:
+    """Whether `depth_sum` accepts it, and computes few results that are cut off again."""
     if correlates(problem) or depth_sum.accepts(problem) is not None:
         return False
     (stride, *_), (period, *_) = problem.geometry.strides, problem.geometry.input_dilation
-    depths = -(-problem.space[0] * period // stride)
+    return 2 * -(-problem.space[0] * period // stride) <= 3 * problem.out_space[0]
+
+
+def _sooner_summed(problem: Problem) -> bool:
+    """Whether adding results of depths moves less than folding depths into inputs."""
+    if not _few_cut_off(problem):
+        return False
     moved = (depth_sum.elements_moved(problem), depth_fold.elements_moved(problem))
-    return moved[0] <= moved[1] < math.inf and 2 * depths <= 3 * problem.out_space[0]
+    return moved[0] <= moved[1] < math.inf
 
 
 _DILATED = Rule(
@@ -152,14 +172,19 @@ _CPU = (
         "cpu: two dimensions have a fast path, three have not",
     ),
     Rule(
+        "depth_sum",
+        _few_outputs,
+        "cpu: gathering inputs for every tap takes longer than multiplying them by few outputs",
+    ),
+    Rule(
         "spread_rows",
-        # Of fewer channels Eigen would gather spread rows slowly.
-        lambda p: _ynnpack(p) and count((p.i,)) >= 8,
+        # Eigen gathers spread rows more slowly, which few products of each do not outweigh.
+        lambda p: _ynnpack(p) and count((p.i,)) >= 8 and count((p.o,)) >= 16,
         "cpu: YNNPACK's convolutions are slow, and skip those of dilated inputs",
     ),
     Rule(
         "depth_fold",
-        lambda p: _ynnpack(p) and _few_copies(p) and not _few_products(p),
+        lambda p: _ynnpack(p) and count((p.i,)) < 8 and _few_copies(p) and not _few_products(p),
         "cpu: YNNPACK's convolutions are slow, and skip those of one dimension",
     ),
     _CROPPED,
