@@ -253,9 +253,9 @@ FAULTS = [
     ),
     Fault(
         "fold depth without its dilation",
-        "lowerings/depth_fold.py",
-        "[t * dilation]",
-        "[t]",
+        "lowerings/patches.py",
+        "low -= index * geometry.kernel_dilation[0]",
+        "low -= index",
         "tests/test_lowerings.py::test_forced_equals_direct",
     ),
     Fault(

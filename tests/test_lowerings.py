@@ -508,8 +508,9 @@ CHANNELS = {"i": 64, "o": 64}
     "changes, wanted",
     [
         (CHANNELS, "spread_rows"),
-        ({"i": 8, "o": 17}, "spread_rows"),
-        ({"i": 8, "o": 16}, "direct"),  # YNNPACK leaves it alone
+        ({"i": 16, "o": 17}, "spread_rows"),
+        ({"i": 15, "o": 17}, "direct"),
+        ({"i": 16, "o": 16}, "direct"),  # YNNPACK leaves it alone
         (CHANNELS | {"dtype": np.dtype("float64")}, "direct"),
         (CHANNELS | {"dtype": np.dtype(jnp.bfloat16)}, "spread_rows"),
         (CHANNELS | {"strides": (2, 2), "out_space": (14, 14)}, "spread_rows"),
@@ -524,10 +525,12 @@ CHANNELS = {"i": 64, "o": 64}
         (CHANNELS | {"o": 21, "out_space": (18, 28)}, "spread_rows"),  # many are cut off again
         (CHANNELS | {"o": 8}, "depth_sum"),
         ({"i": 20, "o": 15}, "direct"),
-        ({"i": 3, "o": 64}, "depth_fold"),
+        ({"i": 4, "o": 64}, "depth_fold"),
+        ({"i": 3, "o": 64}, "direct"),
         ({"i": 7, "o": 256, "strides": (2, 2), "out_space": (14, 14)}, "depth_fold"),
         ({"i": 3, "o": 64, "strides": (2, 2), "out_space": (14, 14)}, "direct"),
         (CHANNELS | GRADIENT, "spread_rows"),
+        ({"i": 8, "o": 17} | GRADIENT, "spread_rows"),
         ({"i": 7, "o": 64} | GRADIENT, "depth_fold"),
         (CHANNELS | {"i": 3, "window": (8, 3)}, "depth_fold"),
         (CHANNELS | {"i": 3, "window": (9, 3)}, "direct"),

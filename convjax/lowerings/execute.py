@@ -65,7 +65,7 @@ def execute(
 def _apart(name: str, role: str) -> bool:
     """Whether XLA on CPU shall compile it apart: what says so, and what a kernel's gradient copies,
     which it would make of the input in the forward pass, and keep until then."""
-    if name == "direct":  # as a user would write it
+    if name in ("direct", "channels_last", "spread_rows"):  # lax's convolution itself
         return False
     return role == "kernel_gradient" or getattr(LOWERINGS[name], "apart", False)
 

@@ -67,22 +67,29 @@ def _ynnpack(problem: Problem) -> bool:
     )
 
 
+def _gathered_fast(problem: Problem) -> bool:
+    """Whether Eigen gathers spread rows fast enough: enough channels lie together, and enough
+    products share what is gathered."""
+    return count((problem.o,)) >= 16 and count((problem.i,)) >= (8 if correlates(problem) else 16)
+
+
 def _few_copies(problem: Problem) -> bool:
     """Folding an axis of the window into channels copies the input a few times, no more."""
-    if float("inf") in (count(problem.space), count(problem.window)):
+    if math.inf in (count(problem.space), count(problem.window)):
         return False
-    return min(problem.window[0], problem.out_space[0]) <= 8
+    most = 8 if compiler.has_slow_ynnpack() else 3
+    return min(problem.window[0], problem.out_space[0]) <= most
 
 
 def _few_products(problem: Problem) -> bool:
-    """A stride, and so few products an output (three colours under a 3x3 window) that copies cost
-    more than they gain."""
-    return problem.geometry.strides[0] > 1 and count((*problem.window, problem.i)) <= 27
+    """So few an output (three colours under a 3x3 window) that copies cost more than they gain."""
+    return count((*problem.window, problem.i)) <= 27
 
 
 def _few_outputs(problem: Problem) -> bool:
     """So few that results for every row of taps are no more than the inputs: Eigen gathers these
-    for every tap, and that takes longer than to multiply them."""
+    for every tap, and where they are many that takes longer than to multiply them."""
+    gathered = count((problem.n, *problem.out_space, *problem.window, problem.i))
     fewest = 8 if compiler.uses_ynnpack() and not compiler.has_slow_ynnpack() else 1
     return (
         problem.groups == 1
@@ -90,6 +97,7 @@ def _few_outputs(problem: Problem) -> bool:
         and jnp.issubdtype(problem.dtype, jnp.floating)
         and problem.geometry.strides[0] == 1 < problem.window[0]
         and fewest <= count((problem.o,))
+        and gathered > 1 << 20
         and count((problem.window[0], problem.o)) <= problem.i
         and _few_cut_off(problem)
     )
@@ -178,8 +186,7 @@ _CPU = (
     ),
     Rule(
         "spread_rows",
-        # Eigen gathers spread rows more slowly, which few products of each do not outweigh.
-        lambda p: _ynnpack(p) and count((p.i,)) >= 8 and count((p.o,)) >= 16,
+        lambda p: _ynnpack(p) and _gathered_fast(p),
         "cpu: YNNPACK's convolutions are slow, and skip those of dilated inputs",
     ),
     Rule(
