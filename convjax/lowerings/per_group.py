@@ -42,13 +42,17 @@ def _one_by_one(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     """Groups are cut out where they lie, which copies each of them once."""
     layout = call.layout
     (x_axis,), (kernel_axis,), (out_axis,) = (axes.group for axes in layout)
+    convolved = functools.partial(
+        call.convolve, layout=layout.ungrouped(), geometry=call.geometry, role=call.role
+    )
+    if call.on_one_cpu and call.role == "kernel_gradient":
+        # A call, of which XLA compiles one for all groups. They then run in turn, which takes
+        # longer where little is copied for each.
+        convolved = unfused(convolved)
     parts = [
-        call.convolve(
+        convolved(
             lax.index_in_dim(x, group, x_axis, keepdims=False),
             lax.index_in_dim(kernel, group, kernel_axis, keepdims=False),
-            layout=layout.ungrouped(),
-            geometry=call.geometry,
-            role=call.role,
         )
         for group in range(x.shape[x_axis])
     ]
