@@ -9,11 +9,12 @@ import jax.numpy as jnp
 from jax import lax
 
 from convjax.layout import arranged, canonical, restored
-from convjax.lowerings.call import Call, Problem
+from convjax.lowerings.call import Call, Problem, count
 from convjax.lowerings.patches import reversed_where
 from convjax.lowerings.unfused import unfused
 
-WRITTEN_OUT = 8  # groups, at most; more of them are looped over
+WRITTEN_OUT = 8  # groups whose window, or result, is one element, at most; more are looped over
+_WINDOWS_WRITTEN_OUT = 4  # other groups: each is compiled with all that its convolution copies
 _TOGETHER = 2  # groups in one turn of the loop: XLA runs them side by side
 
 
@@ -33,8 +34,10 @@ def partitionable(problem: Problem) -> bool:
 
 def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     """The convolution; `x`, `kernel` and the result in the caller's layout."""
-    groups = math.prod(call.layout.x.sizes(x.shape, "group"))
-    written_out = groups <= WRITTEN_OUT and len(call.layout.x.group) == 1
+    problem = call.problem(x, kernel)
+    product = 1 in (count(problem.window), count(problem.out_space))
+    most = WRITTEN_OUT if product else _WINDOWS_WRITTEN_OUT
+    written_out = problem.groups <= most and len(call.layout.x.group) == 1
     return (_one_by_one if written_out else _in_turns)(x, kernel, call)
 
 
@@ -42,17 +45,13 @@ def _one_by_one(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     """Groups are cut out where they lie, which copies each of them once."""
     layout = call.layout
     (x_axis,), (kernel_axis,), (out_axis,) = (axes.group for axes in layout)
-    convolved = functools.partial(
-        call.convolve, layout=layout.ungrouped(), geometry=call.geometry, role=call.role
-    )
-    if call.on_one_cpu and call.role == "kernel_gradient":
-        # A call, of which XLA compiles one for all groups. They then run in turn, which takes
-        # longer where little is copied for each.
-        convolved = unfused(convolved)
     parts = [
-        convolved(
+        call.convolve(
             lax.index_in_dim(x, group, x_axis, keepdims=False),
             lax.index_in_dim(kernel, group, kernel_axis, keepdims=False),
+            layout=layout.ungrouped(),
+            geometry=call.geometry,
+            role=call.role,
         )
         for group in range(x.shape[x_axis])
     ]

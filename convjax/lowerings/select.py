@@ -98,7 +98,7 @@ def _few_outputs(problem: Problem) -> bool:
         and problem.geometry.strides[0] == 1 < problem.window[0]
         and fewest <= count((problem.o,))
         and gathered > 1 << 20
-        and count((problem.window[0], problem.o)) <= problem.i
+        and count((problem.window[0], problem.o)) <= count((problem.i,)) < math.inf
         and _few_cut_off(problem)
     )
 
