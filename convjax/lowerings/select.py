@@ -95,7 +95,7 @@ def _few_outputs(problem: Problem) -> bool:
         problem.groups == 1
         and problem.geometry.rank == 2
         and jnp.issubdtype(problem.dtype, jnp.floating)
-        and problem.geometry.strides[0] == 1 < problem.window[0]
+        and problem.geometry.strides[0] == 1 < count(problem.window[:1])
         and fewest <= count((problem.o,))
         and gathered > 1 << 20
         and count((problem.window[0], problem.o)) <= count((problem.i,)) < math.inf
