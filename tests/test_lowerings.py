@@ -515,7 +515,10 @@ CHANNELS = {"i": 64, "o": 64}
         (CHANNELS | {"dtype": np.dtype(jnp.bfloat16)}, "spread_rows"),
         (CHANNELS | {"strides": (2, 2), "out_space": (14, 14)}, "spread_rows"),
         (CHANNELS | {"out_space": (24, 28)}, "spread_rows"),
-        (CHANNELS | {"o": 22}, "spread_rows"),
+        (CHANNELS | {"o": 22, "n": 32}, "spread_rows"),
+        (CHANNELS | {"o": 22}, "depth_sum"),  # results are small
+        (CHANNELS | {"o": 33}, "spread_rows"),
+        (CHANNELS | {"o": 21, "n": 32}, "depth_sum"),
         (CHANNELS | {"o": 21}, "depth_sum"),  # results of three rows are no more than the inputs
         (CHANNELS | {"o": 21, "kernel_dilation": (2, 2)}, "depth_sum"),
         (CHANNELS | {"o": 21, "dtype": np.dtype("float64")}, "depth_sum"),
@@ -524,7 +527,7 @@ CHANNELS = {"i": 64, "o": 64}
         (CHANNELS | {"o": 21, "strides": (2, 2), "out_space": (14, 14)}, "spread_rows"),
         (CHANNELS | {"o": 21, "out_space": (18, 28)}, "spread_rows"),  # many are cut off again
         (CHANNELS | {"o": 8}, "depth_sum"),
-        ({"i": 20, "o": 15}, "direct"),
+        ({"n": 32, "i": 20, "o": 15}, "direct"),
         ({"i": 4, "o": 64}, "depth_fold"),
         ({"i": 3, "o": 64}, "direct"),
         ({"i": 7, "o": 256, "strides": (2, 2), "out_space": (14, 14)}, "depth_fold"),

@@ -87,19 +87,20 @@ def _few_products(problem: Problem) -> bool:
 
 
 def _few_outputs(problem: Problem) -> bool:
-    """So few that results for every row of taps are no more than the inputs: Eigen gathers these
-    for every tap, and where they are many that takes longer than to multiply them."""
+    """So few that results for every row of taps are no more than the inputs, or small: Eigen
+    gathers inputs for every tap, and many of them take longer to gather than to multiply."""
+    if not _few_cut_off(problem) or problem.geometry.rank != 2 or problem.geometry.strides[0] != 1:
+        return False
     gathered = count((problem.n, *problem.out_space, *problem.window, problem.i))
+    if not jnp.issubdtype(problem.dtype, jnp.floating) or not 1 << 20 < gathered < math.inf:
+        return False
     fewest = 8 if compiler.uses_ynnpack() and not compiler.has_slow_ynnpack() else 1
+    results = problem.window[0] * problem.o
+    small = 4 * problem.n * depth_sum.elements_moved(problem) <= 4 << 20 and problem.o <= 32
     return (
-        problem.groups == 1
-        and problem.geometry.rank == 2
-        and jnp.issubdtype(problem.dtype, jnp.floating)
-        and problem.geometry.strides[0] == 1 < count(problem.window[:1])
-        and fewest <= count((problem.o,))
-        and gathered > 1 << 20
-        and count((problem.window[0], problem.o)) <= count((problem.i,)) < math.inf
-        and _few_cut_off(problem)
+        problem.window[0] > 1
+        and problem.o >= fewest
+        and results <= (3 * problem.i if small else problem.i)
     )
 
 
