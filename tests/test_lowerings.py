@@ -523,6 +523,7 @@ CHANNELS = {"i": 64, "o": 64}
         (CHANNELS | {"o": 21, "kernel_dilation": (2, 2)}, "depth_sum"),
         (CHANNELS | {"o": 21, "dtype": np.dtype("float64")}, "depth_sum"),
         (CHANNELS | {"o": 21, "dtype": np.dtype("int32")}, "direct"),
+        (CHANNELS | {"o": 21, "dtype": np.dtype(jnp.bfloat16)}, "spread_rows"),
         (CHANNELS | {"o": 21, "window": (1, 3)}, "spread_rows"),
         (CHANNELS | {"o": 21, "strides": (2, 2), "out_space": (14, 14)}, "spread_rows"),
         (CHANNELS | {"o": 21, "out_space": (18, 28)}, "spread_rows"),  # many are cut off again
