@@ -549,7 +549,8 @@ CHANNELS = {"i": 64, "o": 64}
 def test_select_where_xla_would_take_ynnpack(monkeypatch, changes, wanted, ynnpack):
     monkeypatch.setattr(select.compiler, "uses_ynnpack", lambda: ynnpack != "off")
     monkeypatch.setattr(select.compiler, "has_slow_ynnpack", lambda: ynnpack == "slow")
-    for_gradients = "role" in changes and ynnpack != "off"
+    gradient = "role" in changes
+    for_gradients = gradient and (ynnpack != "off" or wanted == "depth_fold")
     if wanted in ("spread_rows", "depth_fold") and ynnpack != "slow" and not for_gradients:
         wanted = "direct"
     assert select.select(problem(**changes), "cpu", 0).name == wanted

@@ -55,16 +55,29 @@ def _tiles(problem: Problem) -> bool:
 
 
 def _ynnpack(problem: Problem) -> bool:
-    """Whether XLA on CPU gives it to YNNPACK, to its loss: the conditions for that, sizes apart."""
+    """Whether XLA on CPU gives it to YNNPACK, to its loss."""
+    loses = compiler.uses_ynnpack() if correlates(problem) else compiler.has_slow_ynnpack()
+    return loses and _dense_plane(problem)
+
+
+def _dense_plane(problem: Problem) -> bool:
+    """What XLA on CPU would give to YNNPACK, sizes apart, in a jaxlib that has it."""
     narrow_float = jnp.issubdtype(problem.dtype, jnp.floating) and problem.dtype.itemsize <= 4
     return (
-        (compiler.uses_ynnpack() if correlates(problem) else compiler.has_slow_ynnpack())
-        and problem.groups == 1
+        problem.groups == 1
         and problem.geometry.rank == 2
         and narrow_float
         and max(count((problem.i,)), count((problem.o,))) > 16
         and all(d == 1 for d in problem.geometry.input_dilation)
     )
+
+
+def _folded_sooner(problem: Problem) -> bool:
+    """So few channels (examples, for a kernel's gradient) that Eigen gathers windows slowly: a
+    kernel's gradient whether YNNPACK is there or not."""
+    here = _dense_plane(problem) if correlates(problem) else _ynnpack(problem)
+    few = count((problem.i,)) < 8 and not _few_products(problem)
+    return here and few and _few_copies(problem)
 
 
 def _gathered_fast(problem: Problem) -> bool:
@@ -77,7 +90,8 @@ def _few_copies(problem: Problem) -> bool:
     """Folding an axis of the window into channels copies the input a few times, no more."""
     if math.inf in (count(problem.space), count(problem.window)):
         return False
-    most = 8 if compiler.has_slow_ynnpack() else 3
+    fast = compiler.uses_ynnpack() and not compiler.has_slow_ynnpack()
+    most = 3 if fast else 8
     return min(problem.window[0], problem.out_space[0]) <= most
 
 
@@ -193,8 +207,8 @@ _CPU = (
     ),
     Rule(
         "depth_fold",
-        lambda p: _ynnpack(p) and count((p.i,)) < 8 and _few_copies(p) and not _few_products(p),
-        "cpu: YNNPACK's convolutions are slow, and skip those of one dimension",
+        _folded_sooner,
+        "cpu: of few channels, or examples, two dimensions are slower than one",
     ),
     _CROPPED,
     Rule(
