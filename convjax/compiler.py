@@ -21,8 +21,8 @@ def compiler_options(platform: str) -> dict[str, str | bool | int]:
 
     Only the outermost ``jit`` takes options, and shows them to nobody: no function of this library
     can set them by itself, or choose its lowerings by them. It does see the same option in the
-    environment, ``XLA_FLAGS=--xla_cpu_experimental_ynn_fusion_type=``, and then leaves dense
-    convolutions as they are. The README's benchmark has the figures.
+    environment, ``XLA_FLAGS=--xla_cpu_experimental_ynn_fusion_type=``, and then evades nothing. The
+    README's benchmark has the figures.
 
     Args:
         platform: "cpu", "gpu", "cuda", "rocm" or "tpu".
@@ -60,6 +60,11 @@ def has_slow_ynnpack() -> bool:
     """Whether that takes longer than Eigen for all of them: for large windows, as those of kernels'
     gradients are, every YNNPACK seen does; for small ones that of jaxlib 0.10 does."""
     return uses_ynnpack() and importlib.metadata.version("jaxlib").startswith("0.10.")
+
+
+def has_fast_ynnpack() -> bool:
+    """Whether it is there, and as fast as Eigen for small windows."""
+    return uses_ynnpack() and not has_slow_ynnpack()
 
 
 def _jaxlib_has_ynnpack() -> bool:

@@ -173,6 +173,7 @@ def moved(x: jax.Array, order: Sequence[int], whole: bool = False) -> jax.Array:
 
 
 def is_one(size: Any) -> bool:
+    """Whether an extent is 1 for certain, and not symbolic."""
     return isinstance(size, int) and size == 1
 
 

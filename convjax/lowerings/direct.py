@@ -12,6 +12,7 @@ from convjax.geometry import Geometry
 from convjax.layout import Layout, Merging
 from convjax.lowerings.call import Call, Problem
 
+apart = False  # as a user would write it
 # Read once: a user may put this library's drop-in in its place.
 _conv_general_dilated = lax.conv_general_dilated
 

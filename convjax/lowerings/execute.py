@@ -63,11 +63,9 @@ def execute(
 
 
 def _apart(name: str, role: str) -> bool:
-    """Whether XLA on CPU shall compile it apart: what says so, and what a kernel's gradient copies,
-    which it would make of the input in the forward pass, and keep until then."""
-    if name in ("direct", "channels_last", "spread_rows"):  # lax's convolution itself
-        return False
-    return role == "kernel_gradient" or getattr(LOWERINGS[name], "apart", False)
+    """Whether XLA on CPU shall compile it apart: as the lowering says, or for a kernel's gradient,
+    whose copies of the input it would make in the forward pass, and keep until then."""
+    return getattr(LOWERINGS[name], "apart", role == "kernel_gradient")
 
 
 def _plain(y: jax.Array, axes: Axes, role: str) -> jax.Array:

@@ -90,8 +90,7 @@ def _few_copies(problem: Problem) -> bool:
     """Folding an axis of the window into channels copies the input a few times, no more."""
     if math.inf in (count(problem.space), count(problem.window)):
         return False
-    fast = compiler.uses_ynnpack() and not compiler.has_slow_ynnpack()
-    most = 3 if fast else 8
+    most = 3 if compiler.has_fast_ynnpack() else 8
     return min(problem.window[0], problem.out_space[0]) <= most
 
 
@@ -109,7 +108,7 @@ def _few_outputs(problem: Problem) -> bool:
     wide_float = problem.dtype in (jnp.float32, jnp.float64)  # others XLA widens, or sums by itself
     if not wide_float or not 1 << 20 < gathered < math.inf:
         return False
-    fewest = 8 if compiler.uses_ynnpack() and not compiler.has_slow_ynnpack() else 1
+    fewest = 8 if compiler.has_fast_ynnpack() else 1
     results = problem.window[0] * problem.o
     small = 4 * problem.n * depth_sum.elements_moved(problem) <= 4 << 20 and problem.o <= 32
     return (

@@ -1,7 +1,7 @@
 """The `spread_rows` lowering: lax's convolution of rows that are spread, and met by spread taps.
 
-jaxlib gives a dense two-dimensional convolution on CPU to YNNPACK, which takes up to four times as
-long as Eigen does (`convjax.compiler_options` is the other way out). It leaves alone those whose
+jaxlib gives a dense two-dimensional convolution on CPU to YNNPACK, which takes longer than
+Eigen does (`convjax.compiler_options` is the other way out). It leaves alone those whose
 input is dilated. With twice the dilation, stride and padding taps meet no zero between rows:
 output ``o`` and tap ``t`` meet row ``(2*o*s + 2*t*d - 2*low) / 2``, which is the one they met.
 Nothing is copied; no product is computed that was not before.
@@ -16,6 +16,8 @@ from convjax.lowerings import direct
 from convjax.lowerings.call import Call, Problem
 from convjax.lowerings.patches import cropped
 
+apart = False  # lax's convolution itself
+
 
 def accepts(problem: Problem) -> str | None:
     """Why not, or None."""
@@ -28,7 +30,7 @@ def accepts(problem: Problem) -> str | None:
 
 
 def partitionable(problem: Problem) -> bool:
-    """As lax's own; but spread rows have another halo."""
+    """On several devices nothing is evaded: its sharding was not tried."""
     return False
 
 
