@@ -239,10 +239,24 @@ FAULTS = [
     ),
     Fault(
         "leave out the rows that do not fill a block",
-        "lowerings/taps.py",
+        "lowerings/rows.py",
         "        if length:",
         "        if length and firsts != [-1]:",
         "tests/test_lowerings.py::test_rows_that_do_not_fill_a_block",
+    ),
+    Fault(
+        "keep an infinite weight's product with padding finite",
+        "lowerings/taps.py",
+        "weights.times(weights.kernel, zero), zero)",
+        "zero, zero)",
+        "tests/test_strips.py::test_what_is_not_finite_goes_where_laxs_goes",
+    ),
+    Fault(
+        "end a strip one output early",
+        "lowerings/strips.py",
+        "(from_where(0, tap), from_where(size, tap))",
+        "(from_where(0, tap), from_where(size - 1, tap))",
+        "tests/test_strips.py::test_every_output_lies_in_the_strip_of_its_taps",
     ),
     Fault(
         "start a phase one input element late",
@@ -299,13 +313,6 @@ FAULTS = [
         "lambda p: p.groups == 1 and any(crops(p.geometry)),",
         "lambda p: False,",
         "tests/test_lowerings.py::test_select",
-    ),
-    Fault(
-        "take an output that meets padding for one that does not",
-        "lowerings/patches.py",
-        "before = max(0, -(-low // stride))",
-        "before = max(0, low // stride)",
-        "tests/test_lowerings.py::test_borders_apart",
     ),
     Fault(
         "spread rows, and pad them as before",

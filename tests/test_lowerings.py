@@ -15,7 +15,7 @@ import convjax
 import convjax.lax
 from convjax import operation
 from convjax.geometry import Geometry
-from convjax.lowerings import LOWERINGS, select
+from convjax.lowerings import LOWERINGS, rows, select
 from convjax.lowerings.call import Problem
 
 OTHERS = [name for name in LOWERINGS if name != "direct"]
@@ -208,16 +208,14 @@ def test_many_outputs_are_looped_over():
 
 def test_rows_that_do_not_fill_a_block(monkeypatch):
     """Rows cut into blocks that do not divide them, positions that fill no turn of the loop."""
-    from convjax.lowerings import taps
-
     x = jnp.asarray(oracle.integers(0, (3, 5, 13, 4)))
     y = jnp.asarray(oracle.integers(1, (3, 5, 13, 8)))
     kernel = jnp.zeros((3, 2, 1, 8))
     options = {"feature_group_count": 4, "padding": "SAME"}
     wanted = oracle.kernel_gradient(np.asarray(x), np.asarray(y), kernel.shape, **options)
-    monkeypatch.setattr(taps, "_LARGE", 0)  # two rows in a turn, where they divide
+    monkeypatch.setattr(rows, "_LARGE", 0)  # two rows in a turn, where they divide
     for cache in (1, 500, 1000, 5000, 1 << 17):
-        monkeypatch.setattr(taps, "_CACHE", cache)
+        monkeypatch.setattr(rows, "_CACHE", cache)
         function = jax.jit(partial(convjax.conv, x, **options, algorithm=("taps",) * 3))
         np.testing.assert_array_equal(jax.vjp(function, kernel)[1](y)[0], wanted)
 
@@ -319,44 +317,6 @@ def test_transposed_tiles(window, strides, groups, padding):
     found = derivatives(("polyphase", "patchify", "patchify"))  # an error, where not accepted
     for ours, wanted in zip(found, derivatives("direct"), strict=True):
         np.testing.assert_array_equal(ours, wanted)
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"padding": ((2, 0), (0, 3))},
-        {"padding": ((-1, 2), (3, -2))},
-        {"strides": (2, 3), "padding": ((2, 2), (1, 2))},
-        {"kernel_dilation": (2, 3), "padding": ((2, 2), (3, 3))},
-        {"padding": "VALID"},
-        {"padding": ((0, 9), (8, 0))},  # outputs that meet nothing but padding
-        {"padding": ((9, 9), (1, 1))},  # more outputs on an axis' borders than between them
-    ],
-)
-def test_borders_apart(monkeypatch, options):
-    """Outputs that meet padding are computed apart: the same values, and no padded input."""
-    from convjax.lowerings import taps
-
-    x = jnp.asarray(oracle.integers(0, (2, 16, 17, 4)))
-    kernel = jnp.asarray(oracle.integers(1, (3, 2, 1, 4)))
-    options = {"feature_group_count": 4, "algorithm": "taps"} | options
-    monkeypatch.setattr(taps, "_LARGE", 0)
-    apart = jax.jit(partial(convjax.conv, **options))
-    found = apart(x, kernel), apart.lower(x, kernel).as_text()
-    wanted = {key: value for key, value in options.items() if key != "algorithm"}
-    np.testing.assert_array_equal(
-        found[0], oracle.conv(np.asarray(x), np.asarray(kernel), **wanted)
-    )
-    monkeypatch.setattr(taps, "_APART", 0)
-    operation._compiled.cache_clear()
-    whole = jax.jit(lambda x, kernel: convjax.conv(x, kernel, **options))
-    np.testing.assert_array_equal(whole(x, kernel), found[0])
-    if options.get("padding") == "VALID":
-        assert whole.lower(x, kernel).as_text().count("concatenate") == 0
-        assert found[1].count("concatenate") == 0
-    else:
-        assert found[1].count("concatenate") > 0
 
 
 @pytest.mark.parametrize("options", [{}, {"input_dilation": 2}])

@@ -59,6 +59,11 @@ class Call(NamedTuple):
         return np.dtype(self.preferred_element_type or x.dtype)
 
     @property
+    def groups_first(self) -> bool:
+        """Whether the input's groups lie before its space."""
+        return () < self.layout.x.group < self.layout.x.space
+
+    @property
     def on_one_cpu(self) -> bool:
         """Whether XLA compiles it for a CPU, and splits nothing over devices."""
         return self.platform == "cpu" and not self.partitioned

@@ -1,8 +1,9 @@
 """Strided pieces of an arranged operand: what taps and windows read."""
 
 import dataclasses
+import math
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -12,8 +13,6 @@ from jax import lax
 
 from convjax._symbolic import certainly
 from convjax.geometry import Geometry, dilated
-
-_BORDER = 0.5  # of an axis' outputs, at most, that are computed apart from the others
 
 
 def padded(x: jax.Array, geometry: Geometry, first: int) -> jax.Array:
@@ -122,7 +121,7 @@ def pieces(
     shard takes the rows beyond its edge from its neighbours, and nothing else moves.
     """
     shape = x.shape[first : first + len(counts)]
-    if partitioned and counts and _known(geometry, shape, sizes):
+    if partitioned and counts and known(geometry, shape, sizes):
         rows, steps = geometry.along(slice(1)), geometry.along(slice(1, None))
         x = padded(x, steps, first + 1)
         for row in range(counts[0]):
@@ -131,85 +130,14 @@ def pieces(
                 starts = [i * d for i, d in zip(index, steps.kernel_dilation, strict=True)]
                 yield (row, *index), piece(row_of_taps, first + 1, starts, steps.strides, sizes[1:])
         return
+    x, geometry = cropped(x, geometry, first)
     x = padded(x, geometry, first)
     for index in np.ndindex(*counts):
         starts = [i * d for i, d in zip(index, geometry.kernel_dilation, strict=True)]
         yield index, piece(x, first, starts, geometry.strides, sizes)
 
 
-def bordered(
-    x: jax.Array,
-    geometry: Geometry,
-    first: int,
-    window: Sequence[Any],
-    out_space: Sequence[Any],
-    convolved: Callable[[jax.Array, Geometry, tuple[Any, ...]], jax.Array],
-    axis: int = 0,
-) -> jax.Array:
-    """`convolved(x, geometry, out_space)`, in parts: outputs that meet padding apart from others.
-
-    Only what the borders read is copied with its padding. The spatial axes of the result are those
-    of `x`.
-    """
-    if axis == geometry.rank:
-        return convolved(x, geometry, tuple(out_space))
-    position = first + axis
-    edges = _edges(geometry, axis, x.shape[position], window[axis], out_space[axis])
-    if edges is None:
-        return bordered(x, geometry, first, window, out_space, convolved, axis + 1)
-    stride, low = geometry.strides[axis], geometry.padding[axis][0]
-    reach = (window[axis] - 1) * geometry.kernel_dilation[axis] + 1
-
-    def outputs(begin: int, end: int) -> jax.Array:
-        """What outputs `begin` to `end` read, with its padding."""
-        start, length = begin * stride - low, (end - 1 - begin) * stride + reach
-        first_inside = min(max(0, start), x.shape[position])
-        last_inside = min(max(first_inside, start + length), x.shape[position])
-        inside = lax.slice_in_dim(x, first_inside, last_inside, axis=position)
-        pads = [(0, 0, 0)] * x.ndim
-        zeros = min(max(0, -start), length)
-        pads[position] = (zeros, length - zeros - inside.shape[position], 0)
-        return lax.pad(inside, jnp.zeros((), x.dtype), pads)
-
-    padding = list(geometry.padding)
-    padding[axis] = (0, 0)
-    unpadded = dataclasses.replace(geometry, padding=tuple(padding))
-
-    def sized(size: int) -> tuple[Any, ...]:
-        return (*out_space[:axis], size, *out_space[axis + 1 :])
-
-    before, after = edges
-    total = out_space[axis]
-    middle = bordered(
-        outputs(before, total - after),
-        unpadded,
-        first,
-        window,
-        sized(total - before - after),
-        convolved,
-        axis + 1,
-    )
-    parts = [middle]
-    if before:
-        parts.insert(0, convolved(outputs(0, before), unpadded, sized(before)))
-    if after:
-        parts.append(convolved(outputs(total - after, total), unpadded, sized(after)))
-    return lax.concatenate(parts, position)
-
-
-def _edges(geometry: Geometry, axis: int, size: Any, taps: Any, outs: Any) -> Any:
-    """How many of the first and the last outputs meet padding, or None: none, or too many."""
-    (low, high), dilation = geometry.padding[axis], geometry.input_dilation[axis]
-    if not all(isinstance(n, int) for n in (low, high, size, taps, outs)) or dilation != 1:
-        return None
-    stride, span = geometry.strides[axis], (taps - 1) * geometry.kernel_dilation[axis]
-    before = max(0, -(-low // stride))
-    after = max(0, outs - 1 - (size - 1 + low - span) // stride)
-    few = 0 < before + after <= _BORDER * outs and max(before, after) <= outs
-    return (before, after) if few else None
-
-
-def _known(geometry: Geometry, *sizes: Sequence[Any]) -> bool:
+def known(geometry: Geometry, *sizes: Sequence[Any]) -> bool:
     """Whether neither padding nor sizes are symbolic."""
     return all(isinstance(size, int) for group in (*geometry.padding, *sizes) for size in group)
 
@@ -231,6 +159,14 @@ def exchanged(geometry: Geometry) -> Geometry:
     return dataclasses.replace(
         geometry, strides=geometry.kernel_dilation, kernel_dilation=geometry.strides
     )
+
+
+def looped_over(axes: Sequence[int], most: int) -> int:
+    """How many axes to loop over, so that the extents of the others make `most` at most."""
+    first = len(axes)
+    while first > 0 and math.prod(axes[first - 1 :]) <= most:
+        first -= 1
+    return first
 
 
 def reversed_where(kernel: jax.Array, geometry: Geometry, first: int) -> jax.Array:

@@ -3,15 +3,18 @@
 import dataclasses
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from convjax.layout import arranged, canonical, restored
-from convjax.lowerings.call import Call, Problem, count
+from convjax.lowerings.call import Call, Problem, count, out_shape
 from convjax.lowerings.patches import reversed_where
 from convjax.lowerings.unfused import unfused
+from convjax.sharding import same_varying
 
 WRITTEN_OUT = 8  # groups whose window, or result, is one element, at most; more are looped over
 _WINDOWS_WRITTEN_OUT = 4  # other groups: each is compiled with all that its convolution copies
@@ -78,8 +81,17 @@ def _in_turns(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     if call.on_one_cpu:  # as a call, of which XLA compiles one for the groups of a turn
         convolved = unfused(convolved)
 
-    def turn(_: None, group: jax.Array) -> tuple[None, jax.Array]:
-        return None, convolved(x, kernel, group)
+    def turn(state: tuple[Any, jax.Array], number: int = _TOGETHER) -> tuple[Any, jax.Array]:
+        group, y = state
+        parts = jnp.stack([convolved(x, kernel, group + np.int32(i)) for i in range(number)])
+        y = lax.dynamic_update_slice_in_dim(y, parts, group, 0, allow_negative_indices=False)
+        return group + np.int32(number), y
 
-    _, y = lax.scan(turn, None, jnp.arange(groups), unroll=_TOGETHER)
+    of_group = out_shape(x[0], kernel[0], dense, geometry)
+    y = same_varying(jnp.zeros((groups, *of_group), call.result_type(x)), x, kernel)[0]
+    # Counted, and not scanned: XLA compiles no kernels that only look up an index.
+    rest = groups % _TOGETHER
+    _, y = state = lax.while_loop(lambda state: state[0] < groups - rest, turn, (np.int32(0), y))
+    if rest:
+        _, y = turn(state, rest)
     return restored(y, layout.out, "group batch space out", shape, whole=True)
