@@ -324,14 +324,14 @@ FAULTS = [
     Fault(
         "let XLA compute sums again for every reader",
         "lowerings/taps.py",
-        "apart = True",
-        "apart = False",
+        'every reader."""\n    return True',
+        'every reader."""\n    return False',
         "tests/test_lowerings.py::test_sums_are_not_computed_again_for_every_reader",
     ),
     Fault(
         "copy the input of a kernel gradient in the forward pass",
         "lowerings/execute.py",
-        "if call.on_one_cpu and not part and _apart(choice.name, role):",
+        "if call.on_one_cpu and not part and lowering.apart(problem):",
         "if False:",
         "tests/test_lowerings.py::test_a_kernel_gradient_takes_its_copies_when_it_is_due",
     ),

@@ -7,9 +7,8 @@ A lowering is a module with
 - ``accepts(problem)``: None, or why not,
 - ``partitionable(problem)``: whether `select` may choose it where XLA splits the computation over
   devices. `direct` is the last resort there as everywhere,
-- ``exact = False`` if its results on integers are rounded,
-- ``apart = True`` if XLA on CPU must not compile it into what reads its result, False if it may
-  always; else it may but for the gradient of a kernel.
+- ``apart(problem)``: whether XLA on CPU must compile it apart from what reads its result,
+- ``exact = False`` if its results on integers are rounded.
 """
 
 from types import ModuleType

@@ -13,12 +13,15 @@ from convjax.lowerings import direct
 from convjax.lowerings.call import Call, Problem
 from convjax.lowerings.patches import cropped
 
-apart = False  # lax's convolution itself
-
 
 def accepts(problem: Problem) -> str | None:
     """Why not, or None: lax accepts every geometry."""
     return None
+
+
+def apart(problem: Problem) -> bool:
+    """It is lax's convolution itself."""
+    return False
 
 
 def partitionable(problem: Problem) -> bool:

@@ -8,11 +8,23 @@ import jax
 import jax.numpy as jnp
 
 from convjax.layout import arranged, canonical, moved, restored
-from convjax.lowerings.call import Call, Problem, count
+from convjax.lowerings.call import Call, Problem, correlates, count
 from convjax.lowerings.patches import exchanged, reversed_where, shifted
 
-apart = True
 _COPIES = 64  # times that the input may be read
+
+
+def folded(problem: Problem) -> int:
+    """Which axis: the first, whose depths are examples where they lie; for the kernel's gradient of
+    one example the last, whose elements are channels of the cotangent where they lie."""
+    one = correlates(problem) and count((problem.i,)) == 1
+    return problem.geometry.rank - 1 if one else 0
+
+
+def copies(problem: Problem) -> float:
+    """How many times the input is read."""
+    axis = folded(problem)
+    return min(count((problem.window[axis],)), count((problem.out_space[axis],)))
 
 
 def accepts(problem: Problem) -> str | None:
@@ -21,10 +33,14 @@ def accepts(problem: Problem) -> str | None:
         return f"it has fewer than two spatial axes ({problem.geometry.rank})"
     if problem.groups != 1:
         return f"it has groups ({problem.groups})"
-    copies = min(count(problem.window[:1]), count(problem.out_space[:1]))
-    if copies > _COPIES:
+    if copies(problem) > _COPIES:
         return f"neither its window nor its output is at most {_COPIES} deep"
     return None
+
+
+def apart(problem: Problem) -> bool:
+    """XLA would copy the input once more for every reader."""
+    return True
 
 
 def partitionable(problem: Problem) -> bool:
@@ -43,24 +59,28 @@ def elements_moved(problem: Problem) -> float:
 def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     """The convolution; `x`, `kernel` and the result in the caller's layout."""
     layout, geometry, shape = call.layout, call.geometry, call.out_shape(x, kernel)
-    depth, flat = geometry.along(slice(1)), geometry.along(slice(1, None))
+    axis = folded(call.problem(x, kernel))
+    depth = geometry.along(slice(axis, axis + 1))
+    flat = geometry.along(slice(0, axis) if axis else slice(1, None))
     x = arranged(x, layout.x, "batch space contract", whole=True)
     kernel = arranged(kernel, layout.kernel, "space contract out", whole=True)
-    kernel = reversed_where(kernel, depth, 0)
-    taps, outputs = kernel.shape[0], shape[layout.out.space[0]]
+    kernel = reversed_where(kernel, depth, axis)
+    taps, outputs = kernel.shape[axis], shape[layout.out.space[axis]]
     if count((taps,)) <= count((outputs,)):
-        pieces = [shifted(x, depth, 1, tap, outputs) for tap in range(taps)]
-        x = jnp.stack(pieces, -2)  # (N, outputs, *space, taps, I)
+        pieces = [shifted(x, depth, 1 + axis, tap, outputs) for tap in range(taps)]
+        x = jnp.moveaxis(jnp.stack(pieces, -2), 1 + axis, 1)
     else:  # an output meets the taps as a tap meets the outputs
         depth = exchanged(depth)
-        pieces = [shifted(x, depth, 1, output, taps) for output in range(outputs)]
-        x = jnp.moveaxis(jnp.stack(pieces, 1), 2, -2)
+        pieces = [shifted(x, depth, 1 + axis, output, taps) for output in range(outputs)]
+        x = jnp.moveaxis(jnp.stack(pieces, 1), 2 + axis, -2)
+    # (N, outputs, *space, taps, I)
+    examples = x.shape[0]
     x = x.reshape(-1, *x.shape[2:-2], taps * x.shape[-1])
-    kernel = moved(
-        kernel, [*range(1, geometry.rank), 0, geometry.rank, geometry.rank + 1], whole=True
-    )
+    order = [*range(axis), *range(axis + 1, geometry.rank), axis, geometry.rank, geometry.rank + 1]
+    kernel = moved(kernel, order, whole=True)
     kernel = kernel.reshape(*kernel.shape[:-3], taps * kernel.shape[-2], kernel.shape[-1])
     y = call.convolve(
         x, kernel, layout=canonical(flat.rank).ungrouped(), geometry=flat, role="forward"
     )
+    y = jnp.moveaxis(y.reshape(examples, outputs, *y.shape[1:]), 1, 1 + axis)
     return restored(y, layout.out, "batch space out", shape, whole=True)

@@ -19,7 +19,6 @@ from convjax.layout import arranged, canonical, moved, restored
 from convjax.lowerings.call import Call, Problem, count
 from convjax.lowerings.patches import cropped, reversed_where
 
-apart = True
 _TAPS = 16  # in depth, at most: each is a term of the sum
 
 
@@ -44,6 +43,11 @@ def accepts(problem: Problem) -> str | None:
     if math.inf in (count(problem.space[:1]), count(problem.out_space[:1])):
         return f"it has a symbolic depth among {problem.space} and {problem.out_space}"
     return None
+
+
+def apart(problem: Problem) -> bool:
+    """XLA would compute the sums again for every reader."""
+    return True
 
 
 def partitionable(problem: Problem) -> bool:

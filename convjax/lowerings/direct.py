@@ -12,7 +12,6 @@ from convjax.geometry import Geometry
 from convjax.layout import Layout, Merging
 from convjax.lowerings.call import Call, Problem
 
-apart = False  # as a user would write it
 # Read once: a user may put this library's drop-in in its place.
 _conv_general_dilated = lax.conv_general_dilated
 
@@ -20,6 +19,11 @@ _conv_general_dilated = lax.conv_general_dilated
 def accepts(problem: Problem) -> str | None:
     """Why not, or None: lax accepts every geometry."""
     return None
+
+
+def apart(problem: Problem) -> bool:
+    """It is as a user would write it."""
+    return False
 
 
 def partitionable(problem: Problem) -> bool:

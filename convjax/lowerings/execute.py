@@ -54,18 +54,13 @@ def execute(
         layout = layout.ungrouped()
     types = (precision, preferred_element_type)
     call = Call(layout, geometry, role, *types, again, mesh_axes > 0, platform)
-    run = functools.partial(LOWERINGS[choice.name].run, call=call)
-    if call.on_one_cpu and not part and _apart(choice.name, role):
+    lowering = LOWERINGS[choice.name]
+    run = functools.partial(lowering.run, call=call)
+    if call.on_one_cpu and not part and lowering.apart(problem):
         y = unfused(lambda x, kernel: _plain(run(x, kernel), layout.out, role))(x, kernel)
     else:
         y = run(x, kernel)
     return y if y.shape == shape else lax.reshape(y, shape)
-
-
-def _apart(name: str, role: str) -> bool:
-    """Whether XLA on CPU shall compile it apart: as the lowering says, or for a kernel's gradient,
-    whose copies of the input it would make in the forward pass, and keep until then."""
-    return getattr(LOWERINGS[name], "apart", role == "kernel_gradient")
 
 
 def _plain(y: jax.Array, axes: Axes, role: str) -> jax.Array:

@@ -27,6 +27,11 @@ def accepts(problem: Problem) -> str | None:
     return None
 
 
+def apart(problem: Problem) -> bool:
+    """For a kernel's gradient the input would be transformed in the forward pass."""
+    return problem.role == "kernel_gradient"
+
+
 def partitionable(problem: Problem) -> bool:
     """Every output needs all of the input's spatial elements."""
     return False

@@ -15,7 +15,6 @@ from convjax.layout import arranged, restored
 from convjax.lowerings.call import Call, Problem, count
 from convjax.lowerings.patches import reversed_where
 
-apart = True
 _LETTERS = ("ABCDEF", "abcdef")  # of the tiles, and of the elements in a tile
 
 
@@ -52,6 +51,11 @@ def accepts(problem: Problem) -> str | None:
     if not 1 <= problem.geometry.rank <= len(_LETTERS[0]) or tiled(problem) is None:
         return f"its windows ({problem.window}) do not tile the input: strides and window differ"
     return None
+
+
+def apart(problem: Problem) -> bool:
+    """XLA would compute the tiles again for every reader."""
+    return True
 
 
 def partitionable(problem: Problem) -> bool:

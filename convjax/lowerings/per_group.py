@@ -30,6 +30,11 @@ def accepts(problem: Problem) -> str | None:
     return None
 
 
+def apart(problem: Problem) -> bool:
+    """For a kernel's gradient its groups would be copied in the forward pass."""
+    return problem.role == "kernel_gradient"
+
+
 def partitionable(problem: Problem) -> bool:
     """Groups are taken one by one from an axis that may be sharded."""
     return False

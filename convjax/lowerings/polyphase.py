@@ -15,13 +15,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from convjax.geometry import Geometry
+from convjax import compiler
+from convjax.geometry import Geometry, dilated
 from convjax.layout import arranged, canonical, restored
 from convjax.lowerings.call import Call, Problem, count
 from convjax.lowerings.patches import cropped, padded, reversed_where
 from convjax.sharding import same_varying
 
 _PHASES = 64
+_FEW = 16  # outputs, whose phases `depth_sum` computes
 _WASTE = 1.5  # times the outputs that are needed, at most, where all phases are one convolution
 
 
@@ -34,6 +36,7 @@ class Phase(NamedTuple):
     first: int  # the input element that output 0 of the phase and the first tap meet
     stride: int
     dilation: int
+    input_dilation: int = 1  # other than 1 on an axis that is left as it is
 
 
 def period(stride: int, input_dilation: int) -> int:
@@ -80,6 +83,14 @@ def accepts(problem: Problem) -> str | None:
     if problem.groups == 1 and _alike(problem.window, geometry, problem.out_space):
         return None
     return f"it has more than {_PHASES} phases ({number}), which differ in their taps"
+
+
+def apart(problem: Problem) -> bool:
+    """Where its phases are sums (of taps, of results), which XLA would compute again for every
+    reader; and for a kernel's gradient, which would copy the input in the forward pass."""
+    if problem.role == "kernel_gradient" or problem.groups != 1 or problem.geometry.rank == 3:
+        return True
+    return count((problem.o,)) < _FEW and not compiler.has_fast_ynnpack()
 
 
 def partitionable(problem: Problem) -> bool:
@@ -200,47 +211,54 @@ def _apart(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.A
     inner = canonical(rank)
     if not call.layout.x.group:
         inner = inner.ungrouped()
-    axes = [
-        phases(kernel.shape[a], geometry.strides[a], geometry.padding[a][0],
-               geometry.input_dilation[a], geometry.kernel_dilation[a])
-        for a in range(rank)
-    ]  # fmt: skip
+    # A volume's planes first: depths of one phase of them are summed before phases interleave.
+    planes_first = rank == 3 and any(dilation > 1 for dilation in geometry.input_dilation[1:])
+    axes = []
+    for axis in range(rank):
+        s, (low, _) = geometry.strides[axis], geometry.padding[axis]
+        e, d = geometry.input_dilation[axis], geometry.kernel_dilation[axis]
+        taps = kernel.shape[axis]
+        if axis == 0 and planes_first:
+            axes.append([Phase(0, 1, taps, -low, s, d, e)])
+        else:
+            axes.append(phases(taps, s, low, e, d))
     periods = [len(found) for found in axes]
     lengths = [-(-out // step) for out, step in zip(out_space, periods, strict=True)]
+    space = x.shape[1 : rank + 1]
 
     def needed(phase: Phase, axis: int) -> tuple[int, int]:
         """How many elements before and after the input the phase reads."""
         reach = (lengths[axis] - 1) * phase.stride + (phase.taps - 1) * phase.dilation + 1
-        return -phase.first, phase.first + reach - space[axis]
+        return -phase.first, phase.first + reach - dilated(space[axis], phase.input_dilation)
 
-    space = x.shape[1 : rank + 1]
     margins = [(0, 0)] * rank
     if call.layout.x.group and not call.partitioned:
         # Groups are convolved by taps, which would pad the input once for every phase.
-        margins = [_widest([needed(p, a) for p in axes[a] if p.taps]) for a in range(rank)]
+        margins = [
+            _widest([needed(p, axis) for p in found if p.taps and p.input_dilation == 1])
+            for axis, found in enumerate(axes)
+        ]
         x = padded(x, _padding_alone(margins), 1)
 
     def convolved(chosen: list[Phase]) -> jax.Array:
-        part = kernel[tuple(slice(p.tap, None, p.tap_step) for p in chosen)]
         padding = [
             (low - before, high - after)
             for (low, high), (before, after) in zip(
                 map(needed, chosen, range(rank)), margins, strict=True
             )
         ]
-        inside, geometry = cropped(x, _padding_alone(padding), 1)
-        return call.convolve(
-            inside,
-            part,
-            layout=inner,
-            geometry=Geometry(
+        inside, phase = cropped(
+            x,
+            Geometry(
                 strides=tuple(phase.stride for phase in chosen),
-                padding=geometry.padding,
-                input_dilation=(1,) * rank,
+                padding=tuple(padding),
+                input_dilation=tuple(phase.input_dilation for phase in chosen),
                 kernel_dilation=tuple(phase.dilation for phase in chosen),
             ),
-            role="forward",
+            1,
         )
+        part = kernel[tuple(slice(p.tap, None, p.tap_step) for p in chosen)]
+        return call.convolve(inside, part, layout=inner, geometry=phase, role="forward")
 
     parts: list[jax.Array | None] = []
     for index in np.ndindex(*periods):

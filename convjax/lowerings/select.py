@@ -91,7 +91,7 @@ def _few_copies(problem: Problem) -> bool:
     if math.inf in (count(problem.space), count(problem.window)):
         return False
     most = 3 if compiler.has_fast_ynnpack() else 8
-    return min(problem.window[0], problem.out_space[0]) <= most
+    return depth_fold.copies(problem) <= most
 
 
 def _few_products(problem: Problem) -> bool:
@@ -154,7 +154,12 @@ _CPU = (
     ),
     Rule(
         "depth_sum",
-        lambda p: _DILATED.holds(p) and p.geometry.rank == 3 and _sooner_summed(p),
+        lambda p: (
+            p.geometry.rank == 3
+            and p.geometry.input_dilation[1:] == (1, 1)
+            and _DILATED.holds(p)
+            and _sooner_summed(p)
+        ),
         "cpu: the phases of a dilated plane have a fast path, those of a volume have not",
     ),
     _DILATED,

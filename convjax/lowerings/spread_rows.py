@@ -16,8 +16,6 @@ from convjax.lowerings import direct
 from convjax.lowerings.call import Call, Problem
 from convjax.lowerings.patches import cropped
 
-apart = False  # lax's convolution itself
-
 
 def accepts(problem: Problem) -> str | None:
     """Why not, or None."""
@@ -27,6 +25,11 @@ def accepts(problem: Problem) -> str | None:
     if problem.groups != 1:
         return f"it has groups ({problem.groups})"
     return None
+
+
+def apart(problem: Problem) -> bool:
+    """It is lax's convolution itself."""
+    return False
 
 
 def partitionable(problem: Problem) -> bool:
