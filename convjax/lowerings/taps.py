@@ -25,7 +25,7 @@ _CHANNELS = 16  # per group, at most
 _UNROLLED = 64  # products written out; more of them are looped over, so that compiling stays quick
 # Strips write products out again, which takes 2 ms each to compile: worth it for so large an input
 # that the copy which they spare takes long.
-_BYTES_PER_PRODUCT = 10 << 10
+_LARGE, _BYTES_PER_PRODUCT = 1 << 20, 10 << 10
 _IN_STRIPS = 400  # products, at most
 _IN_STRIPS_OF_GRADIENTS = 100  # which are compiled together with others
 
@@ -77,7 +77,7 @@ def _shift(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.A
     looped = looped_over(weights.window, _UNROLLED // weights.inputs)
     if looped == 0:
         met = pieces(x, geometry, first, weights.window, out_space, call.partitioned)
-        return weights.summed(met)
+        return weights.summed((weights.of(tap), shifted) for tap, shifted in met)
     x = padded(x, geometry, first).astype(weights.kernel.dtype)
     trailing = list(np.ndindex(*weights.window[looped:]))
 
@@ -88,7 +88,7 @@ def _shift(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.A
             [t * d for t, d in zip(tap, geometry.kernel_dilation, strict=True)] for tap in taps
         ]
         met = (piece(x, first, start, geometry.strides, out_space) for start in starts)
-        return weights.summed(zip(taps, met, strict=True), total), None
+        return weights.summed(zip(map(weights.of, taps), met, strict=True), total), None
 
     sizes = (*x.shape[1:first], *out_space, *x.shape[first + rank :])
     zeros = jnp.zeros((weights.outputs, *sizes), weights.kernel.dtype)
@@ -116,33 +116,36 @@ class _Weights:
         logical = self.kernel.dtype == np.bool_
         self.times, self.plus = (lax.bitwise_and, lax.bitwise_or) if logical else (lax.mul, lax.add)
 
-    def of(self, tap: tuple[Any, ...], i: int) -> jax.Array:
-        """What one tap multiplies an input channel with."""
+    def of(self, tap: tuple[Any, ...]) -> list[jax.Array]:
+        """What one tap multiplies with, for every input channel."""
         at = tap
         if self.reversal:
             at = tuple(size - 1 - t for t, size in zip(tap, self.window, strict=True))
-        ones = (1,) * len(at)
-        starts, sizes = (*at, i), (*ones, 1)
-        if self.groups_first:
-            starts, sizes = (i, 0, *at), (1, self.groups, *ones)
-        return piece(self.kernel, 1, starts, (1,) * len(starts), sizes)
+        steps = (1,) * (len(at) + 1 + self.groups_first)
+        sizes = (1, self.groups, *steps[2:]) if self.groups_first else steps
+        corners = [(i, 0, *at) if self.groups_first else (*at, i) for i in range(self.inputs)]
+        return [piece(self.kernel, 1, corner, steps, sizes) for corner in corners]
 
     def summed(
-        self, met: Iterable[tuple[Any, jax.Array]], total: Any = None, channels_last: bool = False
+        self,
+        met: Iterable[tuple[list[jax.Array], jax.Array]],
+        total: Any = None,
+        channels_last: bool = False,
     ) -> Any:
-        """`total`, None for nothing, and what taps add to it with the pieces that they meet, whose
-        channels are their first axis, or their last."""
-        for tap, shifted in met:
+        """`total`, None for nothing, and what taps add to it: what `of` gives for each, and the
+        piece that it meets, whose channels are the first axis, or the last."""
+        for elements, shifted in met:
             shifted = lax.convert_element_type(shifted, self.kernel.dtype)
             rest = shifted.shape[:-1] if channels_last else shifted.shape[1:]
+            shape = (self.outputs, *rest)
             # lax's functions, not operators: these take half the time to trace
-            for i in range(self.inputs):
+            for i, element in enumerate(elements):
+                channel = shifted
                 if channels_last:
                     channel = lax.index_in_dim(shifted, i, -1, keepdims=False)
-                else:
+                elif self.inputs > 1:
                     channel = lax.slice_in_dim(shifted, i, i + 1)
-                shape = (self.outputs, *rest)
-                term = self.times(_spread(channel, shape), _spread(self.of(tap, i), shape))
+                term = self.times(_spread(channel, shape), _spread(element, shape))
                 total = term if total is None else self.plus(total, term)
         return total
 
@@ -161,8 +164,8 @@ def _in_strips(x: jax.Array, weights: _Weights, call: Call) -> list[list[Strip]]
     axes = strips(call.geometry, call.layout.x.sizes(x.shape, "space"), weights.window)
     products = weights.inputs * math.prod(sum(len(strip.taps) for strip in axis) for axis in axes)
     most = _IN_STRIPS if call.role == "forward" else _IN_STRIPS_OF_GRADIENTS
-    worth = count(x.shape) * x.dtype.itemsize / _BYTES_PER_PRODUCT
-    return axes if products <= min(most, worth) else []
+    size = count(x.shape) * x.dtype.itemsize
+    return axes if size > _LARGE and products <= min(most, size // _BYTES_PER_PRODUCT) else []
 
 
 def _strips_summed(
@@ -176,6 +179,7 @@ def _strips_summed(
     x = arranged(x, call.layout.x, roles)
     regions = list(itertools.product(*axes))
     on_padding = _on_padding(weights, regions)
+    elements = {tap: weights.of(tap) for tap in np.ndindex(*weights.window)}
     parts = []
     for number, region in enumerate(regions):
         total = None
@@ -183,7 +187,8 @@ def _strips_summed(
             sizes = [strip.end - strip.begin for strip in region]
             shape = (weights.outputs, x.shape[first - 1], *sizes, weights.groups)
             total = _spread(lax.index_in_dim(on_padding, number, keepdims=False), shape)
-        met = pieces_of(x, call.geometry, first, region)
+        found = pieces_of(x, call.geometry, first, region)
+        met = ((elements[tap], shifted) for tap, shifted in found)
         parts.append(weights.summed(met, total, last))
     return joined(parts, 2, axes)
 
