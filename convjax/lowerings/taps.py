@@ -25,7 +25,7 @@ _CHANNELS = 16  # per group, at most
 _UNROLLED = 64  # products written out; more of them are looped over, so that compiling stays quick
 # Strips write products out again, which takes 2 ms each to compile: worth it for so large an input
 # that the copy which they spare takes long.
-_LARGE, _BYTES_PER_PRODUCT = 1 << 20, 10 << 10
+_LARGE, _BYTES_PER_PRODUCT = 1 << 20, 15 << 10
 _IN_STRIPS = 400  # products, at most
 _IN_STRIPS_OF_GRADIENTS = 100  # which are compiled together with others
 
