@@ -62,9 +62,7 @@ def test_strips_equal_direct(always, monkeypatch):
     """Exactly, on integers, over the whole space of configurations."""
     made = []
     real = taps._strips_summed
-    monkeypatch.setattr(
-        taps, "_strips_summed", lambda x, call, *rest: made.append(call) or real(x, call, *rest)
-    )
+    monkeypatch.setattr(taps, "_strips_summed", lambda *args: made.append(args[2]) or real(*args))
 
     @hypothesis.settings(max_examples=25)
     @hypothesis.given(strategies.convolutions())
@@ -79,9 +77,8 @@ def test_strips_equal_direct(always, monkeypatch):
         jax.tree.map(np.testing.assert_array_equal, *results)
 
     law()
-    assert len({call.role for call in made}) > 1
-    assert any(call.geometry.reversal for call in made)
-    assert any(max(call.geometry.strides) > 1 for call in made)
+    assert any(geometry.reversal for geometry in made)  # as for gradients of inputs
+    assert any(max(geometry.strides) > 1 for geometry in made)
 
 
 @pytest.mark.parametrize("channels", [(1, 1), (1, 2), (2, 1), (2, 3)])

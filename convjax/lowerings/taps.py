@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from convjax.geometry import Geometry
 from convjax.layout import arranged, restored
 from convjax.lowerings import rows
 from convjax.lowerings.call import Call, Problem, correlates, count
@@ -67,13 +68,18 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
 
 def _shift(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.Array:
     """(O, N, *out_space, G), or (O, N, G, *out_space): every tap shifts the whole input."""
+    geometry, rank = call.geometry, call.geometry.rank
     weights = _Weights(kernel, call, call.accumulator(x))
     axes = _in_strips(x, weights, call)
+    # Where groups are last, several channels stay behind them: XLA would copy them to be first.
+    roles, first = "contract batch space group", 2
+    if call.groups_first:
+        roles, first = "contract batch group space", 3
+    elif weights.channels_last:
+        roles, first = "batch space group contract", 1
+    x = arranged(x, call.layout.x, roles)
     if axes:
-        return _strips_summed(x, call, weights, axes)
-    geometry, rank = call.geometry, call.geometry.rank
-    rest, first = ("group space", 3) if call.groups_first else ("space group", 2)
-    x = arranged(x, call.layout.x, f"contract batch {rest}")
+        return _strips_summed(x, first, geometry, weights, axes)
     looped = looped_over(weights.window, _UNROLLED // weights.inputs)
     if looped == 0:
         met = pieces(x, geometry, first, weights.window, out_space, call.partitioned)
@@ -90,8 +96,8 @@ def _shift(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.A
         met = (piece(x, first, start, geometry.strides, out_space) for start in starts)
         return weights.summed(zip(map(weights.of, taps), met, strict=True), total), None
 
-    sizes = (*x.shape[1:first], *out_space, *x.shape[first + rank :])
-    zeros = jnp.zeros((weights.outputs, *sizes), weights.kernel.dtype)
+    sizes = (*x.shape[:first], *out_space, *x.shape[first + rank :])
+    zeros = jnp.zeros(weights.of_results(sizes), weights.kernel.dtype)
     leading = np.array(list(np.ndindex(*weights.window[:looped])), np.int32)
     return lax.scan(added, same_varying(zeros, x, kernel)[0], leading)[0]
 
@@ -113,6 +119,7 @@ class _Weights:
         self.outputs = self.kernel.shape[0]
         self.inputs = self.kernel.shape[1 if call.groups_first else -2]
         self.groups = self.kernel.shape[2 if call.groups_first else -1]
+        self.channels_last = self.inputs > 1 and not call.groups_first
         logical = self.kernel.dtype == np.bool_
         self.times, self.plus = (lax.bitwise_and, lax.bitwise_or) if logical else (lax.mul, lax.add)
 
@@ -126,22 +133,20 @@ class _Weights:
         corners = [(i, 0, *at) if self.groups_first else (*at, i) for i in range(self.inputs)]
         return [piece(self.kernel, 1, corner, steps, sizes) for corner in corners]
 
-    def summed(
-        self,
-        met: Iterable[tuple[list[jax.Array], jax.Array]],
-        total: Any = None,
-        channels_last: bool = False,
-    ) -> Any:
+    def of_results(self, of_inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The shape of the results for inputs, or pieces of them, of this shape."""
+        return (self.outputs, *(of_inputs[:-1] if self.channels_last else of_inputs[1:]))
+
+    def summed(self, met: Iterable[tuple[list[jax.Array], jax.Array]], total: Any = None) -> Any:
         """`total`, None for nothing, and what taps add to it: what `of` gives for each, and the
         piece that it meets, whose channels are the first axis, or the last."""
         for elements, shifted in met:
+            shape = self.of_results(shifted.shape)
             shifted = lax.convert_element_type(shifted, self.kernel.dtype)
-            rest = shifted.shape[:-1] if channels_last else shifted.shape[1:]
-            shape = (self.outputs, *rest)
             # lax's functions, not operators: these take half the time to trace
             for i, element in enumerate(elements):
                 channel = shifted
-                if channels_last:
+                if self.channels_last:
                     channel = lax.index_in_dim(shifted, i, -1, keepdims=False)
                 elif self.inputs > 1:
                     channel = lax.slice_in_dim(shifted, i, i + 1)
@@ -169,14 +174,9 @@ def _in_strips(x: jax.Array, weights: _Weights, call: Call) -> list[list[Strip]]
 
 
 def _strips_summed(
-    x: jax.Array, call: Call, weights: _Weights, axes: list[list[Strip]]
+    x: jax.Array, first: int, geometry: Geometry, weights: _Weights, axes: list[list[Strip]]
 ) -> jax.Array:
     """(O, N, *out_space, G), in strips: no padding is written, nor multiplied."""
-    # Several channels stay last: XLA would copy them to be first.
-    last = weights.inputs > 1
-    roles = "batch space group contract" if last else "contract batch space group"
-    first = 1 if last else 2
-    x = arranged(x, call.layout.x, roles)
     regions = list(itertools.product(*axes))
     on_padding = _on_padding(weights, regions)
     elements = {tap: weights.of(tap) for tap in np.ndindex(*weights.window)}
@@ -185,11 +185,11 @@ def _strips_summed(
         total = None
         if any(len(strip.taps) < taps for strip, taps in zip(region, weights.window, strict=True)):
             sizes = [strip.end - strip.begin for strip in region]
-            shape = (weights.outputs, x.shape[first - 1], *sizes, weights.groups)
-            total = _spread(lax.index_in_dim(on_padding, number, keepdims=False), shape)
-        found = pieces_of(x, call.geometry, first, region)
-        met = ((elements[tap], shifted) for tap, shifted in found)
-        parts.append(weights.summed(met, total, last))
+            shape = (*x.shape[:first], *sizes, *x.shape[first + len(sizes) :])
+            nothing = lax.index_in_dim(on_padding, number, keepdims=False)
+            total = _spread(nothing, weights.of_results(shape))
+        met = pieces_of(x, geometry, first, region)
+        parts.append(weights.summed(((elements[tap], shifted) for tap, shifted in met), total))
     return joined(parts, 2, axes)
 
 
