@@ -11,7 +11,7 @@ import numpy as np
 from jax import lax
 
 from convjax.layout import arranged, canonical, restored
-from convjax.lowerings.call import Call, Problem, count, out_shape
+from convjax.lowerings.call import Call, Problem, count
 from convjax.lowerings.patches import reversed_where
 from convjax.lowerings.unfused import unfused
 from convjax.sharding import same_varying
@@ -92,8 +92,9 @@ def _in_turns(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
         y = lax.dynamic_update_slice_in_dim(y, parts, group, 0, allow_negative_indices=False)
         return group + np.int32(number), y
 
-    of_group = out_shape(x[0], kernel[0], dense, geometry)
-    y = same_varying(jnp.zeros((groups, *of_group), call.result_type(x)), x, kernel)[0]
+    out_space = geometry.output_space(x.shape[2:-1], kernel.shape[1:-2])
+    zeros = jnp.zeros((groups, x.shape[1], *out_space, kernel.shape[-1]), call.result_type(x))
+    y = same_varying(zeros, x, kernel)[0]
     # Counted, and not scanned: XLA compiles no kernels that only look up an index.
     rest = groups % _TOGETHER
     _, y = state = lax.while_loop(lambda state: state[0] < groups - rest, turn, (np.int32(0), y))
