@@ -63,7 +63,8 @@ def test_all_checks_pass():
 
 
 def broken(run, **attributes):
-    return SimpleNamespace(run=run, accepts=matmul.accepts, partitionable=True, **attributes)
+    likes = {name: getattr(matmul, name) for name in ("accepts", "apart", "partitionable")}
+    return SimpleNamespace(run=run, **likes | attributes)
 
 
 def flipped(x, kernel, call):
