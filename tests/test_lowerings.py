@@ -15,7 +15,7 @@ import convjax
 import convjax.lax
 from convjax import operation
 from convjax.geometry import Geometry
-from convjax.lowerings import LOWERINGS, rows, select
+from convjax.lowerings import LOWERINGS, call, rows, select
 from convjax.lowerings.call import Problem
 
 OTHERS = [name for name in LOWERINGS if name != "direct"]
@@ -213,7 +213,7 @@ def test_rows_that_do_not_fill_a_block(monkeypatch):
     kernel = jnp.zeros((3, 2, 1, 8))
     options = {"feature_group_count": 4, "padding": "SAME"}
     wanted = oracle.kernel_gradient(np.asarray(x), np.asarray(y), kernel.shape, **options)
-    monkeypatch.setattr(rows, "_LARGE", 0)  # two rows in a turn, where they divide
+    monkeypatch.setattr(call, "_LARGE", 0)  # two rows in a turn, where they divide
     for cache in (1, 500, 1000, 5000, 1 << 17):
         monkeypatch.setattr(rows, "_CACHE", cache)
         function = jax.jit(partial(convjax.conv, x, **options, algorithm=("taps",) * 3))
@@ -319,6 +319,39 @@ def test_transposed_tiles(window, strides, groups, padding):
         np.testing.assert_array_equal(ours, wanted)
 
 
+@pytest.mark.parametrize(
+    "space, window, options",
+    [
+        ((6, 9), (3, 2), {"padding": ((1, 1), (0, 1))}),
+        ((9, 8), (2, 3), {"strides": (2, 1), "kernel_dilation": (1, 2), "padding": "VALID"}),
+        ((5, 6, 7), (3, 2, 3), {"padding": ((1, 0), (1, 1), (2, 1)), "strides": (1, 2, 1)}),
+    ],
+)
+def test_a_single_example_has_its_columns_folded(space, window, options):
+    x = jnp.asarray(oracle.integers(0, (1, *space, 5)))
+    kernel = jnp.zeros((*window, 5, 4))
+    forward = partial(convjax.conv, x, **options, algorithm=(None, None, "depth_fold"))
+    y, pull = jax.vjp(forward, kernel)
+    y = jnp.asarray(oracle.integers(1, y.shape))
+    wanted = oracle.kernel_gradient(np.asarray(x), np.asarray(y), kernel.shape, **options)
+    np.testing.assert_array_equal(pull(y)[0], wanted)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("window", [(3, 3, 3), (2, 3, 4), (1, 2, 3)])
+@pytest.mark.parametrize("strides", [(2, 2, 2), (3, 1, 2), (1, 2, 3), (2, 1, 1)])
+def test_a_volumes_planes_come_phase_by_phase(strides, window, groups):
+    """The depth stays dilated for the convolutions that the phases are."""
+    y = jnp.asarray(oracle.integers(0, (2, 3, 4, 5, 4)))
+    kernel = jnp.asarray(oracle.integers(1, (*window, 6 // groups, 4)))
+    options = {"strides": strides, "feature_group_count": groups}
+    found = [
+        convjax.conv_transpose(y, kernel, **options, algorithm=name)
+        for name in ("polyphase", "direct")
+    ]
+    np.testing.assert_array_equal(*found)
+
+
 @pytest.mark.parametrize("options", [{}, {"input_dilation": 2}])
 def test_sums_are_not_computed_again_for_every_reader(options):
     """XLA would write the products out in each fusion that reads them."""
@@ -337,6 +370,23 @@ def test_sums_are_not_computed_again_for_every_reader(options):
 
     assert products(plain) >= 9
     assert products(normalised) <= products(plain) + 6  # those of the normalisation
+
+
+def test_phases_that_are_sums_are_not_computed_again(monkeypatch):
+    """A loss and its cotangent both read them."""
+    x, kernel = jnp.ones((2, 12, 12, 8)), jnp.ones((4, 4, 1, 8))
+
+    def products():
+        def loss(x, kernel):
+            y = convjax.conv(x, kernel, feature_group_count=8, input_dilation=2, padding=2)
+            return jnp.sum(y**2)
+
+        lowered = jax.jit(jax.grad(loss, (0, 1))).lower(x, kernel)
+        return lowered.compile(AS_USERS).as_text().count(" multiply(")
+
+    once = products()
+    monkeypatch.setattr(LOWERINGS["polyphase"], "apart", lambda problem: False)
+    assert once < products()
 
 
 def test_a_kernel_gradient_takes_its_copies_when_it_is_due():

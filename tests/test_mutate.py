@@ -1,14 +1,7 @@
 """Law 10's script stays usable: every fault that it plants still finds its place."""
 
-import importlib.util
-import pathlib
-
+import mutate
 import pytest
-
-SCRIPT = pathlib.Path(__file__).parent.parent / "scripts" / "mutate.py"
-specification = importlib.util.spec_from_file_location("mutate", SCRIPT)
-mutate = importlib.util.module_from_spec(specification)
-specification.loader.exec_module(mutate)
 
 
 @pytest.mark.parametrize("fault", mutate.FAULTS, ids=lambda fault: fault.name.replace(" ", "-"))

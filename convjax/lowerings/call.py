@@ -12,6 +12,8 @@ from convjax.geometry import Geometry
 from convjax.layout import Layout
 from convjax.lowerings import products
 
+_LARGE = 1 << 20  # bytes
+
 
 class Problem(NamedTuple):
     """Canonical sizes of one convolution, x (N, *space, G, I), kernel (*window, G, I, O)."""
@@ -116,6 +118,16 @@ def problem_of(x: Any, kernel: Any, layout: Layout, geometry: Geometry, role: st
 def count(sizes: tuple[Any, ...]) -> float:
     """The product of `sizes`; infinity where one is symbolic."""
     return math.prod(sizes) if all(isinstance(size, int) for size in sizes) else math.inf
+
+
+def size_in_bytes(x: Any) -> float:
+    """Infinite where a size is symbolic."""
+    return x.dtype.itemsize * count(x.shape)
+
+
+def is_large(x: Any) -> bool:
+    """Whether code that spares passes over it is worth compiling."""
+    return size_in_bytes(x) > _LARGE
 
 
 def correlates(problem: Problem) -> bool:

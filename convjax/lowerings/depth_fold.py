@@ -1,7 +1,7 @@
-"""The `depth_fold` lowering: the window's first axis becomes channels, for one rank less.
+"""The `depth_fold` lowering: one axis of the window becomes channels, for one rank less.
 
-XLA on CPU has a fast path for two dimensions and a slow one for three. Every output's depth is an
-example of its own, whose channels are those of all the depths it reads.
+XLA on CPU has a fast path for two dimensions and a slow one for three. Every output's position on
+that axis (its depth, below) is an example, whose channels are those of all the depths it reads.
 """
 
 import jax
@@ -34,7 +34,7 @@ def accepts(problem: Problem) -> str | None:
     if problem.groups != 1:
         return f"it has groups ({problem.groups})"
     if copies(problem) > _COPIES:
-        return f"neither its window nor its output is at most {_COPIES} deep"
+        return f"neither its window nor its output is at most {_COPIES} long on the folded axis"
     return None
 
 
@@ -49,11 +49,11 @@ def partitionable(problem: Problem) -> bool:
 
 
 def elements_moved(problem: Problem) -> float:
-    """Elements of an example that are written before they are convolved: of the padded input, and
-    of its copies."""
+    """Elements of an example that are written before they are convolved, where the first axis is
+    folded: of the padded input, and of its copies."""
     depth = problem.space[0] if any(problem.geometry.padding[0]) else 0
-    copies = problem.window[0] * problem.out_space[0]
-    return (depth + copies) * count((*problem.space[1:], problem.i))
+    read = problem.window[0] * problem.out_space[0]
+    return (depth + read) * count((*problem.space[1:], problem.i))
 
 
 def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:

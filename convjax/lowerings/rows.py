@@ -15,14 +15,13 @@ import numpy as np
 from jax import lax
 
 from convjax.layout import arranged, moved, restored
-from convjax.lowerings.call import Call, count
+from convjax.lowerings.call import Call, is_large
 from convjax.lowerings.patches import looped_over, padded, piece, reversed_where
 from convjax.sharding import same_varying
 
 _SUMS = 16  # kernel elements across the lines whose gradients are summed in one pass, at most
 _ROWS = 2  # rows of a large input added to these sums at once,
 _PRODUCTS = 48  # if they are no more products than this
-_LARGE = 1 << 20  # bytes of an input beyond which code that spares passes is worth compiling
 _CACHE = 1 << 17  # bytes that the sums may take, which with the rows stay in the second-level cache
 
 
@@ -55,7 +54,7 @@ def correlate(x: jax.Array, kernel: jax.Array, call: Call, shape: Any) -> jax.Ar
     size = sums.itemsize * inputs * outputs * groups * lines * len(together)
     most = max(
         1,
-        min(_ROWS if x.dtype.itemsize * count(x.shape) > _LARGE else 1, _PRODUCTS // len(together)),
+        min(_ROWS if is_large(x) else 1, _PRODUCTS // len(together)),
     )
 
     def with_groups(contracted: Any, space: Any, channels: Any) -> tuple[Any, ...]:

@@ -17,16 +17,15 @@ from jax import lax
 from convjax.geometry import Geometry
 from convjax.layout import arranged, restored
 from convjax.lowerings import rows
-from convjax.lowerings.call import Call, Problem, correlates, count
+from convjax.lowerings.call import Call, Problem, correlates, count, is_large, size_in_bytes
 from convjax.lowerings.patches import looped_over, padded, piece, pieces
 from convjax.lowerings.strips import Strip, joined, pieces_of, strips
 from convjax.sharding import same_varying
 
 _CHANNELS = 16  # per group, at most
 _UNROLLED = 64  # products written out; more of them are looped over, so that compiling stays quick
-# Strips write products out again, which takes 2 ms each to compile: worth it for so large an input
-# that the copy which they spare takes long.
-_LARGE, _BYTES_PER_PRODUCT = 1 << 20, 15 << 10
+# Strips write products out again, and each takes longer to compile than a small input to copy:
+_BYTES_PER_PRODUCT = 15 << 10  # of a large input, at least
 _IN_STRIPS = 400  # products, at most
 _IN_STRIPS_OF_GRADIENTS = 100  # which are compiled together with others
 
@@ -169,8 +168,8 @@ def _in_strips(x: jax.Array, weights: _Weights, call: Call) -> list[list[Strip]]
     axes = strips(call.geometry, call.layout.x.sizes(x.shape, "space"), weights.window)
     products = weights.inputs * math.prod(sum(len(strip.taps) for strip in axis) for axis in axes)
     most = _IN_STRIPS if call.role == "forward" else _IN_STRIPS_OF_GRADIENTS
-    size = count(x.shape) * x.dtype.itemsize
-    return axes if size > _LARGE and products <= min(most, size // _BYTES_PER_PRODUCT) else []
+    worth = size_in_bytes(x) // _BYTES_PER_PRODUCT
+    return axes if is_large(x) and products <= min(most, worth) else []
 
 
 def _strips_summed(
