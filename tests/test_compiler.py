@@ -2,6 +2,7 @@
 
 import functools
 import importlib.metadata
+import re
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +27,20 @@ def test_jit_takes_them():
 
     assert not by_ynnpack(direct, x, kernel, options=options)
     assert by_ynnpack(direct, x, kernel) == bool(options)
+
+
+def test_xla_compiles_for_the_width_of_vectors(tmp_path):
+    """Its functions bear the width for LLVM, in what it writes of them where it is asked to."""
+    options = convjax.compiler_options("cpu")
+    dumped = {"xla_dump_to": str(tmp_path), **AS_USERS, **options}
+    depthwise = functools.partial(convjax.conv, feature_group_count=16)
+    x, kernel = jnp.ones((1, 8, 8, 16)), jnp.ones((3, 3, 1, 16))
+    jax.jit(depthwise, compiler_options=dumped).lower(x, kernel).compile()
+    written = "".join(path.read_text() for path in tmp_path.glob("*ir-no-opt.ll"))
+    widths = set(re.findall(r'"prefer-vector-width"="(\d+)"', written))
+    if not widths:
+        pytest.skip("this jaxlib writes no LLVM code")
+    assert widths == {str(options.get("xla_cpu_prefer_vector_width", 256))}
 
 
 @pytest.mark.parametrize("batch", [1, 8])
