@@ -3,12 +3,14 @@
 import functools
 import importlib.metadata
 import os
+import pathlib
 import re
 
 from convjax import _checks
 
 _YNNPACK = "xla_cpu_experimental_ynn_fusion_type"
 _WIDTH = "xla_cpu_prefer_vector_width"
+_CPUINFO = pathlib.Path("/proc/cpuinfo")
 _PLATFORMS = ("cpu", "gpu", "cuda", "rocm", "tpu")
 
 
@@ -61,14 +63,37 @@ def uses_ynnpack() -> bool:
 
 @functools.cache
 def has_slow_ynnpack() -> bool:
-    """Whether that takes longer than Eigen for all of them: for large windows, as those of kernels'
-    gradients are, every YNNPACK seen does; for small ones that of jaxlib 0.10 does."""
+    """Whether that takes longer than Eigen for all of them, as that of jaxlib 0.10 does."""
     return uses_ynnpack() and importlib.metadata.version("jaxlib").startswith("0.10.")
 
 
 def has_fast_ynnpack() -> bool:
     """Whether it is there, and as fast as Eigen for small windows."""
     return uses_ynnpack() and not has_slow_ynnpack()
+
+
+@functools.cache
+def has_slow_ynnpack_for_large_windows() -> bool:
+    """Whether that takes longer than Eigen for large windows, as those of kernels' gradients are:
+    every YNNPACK seen does with vectors of 256 bits, with 512 that of jaxlib 0.12 does not."""
+    return has_slow_ynnpack() or (uses_ynnpack() and not _has_avx512())
+
+
+def _has_avx512() -> bool:
+    """Whether Linux says so of this machine's processor."""
+    try:
+        text = _CPUINFO.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
+    return re.search(r"^flags\b.*\bavx512f\b", text, re.MULTILINE) is not None
+
+
+@functools.cache
+def runs_loops_on_one_thread() -> bool:
+    """Whether XLA on CPU makes one kernel, which one thread runs, of a whole loop of array
+    operations: jaxlib 0.12 does, 0.10 and 0.11 did not. (The pass that does so is meant for loops
+    of under a kilobyte: xla/service/cpu/small_while_loop_hoisting_pass.cc.)"""
+    return not importlib.metadata.version("jaxlib").startswith(("0.10.", "0.11."))
 
 
 def _jaxlib_is_known() -> bool:

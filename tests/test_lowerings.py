@@ -13,7 +13,7 @@ from compilation import AS_USERS
 
 import convjax
 import convjax.lax
-from convjax import operation
+from convjax import compiler, operation
 from convjax.geometry import Geometry
 from convjax.lowerings import LOWERINGS, call, rows, select
 from convjax.lowerings.call import Problem
@@ -204,6 +204,22 @@ def test_many_outputs_are_looped_over():
 
     found = gradient((None, None, "matmul"))
     np.testing.assert_array_equal(found, gradient("direct"))
+
+
+def test_turns_of_a_large_window_run_on_all_threads():
+    """XLA marks what it makes one kernel of, as later jaxlibs do of any loop of additions."""
+
+    def is_one_kernel(function, *operands):
+        return "xla_cpu_small_call" in jax.jit(function).lower(*operands).compile().as_text()
+
+    def added_up(x):
+        return jax.lax.fori_loop(0, 9, lambda _, y: y + x, jnp.zeros_like(x))
+
+    x, kernel = jnp.ones((2, 40, 40, 64)), jnp.ones((9, 9, 1, 64))
+    assert is_one_kernel(added_up, x) == compiler.runs_loops_on_one_thread()
+    depthwise = partial(convjax.conv, feature_group_count=64, algorithm="taps")
+    assert "while" in lowered(depthwise, x, kernel)
+    assert not is_one_kernel(depthwise, x, kernel)
 
 
 def test_rows_that_do_not_fill_a_block(monkeypatch):
@@ -512,6 +528,18 @@ def test_select(changes, platform, mesh_axes, wanted):
 
 
 CHANNELS = {"i": 64, "o": 64}
+# Of jaxlib 0.10; of later ones; of those with vectors of 512 bits; nothing is given to it.
+YNNPACK_IS_SLOW = ("everywhere", "large windows", "spread windows", "")
+
+
+def with_ynnpack_slow(monkeypatch, where):
+    found = {
+        "uses_ynnpack": where != "",
+        "has_slow_ynnpack": where == "everywhere",
+        "has_slow_ynnpack_for_large_windows": where in ("everywhere", "large windows"),
+    }
+    for name, value in found.items():
+        monkeypatch.setattr(select.compiler, name, lambda value=value: value)
 
 
 @pytest.mark.parametrize(
@@ -544,6 +572,7 @@ CHANNELS = {"i": 64, "o": 64}
         ({"i": 7, "o": 256, "strides": (2, 2), "out_space": (14, 14)}, "depth_fold"),
         ({"i": 3, "o": 64, "strides": (2, 2), "out_space": (14, 14)}, "direct"),
         (CHANNELS | GRADIENT, "spread_rows"),
+        (CHANNELS | GRADIENT | {"kernel_dilation": (2, 2)}, "spread_rows"),
         ({"i": 8, "o": 17} | GRADIENT, "spread_rows"),
         ({"i": 7, "o": 64} | GRADIENT, "depth_fold"),
         (CHANNELS | {"i": 3, "window": (8, 3)}, "depth_fold"),
@@ -555,26 +584,25 @@ CHANNELS = {"i": 64, "o": 64}
          "direct"),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("ynnpack", ["slow", "slow for large windows", "off"])
-def test_select_where_xla_would_take_ynnpack(monkeypatch, changes, wanted, ynnpack):
-    monkeypatch.setattr(select.compiler, "uses_ynnpack", lambda: ynnpack != "off")
-    monkeypatch.setattr(select.compiler, "has_slow_ynnpack", lambda: ynnpack == "slow")
-    gradient = "role" in changes
-    for_gradients = gradient and (ynnpack != "off" or wanted == "depth_fold")
-    if wanted in ("spread_rows", "depth_fold") and ynnpack != "slow" and not for_gradients:
+@pytest.mark.parametrize("where", YNNPACK_IS_SLOW)
+def test_select_where_xla_would_take_ynnpack(monkeypatch, changes, wanted, where):
+    with_ynnpack_slow(monkeypatch, where)
+    evaded = where == "everywhere"
+    if "role" in changes:
+        spread = max(changes.get("kernel_dilation", (1,))) > 1
+        evaded |= where == "large windows" or (spread and where == "spread windows")
+        evaded |= wanted == "depth_fold"
+    if wanted in ("spread_rows", "depth_fold") and not evaded:
         wanted = "direct"
     assert select.select(problem(**changes), "cpu", 0).name == wanted
     assert select.select(problem(**changes), "cuda", 0).name == "direct"
 
 
-@pytest.mark.parametrize(
-    "ynnpack, wanted",
-    [("slow", "depth_sum"), ("slow for large windows", "direct"), ("off", "depth_sum")],
-)
-def test_select_for_very_few_outputs(monkeypatch, ynnpack, wanted):
+@pytest.mark.parametrize("where", YNNPACK_IS_SLOW)
+def test_select_for_very_few_outputs(monkeypatch, where):
     """With which a fast YNNPACK is faster than Eigen."""
-    monkeypatch.setattr(select.compiler, "uses_ynnpack", lambda: ynnpack != "off")
-    monkeypatch.setattr(select.compiler, "has_slow_ynnpack", lambda: ynnpack == "slow")
+    with_ynnpack_slow(monkeypatch, where)
+    wanted = "direct" if where in ("large windows", "spread windows") else "depth_sum"
     assert select.select(problem(**CHANNELS | {"o": 7}), "cpu", 0).name == wanted
 
 

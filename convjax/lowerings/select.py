@@ -56,8 +56,12 @@ def _tiles(problem: Problem) -> bool:
 
 def _ynnpack(problem: Problem) -> bool:
     """Whether XLA on CPU gives it to YNNPACK, to its loss."""
-    loses = compiler.uses_ynnpack() if correlates(problem) else compiler.has_slow_ynnpack()
-    return loses and _dense_plane(problem)
+    if not _dense_plane(problem):
+        return False
+    if not correlates(problem):
+        return compiler.has_slow_ynnpack()
+    spread = any(d > 1 for d in problem.geometry.kernel_dilation)
+    return compiler.uses_ynnpack() if spread else compiler.has_slow_ynnpack_for_large_windows()
 
 
 def _dense_plane(problem: Problem) -> bool:

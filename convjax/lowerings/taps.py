@@ -20,6 +20,7 @@ from convjax.lowerings import rows
 from convjax.lowerings.call import Call, Problem, correlates, count, is_large, size_in_bytes
 from convjax.lowerings.patches import looped_over, padded, piece, pieces
 from convjax.lowerings.strips import Strip, joined, pieces_of, strips
+from convjax.lowerings.unfused import by_all_threads
 from convjax.sharding import same_varying
 
 _CHANNELS = 16  # per group, at most
@@ -88,6 +89,8 @@ def _shift(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.A
 
     def added(total: jax.Array, leading: Any) -> tuple[jax.Array, None]:
         """`total` and the taps whose first coordinates are `leading`."""
+        if call.on_one_cpu:
+            leading = by_all_threads(leading)
         taps = [(*leading, *others) for others in trailing]
         starts = [
             [t * d for t, d in zip(tap, geometry.kernel_dilation, strict=True)] for tap in taps

@@ -1,13 +1,15 @@
-"""Functions that XLA on CPU compiles apart from what surrounds them: as calls that stay calls."""
+"""What XLA on CPU is to compile apart: functions, as calls that stay calls, and turns of a loop."""
 
 import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 from jax.experimental.xla_metadata import set_xla_metadata
 
+from convjax import compiler
 from convjax.layout import is_one
 
 
@@ -41,3 +43,11 @@ def unfused(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
 def _squeezed(x: jax.Array) -> jax.Array:
     """`x` without axes of one element: XLA would choose where they lie, and copy to where not."""
     return lax.squeeze(x, [axis for axis, size in enumerate(x.shape) if is_one(size)])
+
+
+def by_all_threads(turn: jax.Array) -> jax.Array:
+    """`turn`, the position of a loop's turn, as what keeps XLA from making the loop one kernel for
+    one thread: it makes none where it finds a sort."""
+    if not compiler.runs_loops_on_one_thread():
+        return turn
+    return lax.sort(jnp.stack([turn, turn + 1]), dimension=0)[0]

@@ -1,0 +1,136 @@
+"""Measure the temporary memory of the benchmark's rows, as Linux sees it; see `--help`.
+
+    python scripts/benchmark_memory.py [--rows REGEX] [--only CELL]
+
+What XLA asks for (`memory_analysis`, in the benchmark's files) leaves out what its convolutions take
+by themselves while they run: `lax`'s programs often ask for nothing. This reads how far the memory
+of the process rises during a call beyond what was there before it and what the call returns: the
+least of a few calls. Every block of 64 KiB and more is mapped anew, and given back after use, so a
+call cannot hide in memory that an earlier one left. Results go to
+`benchmarks/memory/DEVICE-jax-VERSION.json`. Exit status: 0, or 2 where nothing could be measured.
+"""
+
+import argparse
+import gc
+import os
+import pathlib
+import re
+import sys
+from typing import Any
+
+# Before jax is imported, by the modules below.
+from benchmarking import environment
+
+environment.prepare()
+
+import jax  # noqa: E402
+from benchmarking import machine, ops, prepare, results  # noqa: E402
+from benchmarking.rows import Row  # noqa: E402
+from benchmarking.table import choose, table  # noqa: E402
+
+PEERS = ("lax", "convjax", *ops.TORCH_PEERS)
+CALLS = 3
+MAPPED = {"MALLOC_MMAP_THRESHOLD_": str(64 << 10)}  # read by the GNU C library at its start
+FACTOR, SLACK = 1.5, 1 << 20  # more than this much of lax's, and more bytes than this, is reported
+_STATUS = pathlib.Path("/proc/self/status")
+_RESET = pathlib.Path("/proc/self/clear_refs")
+
+
+def memory_of_process() -> tuple[int, int]:
+    """Bytes that are resident now, and at most since `forget_peak`."""
+    text = _STATUS.read_text(encoding="ascii")
+    now, peak = (re.search(rf"^{name}:\s*(\d+) kB", text, re.M) for name in ("VmRSS", "VmHWM"))
+    if now is None or peak is None:
+        raise OSError(f"{_STATUS} does not tell the resident memory")
+    return 1024 * int(now[1]), 1024 * int(peak[1])
+
+
+def forget_peak() -> None:
+    _RESET.write_text("5", encoding="ascii")
+
+
+def temporary(contender: prepare.Contender) -> int:
+    """Bytes beyond those of its results that a call needs at once: the least of a few calls."""
+    contender.wait(contender.call())
+    found = []
+    for _ in range(CALLS):
+        gc.collect()
+        forget_peak()
+        before, _ = memory_of_process()
+        returned = contender.call()
+        contender.wait(returned)
+        _, peak = memory_of_process()
+        found.append(peak - before - sum(leaf.nbytes for leaf in jax.tree.leaves(returned)))
+        del returned
+    return max(0, min(found))
+
+
+def measured(row: Row, cell: str, peers: list[str]) -> dict[str, Any]:
+    """What one cell takes: `asked` of XLA, and `resident`, in bytes by peer."""
+    arrays, dtype = row.draw(), row.dtype or "float32"
+    asked, resident = {}, {}
+    for peer in peers:
+        try:
+            contender = prepare.prepare(peer, row, cell, arrays, dtype)
+        except ops.LeftOut:
+            continue
+        resident[peer] = temporary(contender)
+        if contender.temp_bytes is not None:
+            asked[peer] = contender.temp_bytes
+    return {"row": row.name, "cell": cell, "asked": asked, "resident": resident}
+
+
+def exceeds(bytes_of: dict[str, int]) -> bool:
+    ours, lax = bytes_of["convjax"], bytes_of["lax"]
+    return ours > FACTOR * lax and ours - lax > SLACK
+
+
+def line(found: dict[str, Any]) -> str:
+    mb = {peer: f"{peer} {size / 2**20:.2f}" for peer, size in found["resident"].items()}
+    marks = [f"more is {kind}" for kind in ("asked", "resident") if exceeds(found[kind])]
+    asked = ", ".join(f"{peer} {size / 2**20:.2f}" for peer, size in found["asked"].items())
+    text = f"{found['row']}, {found['cell']} [MiB]: {', '.join(mb.values())} (asked: {asked})"
+    return "  ".join((text, *marks))
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(description=(__doc__ or "").split(";")[0] + ".")
+    p.add_argument("--rows", default="", metavar="REGEX", help="only rows whose name matches")
+    p.add_argument("--only", choices=prepare.CELLS, help="one kind of cell")
+    p.add_argument("--out", type=pathlib.Path, default=machine.ROOT / "benchmarks" / "memory")
+    return p
+
+
+def main() -> int:
+    arguments = parser().parse_args()
+    chosen = choose(table(), arguments.rows)
+    if not chosen:
+        print("error: no row matches", file=sys.stderr)
+        return 2
+    try:
+        forget_peak()
+        memory_of_process()
+    except OSError as error:
+        print(f"error: this needs Linux, and /proc: {error}", file=sys.stderr)
+        return 2
+    there = [peer for peer, why in ops.available(PEERS).items() if not why]
+    cells = (arguments.only,) if arguments.only else prepare.CELLS
+    rows = []
+    for row in chosen:
+        for cell in cells:
+            rows.append(measured(row, cell, there))
+            print(line(rows[-1]), flush=True)
+    for kind in ("asked", "resident"):
+        number = sum(exceeds(found[kind]) for found in rows)
+        print(f"{kind}: {number} of {len(rows)} above {FACTOR} times lax's and {SLACK} bytes more")
+    report = {"cells": rows, "commit": machine.commit(), **machine.conditions("float32", {}, "default")}
+    path = arguments.out / f"{machine.device()}-jax-{jax.__version__}.json"
+    results.write_json(path, report)
+    print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    if any(os.environ.get(name) != value for name, value in MAPPED.items()):
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **MAPPED})
+    sys.exit(main())

@@ -1,0 +1,64 @@
+"""`scripts/benchmark_memory.py`: what a call takes beside its results, and nothing else, is counted."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import benchmark_memory
+import numpy as np
+import pytest
+from benchmarking.prepare import Contender
+
+MIB = 1 << 20
+SCRIPT = pathlib.Path(benchmark_memory.__file__)
+
+pytestmark = pytest.mark.skipif(
+    not pathlib.Path("/proc/self/clear_refs").exists(), reason="it reads Linux's /proc"
+)
+
+
+def contender(temporary, returned):
+    """What writes so many MiB, and drops them, before it returns others."""
+
+    def call():
+        np.ones(temporary * MIB, np.uint8)
+        return [np.ones(returned * MIB, np.uint8)]
+
+    return Contender("fake", call, lambda results: results, lambda results: results)
+
+
+@pytest.mark.parametrize("temporary, returned, wanted", [(0, 40, 0), (40, 20, 20), (64, 0, 64)])
+def test_temporary(temporary, returned, wanted):
+    """What was dropped before the results were there may have held their bytes."""
+    found = benchmark_memory.temporary(contender(temporary, returned))
+    assert abs(found - wanted * MIB) < 2 * MIB
+
+
+def test_exceeds():
+    exceeds = lambda ours, lax: benchmark_memory.exceeds({"convjax": ours, "lax": lax})  # noqa: E731
+    assert exceeds(4 * MIB, 2 * MIB) and exceeds(2 * MIB, 0)
+    assert not exceeds(3 * MIB, 2 * MIB) and not exceeds(MIB, 0)
+    assert not exceeds(30 * MIB, 20 * MIB) and exceeds(31 * MIB, 20 * MIB)
+
+
+def test_the_script_starts_itself_with_blocks_mapped(tmp_path):
+    words = ["--rows", "^3D 1x1x1$", "--only", "forward", "--out", str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, SCRIPT, *words], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    (path,) = tmp_path.iterdir()
+    report = json.loads(path.read_text())
+    (found,) = report["cells"]
+    assert (found["row"], found["cell"]) == ("3D 1x1x1", "forward")
+    # One matrix product on both sides, of 2 MiB, which are no copy's.
+    assert found["asked"] == {"lax": 0, "convjax": 0}
+    assert found["resident"]["convjax"] < 2 * MIB
+    assert "resident: 0 of 1 above 1.5 times lax's" in done.stdout
+
+
+def test_no_such_row(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["benchmark_memory", "--rows", "nothing"])
+    assert benchmark_memory.main() == 2
+    assert "no row matches" in capsys.readouterr().err
