@@ -2,11 +2,11 @@
 
     python scripts/benchmark_memory.py [--rows REGEX] [--only CELL]
 
-What XLA asks for (`memory_analysis`, in the benchmark's files) leaves out what its convolutions take
-by themselves while they run: `lax`'s programs often ask for nothing. This reads how far the memory
-of the process rises during a call beyond what was there before it and what the call returns: the
-least of a few calls. Every block of 64 KiB and more is mapped anew, and given back after use, so a
-call cannot hide in memory that an earlier one left. Results go to
+What XLA asks for (`memory_analysis`, in the benchmark's files) leaves out what its convolutions
+take by themselves while they run: `lax`'s programs often ask for nothing. This reads how far the
+memory of the process rises during a call, beyond what was there before it and what the call
+returns: the least of a few calls. Every block of 64 KiB and more is mapped anew, and given back
+after use, so that no call finds memory that an earlier one left. Results go to
 `benchmarks/memory/DEVICE-jax-VERSION.json`. Exit status: 0, or 2 where nothing could be measured.
 """
 
@@ -123,7 +123,8 @@ def main() -> int:
     for kind in ("asked", "resident"):
         number = sum(exceeds(found[kind]) for found in rows)
         print(f"{kind}: {number} of {len(rows)} above {FACTOR} times lax's and {SLACK} bytes more")
-    report = {"cells": rows, "commit": machine.commit(), **machine.conditions("float32", {}, "default")}
+    report = {"cells": rows, "commit": machine.commit()}
+    report |= machine.conditions("float32", {}, "default")
     path = arguments.out / f"{machine.device()}-jax-{jax.__version__}.json"
     results.write_json(path, report)
     print(path)

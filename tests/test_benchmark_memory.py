@@ -1,4 +1,4 @@
-"""`scripts/benchmark_memory.py`: what a call takes beside its results, and nothing else, is counted."""
+"""`scripts/benchmark_memory.py`: it counts what a call takes beside its results, no more."""
 
 import json
 import pathlib

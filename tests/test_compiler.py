@@ -84,8 +84,12 @@ def test_the_environment_is_seen(monkeypatch, flags, off):
 
 @pytest.mark.parametrize(
     "flags, wanted",
-    [("flags\t\t: fpu avx2 avx512f\n", True), ("flags\t: fpu avx2\nbugs: avx512f\n", False), ("", False)],
-)  # fmt: skip
+    [
+        ("flags\t\t: fpu avx2 avx512f\n", True),
+        ("flags\t: fpu avx2\nbugs: avx512f\n", False),
+        ("", False),
+    ],
+)
 def test_the_processor_is_seen(monkeypatch, tmp_path, flags, wanted):
     """As Linux describes it; elsewhere vectors of 256 bits are assumed."""
     info = tmp_path / "cpuinfo"

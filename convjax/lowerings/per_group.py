@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -43,23 +44,31 @@ def partitionable(problem: Problem) -> bool:
 def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     """The convolution; `x`, `kernel` and the result in the caller's layout."""
     problem = call.problem(x, kernel)
-    product = 1 in (count(problem.window), count(problem.out_space))
-    most = WRITTEN_OUT if product else _WINDOWS_WRITTEN_OUT
+    most = WRITTEN_OUT if _is_product(problem) else _WINDOWS_WRITTEN_OUT
     written_out = problem.groups <= most and len(call.layout.x.group) == 1
     return (_one_by_one if written_out else _in_turns)(x, kernel, call)
+
+
+def _is_product(problem: Problem) -> bool:
+    """Whether each group is a matrix product."""
+    return 1 in (count(problem.window), count(problem.out_space))
 
 
 def _one_by_one(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     """Groups are cut out where they lie, which copies each of them once."""
     layout = call.layout
     (x_axis,), (kernel_axis,), (out_axis,) = (axes.group for axes in layout)
+    convolved: Callable[..., jax.Array] = functools.partial(
+        call.convolve, layout=layout.ungrouped(), geometry=call.geometry, role=call.role
+    )
+    widened = call.accumulator(x) != x.dtype  # in the call, where XLA would compile it slowly
+    if call.on_one_cpu and not widened and not _is_product(call.problem(x, kernel)):
+        # As calls, of which XLA compiles one, and what one copies is gone before the next copies.
+        convolved = unfused(convolved)
     parts = [
-        call.convolve(
+        convolved(
             lax.index_in_dim(x, group, x_axis, keepdims=False),
             lax.index_in_dim(kernel, group, kernel_axis, keepdims=False),
-            layout=layout.ungrouped(),
-            geometry=call.geometry,
-            role=call.role,
         )
         for group in range(x.shape[x_axis])
     ]
