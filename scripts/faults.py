@@ -343,4 +343,18 @@ FAULTS = [
         "problem.groups != 1 or problem.geometry.rank == 3:\n        return False",
         "tests/test_lowerings.py::test_phases_that_are_sums_are_not_computed_again",
     ),
+    Fault(
+        "groups copy all at once",
+        "lowerings/per_group.py",
+        "if call.on_one_cpu and not widened",
+        "if not call.on_one_cpu and not widened",
+        "tests/test_lowerings.py::test_groups_take_their_copies_one_after_another",
+    ),
+    Fault(
+        "leave a strided kernel's gradient to YNNPACK",
+        "lowerings/select.py",
+        "compiler.uses_ynnpack() if spread else",
+        "compiler.has_slow_ynnpack_for_large_windows() if spread else",
+        "tests/test_lowerings.py::test_select_where_xla_would_take_ynnpack",
+    ),
 ]

@@ -364,9 +364,10 @@ def test_texts():
 
 def test_readme_table(tmp_path):
     assert readme.markdown(tmp_path) == readme.NOTHING + "\n"
-    for name in ("cpu", "cpu-quick", "cpu.partial"):
+    for name in ("cpu", "cpu-options", "cpu-quick", "cpu.partial"):
         results.write(tmp_path / f"{name}.csv", Table({}, some_records()))
     text = readme.markdown(tmp_path)
+    assert "`cpu`, by family" in text and "`cpu-options`, by family" not in text
     assert "| [cpu](benchmarks/cpu.csv) | forward | 4.00 | 2.00 | 1.41 | 1 of 4 |" in text
     assert "quick" not in text and "partial" not in text
     file = tmp_path / "README.md"

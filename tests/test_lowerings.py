@@ -405,6 +405,14 @@ def test_phases_that_are_sums_are_not_computed_again(monkeypatch):
     assert once < products()
 
 
+def test_groups_take_their_copies_one_after_another():
+    """What one of them copies is gone before the next one copies: beside their results no more."""
+    x, kernel = jnp.ones((8, 28, 28, 128)), jnp.ones((3, 3, 32, 128))
+    grouped = partial(convjax.conv, feature_group_count=4, algorithm="per_group")
+    compiled = jax.jit(grouped).lower(x, kernel).compile(AS_USERS)
+    assert compiled.memory_analysis().temp_size_in_bytes < 1.5 * x.nbytes
+
+
 def test_a_kernel_gradient_takes_its_copies_when_it_is_due():
     """What it pads is not kept since the forward pass, beside the result and its cotangent."""
     x, kernel = jnp.ones((4, 40, 40, 16)), jnp.ones((3, 3, 1, 16))

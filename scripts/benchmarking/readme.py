@@ -74,7 +74,8 @@ def markdown(folder: pathlib.Path = FOLDER) -> str:
         return NOTHING + "\n"
     lines = _means(tables)
     for name, table in tables.items():
-        lines += ["", *_families(name, table)]
+        if not name.endswith("-options"):
+            lines += ["", *_families(name, table)]
     return "\n".join(lines) + "\n"
 
 
