@@ -4,9 +4,11 @@ For groups of one or few channels: the groups are the vector that one multiplica
 XLA fuses the sum into one pass over the input. A kernel's gradient is a sum over its rows (`rows`).
 """
 
+import dataclasses
+import functools
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -20,7 +22,7 @@ from convjax.lowerings import rows
 from convjax.lowerings.call import Call, Problem, correlates, count, is_large, size_in_bytes
 from convjax.lowerings.patches import looped_over, padded, piece, pieces
 from convjax.lowerings.strips import Strip, joined, pieces_of, strips
-from convjax.lowerings.unfused import by_all_threads
+from convjax.lowerings.unfused import by_all_threads, unfused
 from convjax.sharding import same_varying
 
 _CHANNELS = 16  # per group, at most
@@ -61,29 +63,41 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     out_space = tuple(shape[axis] for axis in call.layout.out.space)
     if count(window) > count(out_space):
         return rows.correlate(x, kernel, call, shape)
-    roles = "out batch group space" if call.groups_first else "out batch space group"
-    y = _shift(x, kernel, call, out_space).astype(call.result_type(x))
-    return restored(y, call.layout.out, roles, shape)
+    weights = _weights(kernel, call, call.accumulator(x))
+    summed: Callable[..., jax.Array] = functools.partial(
+        _shift, weights=weights, call=call, out_space=out_space
+    )
+    if call.on_one_cpu and not call.groups_first and count((weights.outputs,)) > 1:
+        # Apart from what arranges weights and results, which XLA would do at every product.
+        summed = unfused(summed)
+    roles = "out batch group space" if call.groups_first else "batch space out group"
+    return restored(summed(x, weights.kernel), call.layout.out, roles, shape)
 
 
-def _shift(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.Array:
-    """(O, N, *out_space, G), or (O, N, G, *out_space): every tap shifts the whole input."""
+def _shift(
+    x: jax.Array, kernel: jax.Array, weights: "_Weights", call: Call, out_space: Any
+) -> jax.Array:
+    """(N, *out_space, O, G), or (O, N, G, *out_space): every tap shifts the whole input.
+
+    `kernel` is that of `weights`, as an operand.
+    """
+    weights = dataclasses.replace(weights, kernel=kernel)
     geometry, rank = call.geometry, call.geometry.rank
-    weights = _Weights(kernel, call, call.accumulator(x))
     axes = _in_strips(x, weights, call)
-    # Where groups are last, several channels stay behind them: XLA would copy them to be first.
-    roles, first = "contract batch space group", 2
+    # Where groups are last, several channels stay behind them: XLA would copy them to be elsewhere.
+    roles, first = "batch space contract group", 1
     if call.groups_first:
         roles, first = "contract batch group space", 3
-    elif weights.channels_last:
-        roles, first = "batch space group contract", 1
-    x = arranged(x, call.layout.x, roles)
+    elif weights.inputs > 1:
+        roles = "batch space group contract"
+    result, x = call.result_type(x), arranged(x, call.layout.x, roles)
     if axes:
-        return _strips_summed(x, first, geometry, weights, axes)
+        return _strips_summed(x, first, geometry, weights, axes).astype(result)
     looped = looped_over(weights.window, _UNROLLED // weights.inputs)
     if looped == 0:
         met = pieces(x, geometry, first, weights.window, out_space, call.partitioned)
-        return weights.summed((weights.of(tap), shifted) for tap, shifted in met)
+        y: jax.Array = weights.summed((weights.of(tap), shifted) for tap, shifted in met)
+        return y.astype(result)
     x = padded(x, geometry, first).astype(weights.kernel.dtype)
     trailing = list(np.ndindex(*weights.window[looped:]))
 
@@ -101,29 +115,57 @@ def _shift(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.A
     sizes = (*x.shape[:first], *out_space, *x.shape[first + rank :])
     zeros = jnp.zeros(weights.of_results(sizes), weights.kernel.dtype)
     leading = np.array(list(np.ndindex(*weights.window[:looped])), np.int32)
-    return lax.scan(added, same_varying(zeros, x, kernel)[0], leading)[0]
+    y, _ = lax.scan(added, same_varying(zeros, x, kernel)[0], leading)
+    return y.astype(result)
 
 
+def _weights(kernel: jax.Array, call: Call, sums: Any) -> "_Weights":
+    """The kernel in the type to sum in, with as many axes as the results, so that slices of it are
+    spread without being reshaped."""
+    axes = call.layout.kernel
+    # Of one channel there is nothing to move: XLA reads weights where the caller's kernel lies.
+    one = math.prod(kernel.shape[axis] for axis in (*axes.contract, *axes.out)) == 1
+    roles = "out contract group space" if call.groups_first else "space contract out group"
+    return _Weights(
+        kernel=arranged(kernel, axes, roles, one and not call.partitioned).astype(sums),
+        window=axes.sizes(kernel.shape, "space"),
+        groups_first=call.groups_first,
+        reversal=call.geometry.reversal,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class _Weights:
-    """The kernel in the type to sum in, for sums of products (O, N, *space, G), or (O, N, G,
-    *space) where groups come first."""
+    """For sums of products (N, *space, O, G) a kernel (*window, I, O, G); for (O, N, G, *space),
+    where groups come first, (O, I, G, *window)."""
 
-    def __init__(self, kernel: jax.Array, call: Call, sums: Any) -> None:
-        axes = call.layout.kernel
-        # With as many axes as the results, so that slices of it are spread without being reshaped.
-        # Of one channel there is nothing to move: XLA reads weights where the caller's kernel lies.
-        one = math.prod(kernel.shape[axis] for axis in (*axes.contract, *axes.out)) == 1
-        roles = "out contract group space" if call.groups_first else "out space contract group"
-        whole = one and not call.partitioned
-        self.kernel = arranged(kernel, axes, roles, whole).astype(sums)
-        self.window = axes.sizes(kernel.shape, "space")
-        self.groups_first, self.reversal = call.groups_first, call.geometry.reversal
-        self.outputs = self.kernel.shape[0]
-        self.inputs = self.kernel.shape[1 if call.groups_first else -2]
-        self.groups = self.kernel.shape[2 if call.groups_first else -1]
-        self.channels_last = self.inputs > 1 and not call.groups_first
-        logical = self.kernel.dtype == np.bool_
-        self.times, self.plus = (lax.bitwise_and, lax.bitwise_or) if logical else (lax.mul, lax.add)
+    kernel: jax.Array
+    window: tuple[Any, ...]
+    groups_first: bool
+    reversal: bool
+
+    @property
+    def inputs(self) -> Any:
+        return self.kernel.shape[1 if self.groups_first else -3]
+
+    @property
+    def outputs(self) -> Any:
+        return self.kernel.shape[0 if self.groups_first else -2]
+
+    @property
+    def groups(self) -> Any:
+        return self.kernel.shape[2 if self.groups_first else -1]
+
+    @property
+    def is_logical(self) -> bool:
+        return self.kernel.dtype == np.bool_
+
+    def times(self, a: jax.Array, b: jax.Array) -> jax.Array:
+        # lax's functions, not operators: these take half the time to trace
+        return lax.bitwise_and(a, b) if self.is_logical else lax.mul(a, b)
+
+    def plus(self, a: jax.Array, b: jax.Array) -> jax.Array:
+        return lax.bitwise_or(a, b) if self.is_logical else lax.add(a, b)
 
     def of(self, tap: tuple[Any, ...]) -> list[jax.Array]:
         """What one tap multiplies with, for every input channel."""
@@ -133,11 +175,21 @@ class _Weights:
         steps = (1,) * (len(at) + 1 + self.groups_first)
         sizes = (1, self.groups, *steps[2:]) if self.groups_first else steps
         corners = [(i, 0, *at) if self.groups_first else (*at, i) for i in range(self.inputs)]
-        return [piece(self.kernel, 1, corner, steps, sizes) for corner in corners]
+        return [piece(self.kernel, int(self.groups_first), at, steps, sizes) for at in corners]
 
     def of_results(self, of_inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         """The shape of the results for inputs, or pieces of them, of this shape."""
-        return (self.outputs, *(of_inputs[:-1] if self.channels_last else of_inputs[1:]))
+        if self.groups_first:
+            return (self.outputs, *of_inputs[1:])
+        return (*of_inputs[:-2], self.outputs, self.groups)
+
+    def _channel(self, shifted: jax.Array, i: int) -> jax.Array:
+        """Input channel `i` of a piece, its axes as the results', with one element for outputs."""
+        if self.inputs == 1:
+            return shifted
+        if self.groups_first:
+            return lax.slice_in_dim(shifted, i, i + 1)
+        return lax.expand_dims(lax.index_in_dim(shifted, i, -1, keepdims=False), (-2,))
 
     def summed(self, met: Iterable[tuple[list[jax.Array], jax.Array]], total: Any = None) -> Any:
         """`total`, None for nothing, and what taps add to it: what `of` gives for each, and the
@@ -145,14 +197,9 @@ class _Weights:
         for elements, shifted in met:
             shape = self.of_results(shifted.shape)
             shifted = lax.convert_element_type(shifted, self.kernel.dtype)
-            # lax's functions, not operators: these take half the time to trace
             for i, element in enumerate(elements):
-                channel = shifted
-                if self.channels_last:
-                    channel = lax.index_in_dim(shifted, i, -1, keepdims=False)
-                elif self.inputs > 1:
-                    channel = lax.slice_in_dim(shifted, i, i + 1)
-                term = self.times(_spread(channel, shape), _spread(element, shape))
+                channel = _spread(self._channel(shifted, i), shape)
+                term = self.times(channel, _spread(element, shape))
                 total = term if total is None else self.plus(total, term)
         return total
 
@@ -178,7 +225,7 @@ def _in_strips(x: jax.Array, weights: _Weights, call: Call) -> list[list[Strip]]
 def _strips_summed(
     x: jax.Array, first: int, geometry: Geometry, weights: _Weights, axes: list[list[Strip]]
 ) -> jax.Array:
-    """(O, N, *out_space, G), in strips: no padding is written, nor multiplied."""
+    """(N, *out_space, O, G), in strips: no padding is written, nor multiplied."""
     regions = list(itertools.product(*axes))
     on_padding = _on_padding(weights, regions)
     elements = {tap: weights.of(tap) for tap in np.ndindex(*weights.window)}
@@ -192,21 +239,21 @@ def _strips_summed(
             total = _spread(nothing, weights.of_results(shape))
         met = pieces_of(x, geometry, first, region)
         parts.append(weights.summed(((elements[tap], shifted) for tap, shifted in met), total))
-    return joined(parts, 2, axes)
+    return joined(parts, first, axes)
 
 
 def _on_padding(weights: _Weights, regions: Sequence[Sequence[Strip]]) -> jax.Array:
-    """(regions, O, 1, ..., 1, G): what taps add that meet padding in each region. That is nothing,
-    unless the product with zero is a NaN."""
+    """(regions, O, G): what taps add that meet padding in each region. That is nothing, unless the
+    product with zero is a NaN."""
     window = weights.window
     outside = np.array([
         [any(t not in strip.taps for t, strip in zip(tap, region, strict=True))
          for tap in np.ndindex(*window)]
         for region in regions
-    ]).reshape(-1, 1, *window, 1, 1)  # fmt: skip
-    reduced = range(2, 3 + len(window))
+    ]).reshape(-1, *window, 1, 1, 1)  # fmt: skip
+    reduced = range(1, 2 + len(window))
     if weights.reversal:
         outside = np.flip(outside, tuple(reduced[:-1]))
     zero = jnp.zeros((), weights.kernel.dtype)
     products = jnp.where(outside, weights.times(weights.kernel, zero), zero)
-    return lax.expand_dims(lax.reduce(products, zero, weights.plus, reduced), reduced)
+    return lax.reduce(products, zero, weights.plus, reduced)
