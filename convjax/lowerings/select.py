@@ -77,9 +77,11 @@ def _dense_plane(problem: Problem) -> bool:
 
 
 def _folded_sooner(problem: Problem) -> bool:
-    """So few channels (examples, for a kernel's gradient) that Eigen gathers windows slowly: a
-    kernel's gradient whether YNNPACK is there or not."""
-    here = _dense_plane(problem) if correlates(problem) else _ynnpack(problem)
+    """So few channels (examples, for a kernel's gradient) that Eigen gathers windows slowly: where
+    it is Eigen that does, or for a kernel's gradient would be, without YNNPACK."""
+    here = _ynnpack(problem)
+    if correlates(problem) and not compiler.uses_ynnpack():
+        here = _dense_plane(problem)
     few = count((problem.i,)) < 8 and not _few_products(problem)
     return here and few and _few_copies(problem)
 
