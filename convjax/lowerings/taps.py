@@ -172,10 +172,14 @@ class _Weights:
         at = tap
         if self.reversal:
             at = tuple(size - 1 - t for t, size in zip(tap, self.window, strict=True))
-        steps = (1,) * (len(at) + 1 + self.groups_first)
-        sizes = (1, self.groups, *steps[2:]) if self.groups_first else steps
-        corners = [(i, 0, *at) if self.groups_first else (*at, i) for i in range(self.inputs)]
-        return [piece(self.kernel, int(self.groups_first), at, steps, sizes) for at in corners]
+        if self.groups_first:
+            ones = (1,) * len(at)
+            sizes = (1, self.groups, *ones)
+            return [
+                piece(self.kernel, 1, (i, 0, *at), (1, 1, *ones), sizes) for i in range(self.inputs)
+            ]
+        ones = (1,) * (len(at) + 1)
+        return [piece(self.kernel, 0, (*at, i), ones, ones) for i in range(self.inputs)]
 
     def of_results(self, of_inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         """The shape of the results for inputs, or pieces of them, of this shape."""
