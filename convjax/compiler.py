@@ -18,12 +18,13 @@ def compiler_options(platform: str) -> dict[str, str | bool | int]:
     """Options for ``jax.jit(f, compiler_options=...)`` under which convolutions compile best.
 
     On CPU, jaxlib 0.10 to 0.12 compute dense two-dimensional convolutions by YNNPACK. Without it
-    they, and their gradients, take half to two thirds of the time on 0.10, and on 0.12 mostly four
-    fifths forward and two thirds in training, where nothing else runs on the machine's other cores.
-    And what XLA compiles itself uses vectors of 256 bits: of 512, where the processor has them
-    (AVX-512), sums over taps, as of depthwise convolutions, took two thirds to nine tenths of the
-    time (AMD Zen 4); other processors compile as before. No other platform has been measured to
-    need an option: there the dictionary is empty.
+    they, and their gradients, take half to two thirds of the time on 0.10; on 0.11 and 0.12 mostly
+    four fifths forward and two thirds in training, where nothing else runs on the machine's other
+    cores, but more than with it where vectors have 512 bits (AVX-512): there it stays. And what XLA
+    compiles itself uses vectors of 256 bits unless asked: with 512, sums over taps, as of depthwise
+    convolutions, took two thirds to nine tenths of the time (AMD Zen 4). Processors without them
+    compile as before. No other platform has been measured to need an option: there the dictionary
+    is empty.
 
     Only the outermost ``jit`` takes options, and shows them to nobody: no function of this library
     can set them by itself, or choose its lowerings by them. It does see the first option in the
@@ -50,15 +51,16 @@ def compiler_options(platform: str) -> dict[str, str | bool | int]:
         https://github.com/openxla/xla
     """
     _checks.choice("compiler_options", "platform", platform, _PLATFORMS)
-    if platform == "cpu" and _jaxlib_is_known():
-        return {_YNNPACK: "", _WIDTH: 512}
-    return {}
+    if platform != "cpu" or not _jaxlib_has_ynnpack():
+        return {}
+    off: dict[str, str | bool | int] = {_YNNPACK: ""} if _is_slow_for_large_windows() else {}
+    return off | {_WIDTH: 512}
 
 
 @functools.cache
 def uses_ynnpack() -> bool:
     """Whether XLA on CPU here computes dense two-dimensional convolutions by YNNPACK, unasked."""
-    return _jaxlib_is_known() and not _switched_off(os.environ.get("XLA_FLAGS", ""))
+    return _jaxlib_has_ynnpack() and not _switched_off(os.environ.get("XLA_FLAGS", ""))
 
 
 @functools.cache
@@ -74,9 +76,14 @@ def has_fast_ynnpack() -> bool:
 
 @functools.cache
 def has_slow_ynnpack_for_large_windows() -> bool:
-    """Whether that takes longer than Eigen for large windows, as those of kernels' gradients are:
-    every YNNPACK seen does with vectors of 256 bits, with 512 that of jaxlib 0.12 does not."""
-    return has_slow_ynnpack() or (uses_ynnpack() and not _has_avx512())
+    """Whether that takes longer than Eigen for large windows, as kernels' gradients have."""
+    return uses_ynnpack() and _is_slow_for_large_windows()
+
+
+def _is_slow_for_large_windows() -> bool:
+    """Every YNNPACK seen is with vectors of 256 bits, with 512 that of jaxlib 0.10. (That of 0.11
+    was not measured with them.)"""
+    return importlib.metadata.version("jaxlib").startswith("0.10.") or not _has_avx512()
 
 
 def _has_avx512() -> bool:
@@ -96,9 +103,8 @@ def runs_loops_on_one_thread() -> bool:
     return not importlib.metadata.version("jaxlib").startswith(("0.10.", "0.11."))
 
 
-def _jaxlib_is_known() -> bool:
-    """To have YNNPACK and both options: 0.10.2, 0.11.2 and 0.12.0.1. Another may refuse an option
-    that it does not know."""
+def _jaxlib_has_ynnpack() -> bool:
+    """Seen on 0.10.2, 0.11.2 and 0.12.0.1, which know both options. Another may refuse one."""
     return importlib.metadata.version("jaxlib").startswith(("0.10.", "0.11.", "0.12."))
 
 

@@ -6,8 +6,9 @@ What XLA asks for (`memory_analysis`, in the benchmark's files) leaves out what 
 take by themselves while they run: `lax`'s programs often ask for nothing. This reads how far the
 memory of the process rises during a call, beyond what was there before it and what the call
 returns: the least of a few calls. Every block of 64 KiB and more is mapped anew, and given back
-after use, so that no call finds memory that an earlier one left. Results go to
-`benchmarks/memory/DEVICE-jax-VERSION.json`. Exit status: 0, or 2 where nothing could be measured.
+after use, so that no call finds memory that an earlier one left. Results of all rows go to
+`benchmarks/memory/DEVICE-jax-VERSION.json`, those of some to another folder alone. Exit status: 0,
+or 2 where nothing could be measured.
 """
 
 import argparse
@@ -85,19 +86,21 @@ def exceeds(bytes_of: dict[str, int]) -> bool:
     return ours > FACTOR * lax and ours - lax > SLACK
 
 
+def in_mib(bytes_of: dict[str, int]) -> str:
+    return ", ".join(f"{peer} {size / 2**20:.2f}" for peer, size in bytes_of.items())
+
+
 def line(found: dict[str, Any]) -> str:
-    mb = {peer: f"{peer} {size / 2**20:.2f}" for peer, size in found["resident"].items()}
     marks = [f"more is {kind}" for kind in ("asked", "resident") if exceeds(found[kind])]
-    asked = ", ".join(f"{peer} {size / 2**20:.2f}" for peer, size in found["asked"].items())
-    text = f"{found['row']}, {found['cell']} [MiB]: {', '.join(mb.values())} (asked: {asked})"
-    return "  ".join((text, *marks))
+    text = f"{in_mib(found['resident'])} (asked: {in_mib(found['asked'])})"
+    return "  ".join((f"{found['row']}, {found['cell']} [MiB]: {text}", *marks))
 
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=(__doc__ or "").split(";")[0] + ".")
     p.add_argument("--rows", default="", metavar="REGEX", help="only rows whose name matches")
     p.add_argument("--only", choices=prepare.CELLS, help="one kind of cell")
-    p.add_argument("--out", type=pathlib.Path, default=machine.ROOT / "benchmarks" / "memory")
+    p.add_argument("--out", type=pathlib.Path, metavar="DIR", help="instead of benchmarks/memory")
     return p
 
 
@@ -107,6 +110,9 @@ def main() -> int:
     if not chosen:
         print("error: no row matches", file=sys.stderr)
         return 2
+    if jax.default_backend() != "cpu":
+        print("error: a process' memory is that of CPUs: set JAX_PLATFORMS=cpu", file=sys.stderr)
+        return 2
     try:
         forget_peak()
         memory_of_process()
@@ -114,20 +120,24 @@ def main() -> int:
         print(f"error: this needs Linux, and /proc: {error}", file=sys.stderr)
         return 2
     there = [peer for peer, why in ops.available(PEERS).items() if not why]
-    cells = (arguments.only,) if arguments.only else prepare.CELLS
-    rows = []
+    kinds = (arguments.only,) if arguments.only else prepare.CELLS
+    cells = []
     for row in chosen:
-        for cell in cells:
-            rows.append(measured(row, cell, there))
-            print(line(rows[-1]), flush=True)
-    for kind in ("asked", "resident"):
-        number = sum(exceeds(found[kind]) for found in rows)
-        print(f"{kind}: {number} of {len(rows)} above {FACTOR} times lax's and {SLACK} bytes more")
-    report = {"cells": rows, "commit": machine.commit()}
-    report |= machine.conditions("float32", {}, "default")
-    path = arguments.out / f"{machine.device()}-jax-{jax.__version__}.json"
-    results.write_json(path, report)
-    print(path)
+        for kind in kinds:
+            cells.append(measured(row, kind, there))
+            print(line(cells[-1]), flush=True)
+    for what in ("asked", "resident"):
+        number = sum(exceeds(cell[what]) for cell in cells)
+        print(f"{what}: {number} of {len(cells)} above {FACTOR} times lax's and {SLACK} bytes more")
+    some = arguments.rows or arguments.only
+    folder = arguments.out or (None if some else machine.ROOT / "benchmarks" / "memory")
+    if folder:
+        report: dict[str, Any] = {"cells": cells, "commit": machine.commit()}
+        report["environment"] = {name: os.environ.get(name) for name in MAPPED}
+        report |= machine.conditions("float32", {}, "default")
+        path = folder / f"{machine.device()}-jax-{jax.__version__}.json"
+        results.write_json(path, report)
+        print(path)
     return 0
 
 

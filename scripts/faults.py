@@ -357,4 +357,18 @@ FAULTS = [
         "compiler.has_slow_ynnpack_for_large_windows() if spread else",
         "tests/test_lowerings.py::test_select_where_xla_would_take_ynnpack",
     ),
+    Fault(
+        "sum several outputs with what arranges them",
+        "lowerings/taps.py",
+        "and not call.groups_first and several",
+        "and not call.groups_first and not several",
+        "tests/test_lowerings.py::test_several_outputs_are_summed_apart",
+    ),
+    Fault(
+        "sort the place of a turn the wrong way",
+        "lowerings/unfused.py",
+        "lax.sort(jnp.stack([place, place + 1]), dimension=0)[0]",
+        "lax.sort(jnp.stack([place, place + 1]), dimension=0)[1]",
+        "tests/test_lowerings.py::test_a_turn_of_a_large_window_is_found_by_sorting",
+    ),
 ]

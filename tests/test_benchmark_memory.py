@@ -36,7 +36,9 @@ def test_temporary(temporary, returned, wanted):
 
 
 def test_exceeds():
-    exceeds = lambda ours, lax: benchmark_memory.exceeds({"convjax": ours, "lax": lax})  # noqa: E731
+    def exceeds(ours, lax):
+        return benchmark_memory.exceeds({"convjax": ours, "lax": lax})
+
     assert exceeds(4 * MIB, 2 * MIB) and exceeds(2 * MIB, 0)
     assert not exceeds(3 * MIB, 2 * MIB) and not exceeds(MIB, 0)
     assert not exceeds(30 * MIB, 20 * MIB) and exceeds(31 * MIB, 20 * MIB)
@@ -50,6 +52,7 @@ def test_the_script_starts_itself_with_blocks_mapped(tmp_path):
     assert done.returncode == 0, done.stderr
     (path,) = tmp_path.iterdir()
     report = json.loads(path.read_text())
+    assert report["environment"] == benchmark_memory.MAPPED
     (found,) = report["cells"]
     assert (found["row"], found["cell"]) == ("3D 1x1x1", "forward")
     # One matrix product on both sides, of 2 MiB, which are no copy's.
@@ -62,3 +65,10 @@ def test_no_such_row(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["benchmark_memory", "--rows", "nothing"])
     assert benchmark_memory.main() == 2
     assert "no row matches" in capsys.readouterr().err
+
+
+def test_only_on_cpus(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["benchmark_memory"])
+    monkeypatch.setattr(benchmark_memory.jax, "default_backend", lambda: "gpu")
+    assert benchmark_memory.main() == 2
+    assert "JAX_PLATFORMS=cpu" in capsys.readouterr().err

@@ -25,8 +25,21 @@ def test_jit_takes_them():
     x, kernel = jnp.ones((1, 20, 20, 32)), jnp.ones((3, 3, 32, 32))
     direct = functools.partial(convjax.conv, algorithm="direct")
 
-    assert not by_ynnpack(direct, x, kernel, options=options)
-    assert by_ynnpack(direct, x, kernel) == bool(options)
+    unasked = by_ynnpack(direct, x, kernel)
+    assert unasked == bool(options)
+    kept = unasked and "xla_cpu_experimental_ynn_fusion_type" not in options
+    assert by_ynnpack(direct, x, kernel, options=options) == kept
+
+
+@pytest.mark.parametrize("wide", [True, False])
+@pytest.mark.parametrize("version, slow", [("0.10.2", True), ("0.12.0.1", False)])
+def test_a_fast_ynnpack_stays(monkeypatch, version, slow, wide):
+    """That of later jaxlibs, where vectors have 512 bits."""
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: version)
+    monkeypatch.setattr(compiler, "_has_avx512", lambda: wide)
+    options = convjax.compiler_options("cpu")
+    assert ("xla_cpu_experimental_ynn_fusion_type" in options) == (slow or not wide)
+    assert options["xla_cpu_prefer_vector_width"] == 512
 
 
 def test_xla_compiles_for_the_width_of_vectors(tmp_path):

@@ -222,6 +222,28 @@ def test_turns_of_a_large_window_run_on_all_threads():
     assert not is_one_kernel(depthwise, x, kernel)
 
 
+def test_a_turn_of_a_large_window_is_found_by_sorting(monkeypatch):
+    """Where XLA would make one kernel of the loop; the place is the same."""
+    monkeypatch.setattr(compiler, "runs_loops_on_one_thread", lambda: True)
+    x = jnp.asarray(oracle.integers(0, (1, 12, 14, 3)))
+    kernel = jnp.asarray(oracle.integers(1, (9, 9, 1, 3)))
+    forward = partial(convjax.conv, feature_group_count=3)
+    taps = lambda x, k: forward(x, k, algorithm="taps")  # noqa: E731
+    assert "stablehlo.sort" in lowered(taps, x, kernel)
+    np.testing.assert_array_equal(taps(x, kernel), forward(x, kernel, algorithm="direct"))
+
+
+def test_several_outputs_are_summed_apart():
+    """From what arranges weights before the sum, and outputs after it: a call within the call."""
+    x = jnp.ones((2, 9, 9, 4))
+    calls = [
+        lowered(partial(convjax.conv, feature_group_count=4), x, jnp.ones((3, 3, 1, 4 * outputs)))
+        .count("call @apart")
+        for outputs in (1, 2)
+    ]  # fmt: skip
+    assert calls == [1, 2]
+
+
 def test_rows_that_do_not_fill_a_block(monkeypatch):
     """Rows cut into blocks that do not divide them, positions that fill no turn of the loop."""
     x = jnp.asarray(oracle.integers(0, (3, 5, 13, 4)))

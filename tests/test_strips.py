@@ -132,3 +132,10 @@ def test_what_is_not_finite_goes_where_laxs_goes(always, bad):
     x[1, 0, 8, 1] = bad
     results = [convjax.conv(x, kernel, **options, algorithm=name) for name in ("taps", "direct")]
     np.testing.assert_array_equal(*results)
+
+
+def test_strips_leave_no_tracer_behind(always):
+    x, kernel = jnp.ones((2, 7, 8, 4)), jnp.ones((3, 3, 1, 4))
+    with jax.checking_leaks():
+        y = jax.jit(partial(convjax.conv, feature_group_count=4, algorithm="taps"))(x, kernel)
+    assert y.shape == x.shape

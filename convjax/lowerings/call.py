@@ -133,3 +133,8 @@ def is_large(x: Any) -> bool:
 def correlates(problem: Problem) -> bool:
     """Whether the window is larger than the result, as it is for the gradient of a kernel."""
     return count(problem.window) > count(problem.out_space)
+
+
+def is_product(problem: Problem) -> bool:
+    """Whether it is a matrix product: a window, or a result, of one element."""
+    return 1 in (count(problem.window), count(problem.out_space))

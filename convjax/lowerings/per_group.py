@@ -12,7 +12,7 @@ import numpy as np
 from jax import lax
 
 from convjax.layout import arranged, canonical, restored
-from convjax.lowerings.call import Call, Problem, count
+from convjax.lowerings.call import Call, Problem, is_product
 from convjax.lowerings.patches import reversed_where
 from convjax.lowerings.unfused import unfused
 from convjax.sharding import same_varying
@@ -44,14 +44,9 @@ def partitionable(problem: Problem) -> bool:
 def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     """The convolution; `x`, `kernel` and the result in the caller's layout."""
     problem = call.problem(x, kernel)
-    most = WRITTEN_OUT if _is_product(problem) else _WINDOWS_WRITTEN_OUT
+    most = WRITTEN_OUT if is_product(problem) else _WINDOWS_WRITTEN_OUT
     written_out = problem.groups <= most and len(call.layout.x.group) == 1
     return (_one_by_one if written_out else _in_turns)(x, kernel, call)
-
-
-def _is_product(problem: Problem) -> bool:
-    """Whether each group is a matrix product."""
-    return 1 in (count(problem.window), count(problem.out_space))
 
 
 def _one_by_one(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
@@ -61,8 +56,9 @@ def _one_by_one(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     convolved: Callable[..., jax.Array] = functools.partial(
         call.convolve, layout=layout.ungrouped(), geometry=call.geometry, role=call.role
     )
-    widened = call.accumulator(x) != x.dtype  # in the call, where XLA would compile it slowly
-    if call.on_one_cpu and not widened and not _is_product(call.problem(x, kernel)):
+    # Not of types that are widened: jaxlib 0.10.2 compiles such calls twice as long.
+    widened = call.accumulator(x) != x.dtype
+    if call.on_one_cpu and not widened and not is_product(call.problem(x, kernel)):
         # As calls, of which XLA compiles one, and what one copies is gone before the next copies.
         convolved = unfused(convolved)
     parts = [

@@ -107,6 +107,8 @@ def correlate(x: jax.Array, kernel: jax.Array, call: Call, shape: Any) -> jax.Ar
             sizes = with_groups(images, (lines, *block), groups)
             zeros = jnp.zeros((len(together), inputs, outputs, *sizes), sums)
             turns = np.arange(len(positions) * len(together), dtype=np.int32)
+            # One kernel for one thread on jaxlib 0.12, which is as fast: the input's gradient runs
+            # on the others.
             totals, _ = lax.scan(
                 functools.partial(turn, positions=positions, sizes=(images, *block)),
                 same_varying(zeros, x, kernel)[0],

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from convjax import compiler
 from convjax.lowerings import LOWERINGS, depth_fold, depth_sum, patchify, per_group
-from convjax.lowerings.call import Problem, correlates, count
+from convjax.lowerings.call import Problem, correlates, count, is_product
 from convjax.lowerings.patches import crops
 
 ROLES = ("forward", "input_gradient", "kernel_gradient")
@@ -33,11 +33,6 @@ class Rule(NamedTuple):
 def _pairs(problem: Problem) -> float:
     """Products per group and tap (or window position): pairs of channels."""
     return count((problem.n if correlates(problem) else problem.i, problem.o))
-
-
-def _pointwise(problem: Problem) -> bool:
-    """A window, or a result, of one element."""
-    return 1 in (count(problem.window), count(problem.out_space))
 
 
 # Seen on jaxlib 0.10.2, not on 0.12.0.
@@ -77,8 +72,8 @@ def _dense_plane(problem: Problem) -> bool:
 
 
 def _folded_sooner(problem: Problem) -> bool:
-    """So few channels (examples, for a kernel's gradient) that Eigen gathers windows slowly: where
-    it is Eigen that does, or for a kernel's gradient would be, without YNNPACK."""
+    """Where YNNPACK would take it, to its loss, or Eigen has a kernel's gradient anyway: so few
+    channels (examples, for a kernel's gradient) that Eigen gathers windows slowly."""
     here = _ynnpack(problem)
     if correlates(problem) and not compiler.uses_ynnpack():
         here = _dense_plane(problem)
@@ -150,12 +145,12 @@ _DILATED = Rule(
 _CPU = (
     Rule(
         "patchify",
-        lambda p: not _pointwise(p) and _pairs(p) > 16 and _tiles(p),
+        lambda p: not is_product(p) and _pairs(p) > 16 and _tiles(p),
         "cpu: what tiles is one matrix product",
     ),
     Rule(
         "per_group",
-        lambda p: _DILATED.holds(p) and p.groups != 1 and _pairs(p) > 16 and not _pointwise(p),
+        lambda p: _DILATED.holds(p) and p.groups != 1 and _pairs(p) > 16 and not is_product(p),
         "cpu: the phases of a dilated input interleave sooner within a group",
     ),
     Rule(
@@ -176,12 +171,12 @@ _CPU = (
     ),
     Rule(
         "per_group",
-        lambda p: _pointwise(p) and p.groups != 1 and count((p.groups,)) <= per_group.WRITTEN_OUT,
+        lambda p: is_product(p) and p.groups != 1 and count((p.groups,)) <= per_group.WRITTEN_OUT,
         "cpu: a product for all groups moves them before all others, and moves them back",
     ),
     Rule(
         "matmul",
-        lambda p: _pointwise(p),
+        lambda p: is_product(p),
         "cpu: a window of one element is a matrix product",
     ),
     Rule(

@@ -63,25 +63,22 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     out_space = tuple(shape[axis] for axis in call.layout.out.space)
     if count(window) > count(out_space):
         return rows.correlate(x, kernel, call, shape)
-    weights = _weights(kernel, call, call.accumulator(x))
-    summed: Callable[..., jax.Array] = functools.partial(
-        _shift, weights=weights, call=call, out_space=out_space
-    )
-    if call.on_one_cpu and not call.groups_first and count((weights.outputs,)) > 1:
+    summed: Callable[..., jax.Array] = functools.partial(_shift, call=call, out_space=out_space)
+    several = count(call.layout.kernel.sizes(kernel.shape, "out")) > 1
+    if call.on_one_cpu and not call.groups_first and several:
         # Apart from what arranges weights and results, which XLA would do at every product.
         summed = unfused(summed)
+    y = summed(x, _arranged(kernel, call).astype(call.accumulator(x)))
     roles = "out batch group space" if call.groups_first else "batch space out group"
-    return restored(summed(x, weights.kernel), call.layout.out, roles, shape)
+    return restored(y, call.layout.out, roles, shape)
 
 
-def _shift(
-    x: jax.Array, kernel: jax.Array, weights: "_Weights", call: Call, out_space: Any
-) -> jax.Array:
+def _shift(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.Array:
     """(N, *out_space, O, G), or (O, N, G, *out_space): every tap shifts the whole input.
 
-    `kernel` is that of `weights`, as an operand.
+    `x` is the caller's, `kernel` is arranged for `_Weights`.
     """
-    weights = dataclasses.replace(weights, kernel=kernel)
+    weights = _Weights(kernel, call.groups_first, call.geometry.reversal)
     geometry, rank = call.geometry, call.geometry.rank
     axes = _in_strips(x, weights, call)
     # Where groups are last, several channels stay behind them: XLA would copy them to be elsewhere.
@@ -119,19 +116,14 @@ def _shift(
     return y.astype(result)
 
 
-def _weights(kernel: jax.Array, call: Call, sums: Any) -> "_Weights":
-    """The kernel in the type to sum in, with as many axes as the results, so that slices of it are
-    spread without being reshaped."""
+def _arranged(kernel: jax.Array, call: Call) -> jax.Array:
+    """The caller's kernel with as many axes as the results, so that slices of it are spread without
+    being reshaped."""
     axes = call.layout.kernel
     # Of one channel there is nothing to move: XLA reads weights where the caller's kernel lies.
     one = math.prod(kernel.shape[axis] for axis in (*axes.contract, *axes.out)) == 1
     roles = "out contract group space" if call.groups_first else "space contract out group"
-    return _Weights(
-        kernel=arranged(kernel, axes, roles, one and not call.partitioned).astype(sums),
-        window=axes.sizes(kernel.shape, "space"),
-        groups_first=call.groups_first,
-        reversal=call.geometry.reversal,
-    )
+    return arranged(kernel, axes, roles, one and not call.partitioned)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,9 +132,12 @@ class _Weights:
     where groups come first, (O, I, G, *window)."""
 
     kernel: jax.Array
-    window: tuple[Any, ...]
     groups_first: bool
     reversal: bool
+
+    @property
+    def window(self) -> tuple[Any, ...]:
+        return self.kernel.shape[3:] if self.groups_first else self.kernel.shape[:-3]
 
     @property
     def inputs(self) -> Any:
@@ -156,16 +151,15 @@ class _Weights:
     def groups(self) -> Any:
         return self.kernel.shape[2 if self.groups_first else -1]
 
+    # lax's functions, not operators: these take half the time to trace
+
     @property
-    def is_logical(self) -> bool:
-        return self.kernel.dtype == np.bool_
+    def times(self) -> Callable[..., Any]:
+        return lax.bitwise_and if self.kernel.dtype == np.bool_ else lax.mul
 
-    def times(self, a: jax.Array, b: jax.Array) -> jax.Array:
-        # lax's functions, not operators: these take half the time to trace
-        return lax.bitwise_and(a, b) if self.is_logical else lax.mul(a, b)
-
-    def plus(self, a: jax.Array, b: jax.Array) -> jax.Array:
-        return lax.bitwise_or(a, b) if self.is_logical else lax.add(a, b)
+    @property
+    def plus(self) -> Callable[..., Any]:
+        return lax.bitwise_or if self.kernel.dtype == np.bool_ else lax.add
 
     def of(self, tap: tuple[Any, ...]) -> list[jax.Array]:
         """What one tap multiplies with, for every input channel."""
@@ -197,7 +191,7 @@ class _Weights:
 
     def summed(self, met: Iterable[tuple[list[jax.Array], jax.Array]], total: Any = None) -> Any:
         """`total`, None for nothing, and what taps add to it: what `of` gives for each, and the
-        piece that it meets, whose channels are the first axis, or the last."""
+        piece that it meets."""
         for elements, shifted in met:
             shape = self.of_results(shifted.shape)
             shifted = lax.convert_element_type(shifted, self.kernel.dtype)

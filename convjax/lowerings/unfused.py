@@ -45,9 +45,9 @@ def _squeezed(x: jax.Array) -> jax.Array:
     return lax.squeeze(x, [axis for axis, size in enumerate(x.shape) if is_one(size)])
 
 
-def by_all_threads(turn: jax.Array) -> jax.Array:
-    """`turn`, the position of a loop's turn, as what keeps XLA from making the loop one kernel for
-    one thread: it makes none where it finds a sort."""
+def by_all_threads(place: jax.Array) -> jax.Array:
+    """`place`, where a turn of a loop is, as what keeps XLA from making the loop one kernel for one
+    thread: it makes none where it finds a sort (seen on jaxlib 0.12.0.1)."""
     if not compiler.runs_loops_on_one_thread():
-        return turn
-    return lax.sort(jnp.stack([turn, turn + 1]), dimension=0)[0]
+        return place
+    return lax.sort(jnp.stack([place, place + 1]), dimension=0)[0]
