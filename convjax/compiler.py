@@ -19,7 +19,7 @@ def compiler_options(platform: str) -> dict[str, str | bool | int]:
     """Options for ``jax.jit(f, compiler_options=...)`` under which convolutions compile best.
 
     On CPU, jaxlib 0.10 to 0.12 compute dense two-dimensional convolutions by YNNPACK. Without it
-    they, and their gradients, take half to two thirds of the time on 0.10; on 0.11 and 0.12 mostly
+    they, and their gradients, take half to two thirds of the time on 0.10; on 0.12 mostly
     four fifths forward and two thirds in training, where nothing else runs on the machine's other
     cores, but more than with it where vectors have 512 bits (AVX-512): there it stays. And what XLA
     compiles itself uses vectors of 256 bits unless asked: with 512, sums over taps, as of depthwise

@@ -13,7 +13,7 @@ from benchmarking.prepare import Contender
 MIB = 1 << 20
 SCRIPT = pathlib.Path(benchmark_memory.__file__)
 
-pytestmark = pytest.mark.skipif(
+reads_proc = pytest.mark.skipif(
     not pathlib.Path("/proc/self/clear_refs").exists(), reason="it reads Linux's /proc"
 )
 
@@ -28,6 +28,7 @@ def contender(temporary, returned):
     return Contender("fake", call, lambda results: results, lambda results: results)
 
 
+@reads_proc
 @pytest.mark.parametrize("temporary, returned, wanted", [(0, 40, 0), (40, 20, 20), (64, 0, 64)])
 def test_temporary(temporary, returned, wanted):
     """What was dropped before the results were there may have held their bytes."""
@@ -44,6 +45,7 @@ def test_exceeds():
     assert not exceeds(30 * MIB, 20 * MIB) and exceeds(31 * MIB, 20 * MIB)
 
 
+@reads_proc
 def test_the_script_starts_itself_with_blocks_mapped(tmp_path):
     words = ["--rows", "^3D 1x1x1$", "--only", "forward", "--out", str(tmp_path)]
     done = subprocess.run(
