@@ -366,7 +366,7 @@ FAULTS = [
     ),
     Fault(
         "sort the place of a turn the wrong way",
-        "lowerings/unfused.py",
+        "lowerings/loops.py",
         "lax.sort(jnp.stack([place, place + 1]), dimension=0)[0]",
         "lax.sort(jnp.stack([place, place + 1]), dimension=0)[1]",
         "tests/test_lowerings.py::test_a_turn_of_a_large_window_is_found_by_sorting",

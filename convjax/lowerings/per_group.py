@@ -56,7 +56,8 @@ def _one_by_one(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     convolved: Callable[..., jax.Array] = functools.partial(
         call.convolve, layout=layout.ungrouped(), geometry=call.geometry, role=call.role
     )
-    # Not of types that are widened: jaxlib 0.10.2 compiles such calls twice as long.
+    # Not of types that are widened: jaxlib 0.10.2 compiles such calls three times as long (0.12
+    # a third as long).
     widened = call.accumulator(x) != x.dtype
     if call.on_one_cpu and not widened and not is_product(call.problem(x, kernel)):
         # As calls, of which XLA compiles one, and what one copies is gone before the next copies.

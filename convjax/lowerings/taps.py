@@ -20,9 +20,10 @@ from convjax.geometry import Geometry
 from convjax.layout import arranged, restored
 from convjax.lowerings import rows
 from convjax.lowerings.call import Call, Problem, correlates, count, is_large, size_in_bytes
+from convjax.lowerings.loops import by_all_threads
 from convjax.lowerings.patches import looped_over, padded, piece, pieces
 from convjax.lowerings.strips import Strip, joined, pieces_of, strips
-from convjax.lowerings.unfused import by_all_threads, unfused
+from convjax.lowerings.unfused import unfused
 from convjax.sharding import same_varying
 
 _CHANNELS = 16  # per group, at most

@@ -1,15 +1,13 @@
-"""What XLA on CPU is to compile apart: functions, as calls that stay calls, and turns of a loop."""
+"""Functions that XLA on CPU compiles apart from what surrounds them: as calls that stay calls."""
 
 import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax import lax
 from jax.experimental.xla_metadata import set_xla_metadata
 
-from convjax import compiler
 from convjax.layout import is_one
 
 
@@ -43,11 +41,3 @@ def unfused(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
 def _squeezed(x: jax.Array) -> jax.Array:
     """`x` without axes of one element: XLA would choose where they lie, and copy to where not."""
     return lax.squeeze(x, [axis for axis, size in enumerate(x.shape) if is_one(size)])
-
-
-def by_all_threads(place: jax.Array) -> jax.Array:
-    """`place`, where a turn of a loop is, as what keeps XLA from making the loop one kernel for one
-    thread: it makes none where it finds a sort (seen on jaxlib 0.12.0.1)."""
-    if not compiler.runs_loops_on_one_thread():
-        return place
-    return lax.sort(jnp.stack([place, place + 1]), dimension=0)[0]
