@@ -280,11 +280,14 @@ def _eligible(name: str, problem: Problem, mesh_axes: int) -> bool:
     return lowering.accepts(problem) is None and (mesh_axes == 0 or lowering.partitionable(problem))
 
 
-def forced(problem: Problem, algorithm: Any, platform: str, mesh_axes: int) -> Choice:
+def forced(
+    problem: Problem, algorithm: Any, platform: str, mesh_axes: int, lenient: bool = False
+) -> Choice:
     """The lowering for `problem` under the caller's `algorithm`: None, a name, or a triple.
 
     A triple names the lowering of the forward operation, the input's gradient and the kernel's
-    gradient. A single name is used for the gradients where it accepts them.
+    gradient. A single name is used for the gradients where it accepts them. `lenient` says that
+    the whole problem was accepted, and this is a device's part of it.
     """
     if algorithm is None:
         return select(problem, platform, mesh_axes)
@@ -295,7 +298,7 @@ def forced(problem: Problem, algorithm: Any, platform: str, mesh_axes: int) -> C
     refusal = LOWERINGS[name].accepts(problem)
     if refusal is None:
         return Choice(name, "forced by `algorithm`", select(problem, platform, mesh_axes).name)
-    if hard or problem.role == "forward":
+    if not lenient and (hard or problem.role == "forward"):
         raise ValueError(
             f"algorithm {name!r} cannot execute this convolution ({problem.role}): {refusal}"
         )
