@@ -36,7 +36,14 @@ class Split:
     """A convolution of operands of these (global) shapes, split over devices as `plan` says."""
 
     def __init__(
-        self, layout: Layout, geometry: Geometry, x: Shape, kernel: Shape, dtype: Any, result: Any
+        self,
+        layout: Layout,
+        geometry: Geometry,
+        role: str,
+        x: Shape,
+        kernel: Shape,
+        dtype: Any,
+        result: Any,
     ) -> None:
         self.layout, self.geometry = layout, geometry
         self.dtype, self.result = np.dtype(dtype), np.dtype(result)
@@ -44,7 +51,7 @@ class Split:
         self.window = layout.kernel.sizes(kernel, "space")
         self.out_space = geometry.output_space(self.space, self.window)
         self.shapes = {"x": x, "kernel": kernel, "out": layout.out_shape(x, kernel, self.out_space)}
-        self.factors = partition.factors(layout, self.window, self.out_space)
+        self.factors = partition.factors(layout, role == "kernel_gradient")
 
     def plan(self, specs: Mapping[str, Sequence[partition.Names]]) -> Plan:
         """Which mesh axes split what, if operands and result lie as `specs` says."""
@@ -354,16 +361,14 @@ def _blocks(sharding: Any, ndim: int, count: int) -> list[list[int]]:
 def _rule(split: Split) -> SdyShardingRule:
     """How shardings spread between operands and result: a name for every factor."""
     labels = {party: [f"{party}{i}" for i in range(len(split.shapes[party]))] for party in PARTIES}
-    summed = []
     for number, factor in enumerate(split.factors):
         for party in PARTIES:
             axis = factor.axis(party)
             if axis is not None:
                 labels[party][axis] = f"f{number}"
-        if factor.is_summed:
-            summed.append(f"f{number}")
+    summed = {f"f{number}" for number, factor in enumerate(split.factors) if factor.is_summed}
     return SdyShardingRule(
         (ArrayMapping(*labels["x"]), ArrayMapping(*labels["kernel"])),
         (ArrayMapping(*labels["out"]),),
-        reduction_factors=tuple(summed),
+        reduction_factors=tuple(label for label in labels["x"] if label in summed),
     )

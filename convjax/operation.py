@@ -261,7 +261,7 @@ def _lower(ctx: Any, x: Any, kernel: Any, *, platform: str, **params: Any) -> An
     if how in ("whole", "by XLA"):
         implementation: Any = whole
     else:
-        split = distributed.Split(layout, geometry, *shapes, ctx.avals_in[0].dtype, out.dtype)
+        split = distributed.Split(layout, geometry, role, *shapes, ctx.avals_in[0].dtype, out.dtype)
         if how == "by types":
             shardings = dict(
                 zip(PARTIES, (aval.sharding for aval in (*ctx.avals_in, out)), strict=True)

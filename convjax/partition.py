@@ -41,10 +41,10 @@ class Factor(NamedTuple):
         return axis
 
 
-def factors(layout: Layout, window: Sequence[int], out_space: Sequence[int]) -> list[Factor]:
-    """The factors of a convolution; along a spatial axis the longer of window and result is split.
+def factors(layout: Layout, split_windows: bool = False) -> list[Factor]:
+    """The factors of a convolution; along spatial axes either results or windows are split.
 
-    The window is the longer one in the gradient of a kernel, where it is the cotangent.
+    Windows are split in the gradient of a kernel, whose window is the cotangent of all outputs.
     """
     x, kernel, out = layout
     found = [Factor("batch", x=a, out=b) for a, b in zip(x.batch, out.batch, strict=True)]
@@ -53,8 +53,8 @@ def factors(layout: Layout, window: Sequence[int], out_space: Sequence[int]) -> 
     for a, b in zip(x.contract, kernel.contract, strict=True):
         found.append(Factor("contract", x=a, kernel=b))
     found += [Factor("out", kernel=a, out=b) for a, b in zip(kernel.out, out.out, strict=True)]
-    for axis, (a, b, c) in enumerate(zip(x.space, kernel.space, out.space, strict=True)):
-        if window[axis] > out_space[axis]:
+    for a, b, c in zip(x.space, kernel.space, out.space, strict=True):
+        if split_windows:
             found.append(Factor("window", x=a, kernel=b))
         else:
             found.append(Factor("space", x=a, out=c))
