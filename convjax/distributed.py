@@ -1,14 +1,15 @@
-"""A convolution on several devices: each fetches its neighbours' rows, convolves, and sums.
+"""Operations on several devices: who splits them, and how each device gets its part.
 
-`partition` says who computes what; here are the arrays. How the operands lie on the devices is known
-in two ways: from types (`by_types`, explicit mesh axes), or from XLA when it partitions the program
-(`by_callback`, automatic mesh axes).
+How the operands lie on the devices is known in two ways: from types (`_by_types`: explicit mesh
+axes), or from XLA when it partitions the program (`_by_callback`: automatic mesh axes). Where
+neither is to be had, XLA splits the operation.
 """
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,216 +21,138 @@ from jax.experimental.custom_partitioning import (
     custom_partitioning,
 )
 from jax.experimental.xla_metadata import set_xla_metadata
-from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
+from jax.interpreters import mlir
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from convjax import partition
-from convjax.geometry import Geometry
-from convjax.layout import Layout
-from convjax.partition import PARTIES, Axis, Factor, Plan, Rows, Share, block
-
-# The convolution that one device runs: x, kernel, and by name geometry and preferred_element_type.
-Local = Callable[..., jax.Array]
-Shape = tuple[int, ...]
+from convjax.partition import Names, Plan, block
+from convjax.sharding import is_explicit
+from convjax.splits import Split
 
 
-class Split:
-    """A convolution of operands of these (global) shapes, split over devices as `plan` says."""
+class Place(NamedTuple):
+    """Where a program runs, as far as it is known when an operation is lowered."""
 
-    def __init__(
-        self,
-        layout: Layout,
-        geometry: Geometry,
-        role: str,
-        x: Shape,
-        kernel: Shape,
-        dtype: Any,
-        result: Any,
-    ) -> None:
-        self.layout, self.geometry = layout, geometry
-        self.dtype, self.result = np.dtype(dtype), np.dtype(result)
-        self.space = layout.x.sizes(x, "space")
-        self.window = layout.kernel.sizes(kernel, "space")
-        self.out_space = geometry.output_space(self.space, self.window)
-        self.shapes = {"x": x, "kernel": kernel, "out": layout.out_shape(x, kernel, self.out_space)}
-        self.factors = partition.factors(layout, role == "kernel_gradient")
+    mesh: tuple[tuple[str, int, bool], ...]  # axes' names, sizes, and whether they are manual here
+    explicit: bool  # whether the types say how arrays lie along all axes that are not manual
 
-    def plan(self, specs: Mapping[str, Sequence[partition.Names]]) -> Plan:
-        """Which mesh axes split what, if operands and result lie as `specs` says."""
-        sizes = {
-            party: float(math.prod(shape) * (self.result if party == "out" else self.dtype).itemsize)
-            for party, shape in self.shapes.items()
-        }
-        return partition.choose(self.factors, specs, sizes)
+    @classmethod
+    def of(cls, ctx: Any) -> "Place":
+        """The place for which JAX lowers an operation in this context."""
+        context, mesh = ctx.module_context.axis_context, ctx.avals_out[0].sharding.mesh
+        manual = getattr(context, "manual_axes", ())
+        if is_explicit(mesh):
+            axes = tuple((name, size, name in manual) for name, size in mesh.shape.items())
+            kinds = zip(mesh.axis_names, mesh.axis_types, strict=True)
+            auto = any(kind == AxisType.Auto and mesh.shape[name] > 1 for name, kind in kinds)
+            return cls(axes, not auto)
+        mesh = getattr(context, "mesh", mesh)
+        if not mesh.empty:
+            axes = tuple((name, size, name in manual) for name, size in mesh.shape.items())
+            return cls(axes, False)
+        return cls((("", getattr(context, "num_devices", 1), False),), False)
 
-    def run(
-        self, x: jax.Array, kernel: jax.Array, plan: Plan, mesh: Mapping[str, int], local: Local
-    ) -> jax.Array:
-        """A device's part of the result from its parts of the operands; `mesh` has the axes' sizes.
+    @property
+    def devices(self) -> int:
+        """Over how many devices the operation can be split."""
+        return math.prod(size for _, size, manual in self.mesh if not manual)
 
-        Every mesh axis of `plan` is a manual one here.
-        """
-        geometry, skips = self.geometry, []
-        for factor, names in zip(plan.factors, plan.names, strict=True):
-            shards = math.prod(mesh[name] for name in names)
-            if shards == 1:
-                continue
-            if factor.is_summed or factor.kind == "space":
-                x = self._existing(x, "x", factor, names, shards)
-            if factor.is_summed:
-                kernel = self._existing(kernel, "kernel", factor, names, shards)
-            if factor.kind not in ("space", "window"):
-                continue
-            axis = self.layout.x.space.index(factor.x)
-            split = partition.split_outputs if factor.kind == "space" else partition.split_window
-            share = split(
-                Axis.of(self.geometry, axis, self.space, self.window, self.out_space), shards
-            )
-            x = _needed_rows(x, factor.x, share.rows, names)
-            geometry = _with_padding(geometry, axis, share.padding)
-            if factor.kind == "window":
-                kernel = _among_zeros(kernel, factor.kernel, share, names)
-            else:
-                skips.append((factor.out, share, names))
-        total = _sum_type(self.result) if plan.summed else self.result
-        y = local(x, kernel, geometry=geometry, preferred_element_type=total)
-        for out_axis, share, names in skips:
-            y = _from(y, out_axis, share.skips, share.out_block, names)
-        if plan.summed:
-            y = lax.psum(y, plan.summed)
-        return y.astype(self.result)
-
-    def _existing(
-        self, part: jax.Array, party: str, factor: Factor, names: Any, shards: int
-    ) -> jax.Array:
-        """`part` of an operand, with zeros where the last blocks hold elements that do not exist."""
-        axis = factor.axis(party)
-        assert axis is not None
-        size, own = self.shapes[party][axis], part.shape[axis]
-        if own * shards == size:
-            return part
-        first = lax.axis_index(names) * own
-        index = first + lax.broadcasted_iota(np.int32, part.shape, axis)
-        return jnp.where(index < size, part, jnp.zeros((), part.dtype))
+    @property
+    def axes(self) -> int:
+        """Over how many mesh axes; several are assumed where the mesh is unknown."""
+        known = [size for name, size, manual in self.mesh if name and not manual]
+        return sum(size > 1 for size in known) if known or self.devices == 1 else 2
 
 
-def _sum_type(dtype: np.dtype) -> np.dtype:
-    """The type in which devices' results are summed: 16-bit floats in float32."""
-    narrow = jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits < 32
-    return np.dtype(np.float32) if narrow else dtype
+def splitter(ctx: Any, place: Place, platform: str) -> str:
+    """Who splits an operation: "nobody", "types", "callback" or "XLA"."""
+    shapes = [aval.shape for aval in (*ctx.avals_in, *ctx.avals_out)]
+    static = all(isinstance(size, int) for shape in shapes for size in shape)
+    if place.devices == 1 or (static and any(0 in shape for shape in shapes)):
+        return "nobody"
+    if static and place.explicit:
+        return "types"
+    exported = ctx.module_context.lowering_parameters.for_export
+    if static and not exported and platform in ("cpu", "cuda", "rocm"):
+        return "callback"
+    return "XLA"
 
 
-def _with_padding(geometry: Geometry, axis: int, pair: tuple[int, int]) -> Geometry:
-    padding = (*geometry.padding[:axis], pair, *geometry.padding[axis + 1 :])
-    return Geometry(
-        geometry.strides,
-        padding,
-        geometry.input_dilation,
-        geometry.kernel_dilation,
-        geometry.reversal,
-    )
+def lower(
+    ctx: Any,
+    operands: Sequence[Any],
+    place: Place,
+    who: str,
+    whole: Callable[..., jax.Array],
+    split: Callable[[], Split],
+    description: str,
+) -> Any:
+    """Lower an operation: `whole` where nobody or XLA splits it, else by its `split`.
 
-
-def _needed_rows(part: jax.Array, axis: int, rows: Rows, names: Any) -> jax.Array:
-    """The rows of x that this shard needs, its own `part` and neighbours' rows around it."""
-
-    def zeros(count: int) -> list[jax.Array]:
-        shape = (*part.shape[:axis], count, *part.shape[axis + 1 :])
-        return [jnp.zeros(shape, part.dtype)] if count else []
-
-    if rows.rows == 0:
-        return lax.slice_in_dim(part, 0, 0, axis=axis)
-    if rows.whole:
-        pieces = [lax.all_gather(part, names, axis=axis, tiled=True)]
-    else:
-        pieces = [part]
-        for count, pairs in rows.hops("before")[::-1]:
-            sent = lax.slice_in_dim(part, part.shape[axis] - count, None, axis=axis)
-            pieces.insert(0, _sent(sent, names, pairs))
-        for count, pairs in rows.hops("after"):
-            sent = lax.slice_in_dim(part, 0, count, axis=axis)
-            pieces.append(_sent(sent, names, pairs))
-    pieces = [*zeros(rows.lead), *pieces, *zeros(rows.trail)]
-    buffer = lax.concatenate(pieces, axis) if len(pieces) > 1 else pieces[0]
-    return _from(buffer, axis, rows.starts, rows.rows, names)
-
-
-def _sent(part: jax.Array, names: Any, pairs: Sequence[tuple[int, int]]) -> jax.Array:
-    """What this shard gets if senders send `part`; zeros where none sends."""
-    return lax.ppermute(part, names, pairs) if pairs else jnp.zeros_like(part)
-
-
-def _from(x: jax.Array, axis: int, starts: Sequence[int], size: int, names: Any) -> jax.Array:
-    """`size` elements of `x` along `axis`, from this shard's entry of `starts` on."""
-    if len(set(starts)) > 1:
-        start = jnp.array(starts, np.int32)[lax.axis_index(names)]
-        return lax.dynamic_slice_in_dim(x, start, size, axis)
-    if size == x.shape[axis]:
-        return x
-    return lax.slice_in_dim(x, starts[0], starts[0] + size, axis=axis)
-
-
-def _among_zeros(part: jax.Array, axis: int, share: Share, names: Any) -> jax.Array:
-    """A window in which this shard's `part` lies where its taps do."""
-    if share.window == part.shape[axis]:
-        return part
-    shape = (*part.shape[:axis], share.window, *part.shape[axis + 1 :])
-    start = jnp.array(share.tap_skips, np.int32)[lax.axis_index(names)]
-    return lax.dynamic_update_slice_in_dim(jnp.zeros(shape, part.dtype), part, start, axis)
+    `description` is all that distinguishes it from others on operands of the same types. XLA's
+    program names a callback by an address, so without a description the persistent compilation
+    cache could take one operation for another.
+    """
+    (out,) = ctx.avals_out
+    implementation: Any = whole
+    if who == "types":
+        shardings = [aval.sharding for aval in (*ctx.avals_in, out)]
+        implementation = functools.partial(_by_types, split(), shardings)
+    elif who == "callback":
+        implementation = functools.partial(_by_callback, split(), place.mesh, description)
+        ctx = _with_stand_ins(ctx, place)
+    if who != "types" and is_explicit(out.sharding.mesh):
+        # What runs pads and reshapes freely, which explicit sharding types would refuse.
+        implementation = jax.sharding.auto_axes(implementation, out_sharding=out.sharding)
+    return mlir.lower_fun(implementation, multiple_results=False)(ctx, *operands)
 
 
 # ---- explicit mesh axes: the types say how operands lie ----------------------------------------
 
 
-def by_types(
-    x: jax.Array,
-    kernel: jax.Array,
-    split: Split,
-    local: Local,
-    shardings: Mapping[str, NamedSharding],
-) -> jax.Array:
+def _by_types(split: Split, shardings: Sequence[NamedSharding], *operands: jax.Array) -> jax.Array:
     """The whole result, split over the explicit axes of the mesh."""
-    mesh = shardings["out"].mesh
-    names = [name for name, kind in zip(mesh.axis_names, mesh.axis_types, strict=True)
-             if kind == jax.sharding.AxisType.Explicit]  # fmt: skip
+    mesh = shardings[-1].mesh
+    kinds = zip(mesh.axis_names, mesh.axis_types, strict=True)
+    explicit = {name for name, kind in kinds if kind == AxisType.Explicit}
     specs = {
-        party: _names(shardings[party].spec, len(split.shapes[party])) for party in PARTIES
+        party: _names(sharding.spec, len(shape))
+        for (party, shape), sharding in zip(split.shapes.items(), shardings, strict=True)
     }
     plan = split.plan(specs)
-    wanted = {party: plan.spec(party, len(split.shapes[party])) for party in PARTIES}
+    wanted = {party: plan.spec(party, len(shape)) for party, shape in split.shapes.items()}
     sizes = dict(mesh.shape)
 
     def evenly(operand: jax.Array, party: str) -> jax.Array:
-        """`operand` in equal blocks, zeros behind its end."""
-        pads = []
-        kept = []
-        for size, found, entry in zip(operand.shape, specs[party], wanted[party], strict=True):
-            shards = math.prod(sizes[name] for name in entry)
+        """`operand` in equal blocks, with zeros behind its end."""
+        pads, kept = [], []
+        for size, found, names in zip(operand.shape, specs[party], wanted[party], strict=True):
+            shards = math.prod(sizes[name] for name in names)
             pads.append((0, block(size, shards) * shards - size, 0))
-            kept.append(found if pads[-1][1] == 0 else ())
+            kept.append(() if pads[-1][1] else found)
         if any(high for _, high, _ in pads):
             operand = jax.reshard(operand, _sharding(mesh, kept))
             operand = lax.pad(operand, jnp.zeros((), operand.dtype), pads)
         return jax.reshard(operand, _sharding(mesh, wanted[party]))
 
-    part = jax.shard_map(
-        lambda x, kernel: split.run(x, kernel, plan, sizes, local),
+    parties = list(split.shapes)[:-1]
+    y = jax.shard_map(
+        functools.partial(split.part, plan, sizes),
         mesh=mesh,
-        in_specs=(_spec(wanted["x"]), _spec(wanted["kernel"])),
+        in_specs=tuple(_spec(wanted[party]) for party in parties),
         out_specs=_spec(wanted["out"]),
-        axis_names=set(names),
+        axis_names=explicit,
         check_vma=False,
-    )
-    y = part(evenly(x, "x"), evenly(kernel, "kernel"))
+    )(*map(evenly, operands, parties))
     shape = split.shapes["out"]
     if y.shape != shape:
-        kept = [entry if a == b else () for entry, a, b in
-                zip(wanted["out"], y.shape, shape, strict=True)]  # fmt: skip
-        y = jax.reshard(y, _sharding(mesh, kept))
+        sides = zip(wanted["out"], y.shape, shape, strict=True)
+        y = jax.reshard(y, _sharding(mesh, [names if a == b else () for names, a, b in sides]))
         y = lax.slice(y, (0,) * y.ndim, shape)
-    return jax.reshard(y, shardings["out"])
+    return jax.reshard(y, shardings[-1])
 
 
-def _names(spec: Any, ndim: int) -> tuple[partition.Names, ...]:
+def _names(spec: Any, ndim: int) -> tuple[Names, ...]:
     entries = [*spec, *(None,) * (ndim - len(spec))]
     return tuple(
         () if entry is None else entry if isinstance(entry, tuple) else (entry,)
@@ -237,11 +160,11 @@ def _names(spec: Any, ndim: int) -> tuple[partition.Names, ...]:
     )
 
 
-def _spec(names: Sequence[partition.Names]) -> PartitionSpec:
+def _spec(names: Sequence[Names]) -> PartitionSpec:
     return PartitionSpec(*(entry or None for entry in names))
 
 
-def _sharding(mesh: Any, names: Sequence[partition.Names]) -> NamedSharding:
+def _sharding(mesh: Any, names: Sequence[Names]) -> NamedSharding:
     return NamedSharding(mesh, _spec(names))
 
 
@@ -259,65 +182,67 @@ class _Device:
         self.id = number
 
 
-def stand_ins(count: int) -> tuple[Any, ...]:
-    """As many devices as `by_callback` is told of."""
-    return tuple(map(_Device, range(count)))
+def _with_stand_ins(ctx: Any, place: Place) -> Any:
+    """`ctx` with devices for `custom_partitioning`: JAX names them only to programs with primitives
+    that it knows to need them."""
+    context = ctx.module_context.axis_context
+    devices = tuple(map(_Device, range(place.devices)))
+    if hasattr(context, "device_assignment"):
+        context = dataclasses.replace(context, device_assignment=devices, abstract_mesh=None)
+    else:
+        array = np.array(devices, dtype=object)
+        context = dataclasses.replace(context, mesh=Mesh(array, ("_",)), manual_axes=frozenset())
+    return ctx.replace(module_context=ctx.module_context.replace(axis_context=context))
 
 
-def by_callback(
-    x: jax.Array,
-    kernel: jax.Array,
+def _by_callback(
     split: Split,
-    local: Local,
-    *,
     mesh: Sequence[tuple[str, int, bool]],
     description: str,
+    *operands: jax.Array,
 ) -> jax.Array:
     """The whole result; XLA asks, when it partitions the program, what each device is to do.
 
-    Args:
-        mesh: names and sizes of the mesh's axes, and whether they are manual here. Only what is
-            known: one automatic axis may stand for all of them.
-        description: all that distinguishes this convolution from others of operands of the same
-            types. XLA's program names this callback by an address, so without a description the
-            persistent compilation cache could take one convolution for another.
+    One automatic axis of `mesh` may stand for all of them.
     """
-
-    def whole(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        return local(x, kernel, geometry=split.geometry, preferred_element_type=split.result)
+    shapes = split.shapes
 
     def planned(shardings: Mapping[str, Any]) -> tuple[Any, Any, Plan]:
         """The mesh with automatic axes of prime sizes, its automatic part, and the plan."""
-        count = math.prod(size for _, size, manual in mesh if not manual)
-        tables = [_blocks(shardings.get(p), len(split.shapes[p]), count) for p in PARTIES]
-        radices, found = partition.digits_of(
-            tables, [size for _, size, manual in mesh if not manual]
-        )
+        automatic = [size for _, size, manual in mesh if not manual]
+        tables = [_blocks(shardings.get(p), len(shapes[p]), math.prod(automatic)) for p in shapes]
+        radices, found = partition.digits_of(tables, automatic)
         names = tuple(f"_{i}" for i in range(len(radices)))
-        specs = {}
-        for party, axes in zip(PARTIES, found, strict=True):
-            axes = axes or [()] * len(split.shapes[party])
-            specs[party] = [tuple(names[i] for i in digits) for digits in axes]
+        specs = {
+            party: [tuple(names[i] for i in digits) for digits in axes or [()] * len(shapes[party])]
+            for party, axes in zip(shapes, found, strict=True)
+        }
         return _refined(mesh, radices, names), AbstractMesh(radices, names), split.plan(specs)
 
-    def partitioned(_: Any, operands: Any, result: Any) -> Any:
-        found = dict(zip(PARTIES, (a.sharding for a in (*operands, result)), strict=True))
-        full, automatic, plan = planned(found)
+    def partitioned(_: Any, given: Any, result: Any) -> Any:
+        arrays = zip(shapes, (*given, result), strict=True)
+        full, automatic, plan = planned({party: array.sharding for party, array in arrays})
 
-        def part(x: jax.Array, kernel: jax.Array) -> jax.Array:
-            return split.run(x, kernel, plan, dict(full.shape), local)
+        def run(*parts: jax.Array) -> jax.Array:
+            # The mesh that the user has set, if any, says nothing about what one device does.
+            with jax.sharding.use_abstract_mesh(AbstractMesh((), ())):
+                return split.part(plan, dict(full.shape), *parts)
 
-        x, kernel, out = (
-            _sharding(automatic, plan.spec(party, len(split.shapes[party]))) for party in PARTIES
+        *wanted, out = (
+            _sharding(automatic, plan.spec(party, len(shape))) for party, shape in shapes.items()
         )
-        return full, part, out, (x, kernel)
+        return full, run, out, tuple(wanted)
 
-    def inferred(_: Any, operands: Any, __: Any) -> Any:
-        """Only for XLA's former partitioner, which knows no rules."""
-        found = dict(zip(PARTIES, (a.sharding for a in operands), strict=False))
-        _, automatic, plan = planned(found)
-        return _sharding(automatic, plan.spec("out", len(split.shapes["out"])))
+    def inferred(_: Any, given: Any, __: Any) -> Any:
+        """Asked by XLA's former partitioner alone, which knows no rules."""
+        arrays = zip(shapes, given, strict=False)
+        _, automatic, plan = planned({party: array.sharding for party, array in arrays})
+        return _sharding(automatic, plan.spec("out", len(shapes["out"])))
 
+    # custom_partitioning resolves its arguments by name
+    whole = split.whole if len(operands) > 2 else (
+        (lambda x: split.whole(x)) if len(operands) == 1 else (lambda x, y: split.whole(x, y))
+    )
     call = custom_partitioning(whole)
     call.def_partition(
         partitioned,
@@ -326,26 +251,24 @@ def by_callback(
         decode_shardings=False,
     )
     with set_xla_metadata(convjax=description):
-        y: jax.Array = call(x, kernel)
+        y: jax.Array = call(*operands)
     return y
 
 
-def _refined(mesh: Sequence[tuple[str, int, bool]], radices: Sequence[int], names: Sequence[str]) -> Any:
+def _refined(
+    mesh: Sequence[tuple[str, int, bool]], radices: Sequence[int], names: Sequence[str]
+) -> AbstractMesh:
     """The mesh whose automatic axes are split into those of sizes `radices`."""
-    sizes: list[int] = []
-    labels: list[str] = []
-    rest = list(zip(radices, names, strict=True))
+    axes: list[tuple[str, int]] = []
+    rest = list(zip(names, radices, strict=True))
     for name, size, manual in mesh:
         if manual:
-            sizes.append(size)
-            labels.append(name)
+            axes.append((name, size))
             continue
         while size > 1:
-            radix, label = rest.pop(0)
-            sizes.append(radix)
-            labels.append(label)
-            size //= radix
-    return AbstractMesh(tuple(sizes), tuple(labels))
+            axes.append(rest.pop(0))
+            size //= axes[-1][1]
+    return AbstractMesh(tuple(size for _, size in axes), tuple(name for name, _ in axes))
 
 
 def _blocks(sharding: Any, ndim: int, count: int) -> list[list[int]]:
@@ -359,16 +282,17 @@ def _blocks(sharding: Any, ndim: int, count: int) -> list[list[int]]:
 
 
 def _rule(split: Split) -> SdyShardingRule:
-    """How shardings spread between operands and result: a name for every factor."""
-    labels = {party: [f"{party}{i}" for i in range(len(split.shapes[party]))] for party in PARTIES}
+    """How shardings spread between operands and result: a label for every factor."""
+    labels = {p: [f"{p}{axis}" for axis in range(len(shape))] for p, shape in split.shapes.items()}
     for number, factor in enumerate(split.factors):
-        for party in PARTIES:
+        for party, found in labels.items():
             axis = factor.axis(party)
             if axis is not None:
-                labels[party][axis] = f"f{number}"
+                found[axis] = f"f{number}"
     summed = {f"f{number}" for number, factor in enumerate(split.factors) if factor.is_summed}
+    *operands, out = (ArrayMapping(*found) for found in labels.values())
     return SdyShardingRule(
-        (ArrayMapping(*labels["x"]), ArrayMapping(*labels["kernel"])),
-        (ArrayMapping(*labels["out"]),),
+        tuple(operands),
+        (out,),
         reduction_factors=tuple(label for label in labels["x"] if label in summed),
     )

@@ -1,70 +1,188 @@
-"""Boundary modes as a linear map: what lies beyond the edges is copied from inside."""
+"""Boundary modes as a linear map: what lies beyond the edges is copied from inside.
 
-from collections.abc import Sequence
+Two primitives, each the adjoint of the other: `extend` copies, `fold` adds what was copied back to
+where it came from. They are primitives so that the library splits them over devices by itself.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.experimental import jet
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+from jax.sharding import NamedSharding, PartitionSpec
 
+from convjax import distributed
 from convjax.geometry import Pair
+from convjax.sharding import is_explicit, mesh_size
+from convjax.splits import ExtensionSplit
+
+extend_p = Primitive("convjax_extend")
+fold_p = Primitive("convjax_fold")
 
 
 def extend(
     x: jax.Array, extension: Sequence[Pair], modes: Sequence[str], axes: Sequence[int]
 ) -> jax.Array:
-    """`x` with its spatial `axes` extended by their boundary modes: a linear map.
-
-    Only the extended axis is sliced (unlike by ``jnp.pad``), so that others may be sharded.
-    """
-    for axis, (lo, hi), mode in zip(axes, extension, modes, strict=True):
-        if mode != "constant" and (lo, hi) != (0, 0):
-            before, after = _beyond(x, axis, lo, hi, mode)
-            x = jnp.concatenate([before, x, after], axis)
+    """`x` with its spatial `axes` extended by their boundary modes: a linear map."""
+    for axis, pair, mode in zip(axes, extension, modes, strict=True):
+        if mode != "constant" and pair != (0, 0):
+            x = extend_p.bind(x, axis=axis, pair=tuple(pair), mode=mode, out_sharding=None)
     return x
-
-
-def _beyond(x: jax.Array, axis: int, lo: Any, hi: Any, mode: str) -> tuple[jax.Array, jax.Array]:
-    """What `mode` puts before and after `x` along `axis`, `lo` and `hi` elements."""
-    n = x.shape[axis]
-
-    def part(start: Any, stop: Any) -> jax.Array:
-        return lax.slice_in_dim(x, start, stop, axis=axis)
-
-    def mirrored(start: Any, stop: Any) -> jax.Array:
-        return lax.rev(part(start, stop), (axis,))
-
-    def repeated(start: Any, times: Any) -> jax.Array:
-        shape = (*x.shape[:axis], times, *x.shape[axis + 1 :])
-        return jnp.broadcast_to(part(start, start + 1), shape)
-
-    if mode == "edge":
-        return repeated(0, lo), repeated(n - 1, hi)
-    if mode == "wrap":
-        return part(n - lo, n), part(0, hi)
-    if mode == "symmetric":
-        return mirrored(0, lo), mirrored(n - hi, n)
-    return mirrored(1, lo + 1), mirrored(n - 1 - hi, n - 1)  # reflect
 
 
 def fold(
-    y: jax.Array,
-    extension: Sequence[Pair],
-    modes: Sequence[str],
-    axes: Sequence[int],
+    y: jax.Array, extension: Sequence[Pair], modes: Sequence[str], axes: Sequence[int]
 ) -> jax.Array:
     """The adjoint of `extend`: copies beyond the edges are added back to their origins."""
-    if all(pair == (0, 0) for pair in extension):
-        return y
-    shape = list(y.shape)
-    for axis, (lo, hi) in zip(axes, extension, strict=True):
-        shape[axis] = shape[axis] - lo - hi
-    # linear_transpose wants an input of y's own type, shardings included: crop y to that shape
-    start = [0] * y.ndim
-    for axis, (lo, _) in zip(axes, extension, strict=True):
-        start[axis] = lo
-    like = jax.eval_shape(
-        lambda y: y[tuple(slice(s, s + n) for s, n in zip(start, shape, strict=True))], y
+    for axis, pair, mode in reversed(list(zip(axes, extension, modes, strict=True))):
+        if mode != "constant" and pair != (0, 0):
+            y = fold_p.bind(y, axis=axis, pair=tuple(pair), mode=mode, out_sharding=None)
+    return y
+
+
+# ---- what lies beyond an edge --------------------------------------------------------------------
+
+
+def _origins(mode: str, n: Any, pair: Pair) -> list[tuple[Any, Any]]:
+    """Where what lies before and behind the edges of `n` elements comes from: first and count."""
+    low, high = pair
+    return {
+        "edge": [(0, 1), (n - 1, 1)],
+        "wrap": [(n - low, low), (0, high)],
+        "symmetric": [(0, low), (n - high, high)],
+        "reflect": [(1, low), (n - 1 - high, high)],
+    }[mode]
+
+
+def _copy(mode: str, axis: int, length: Any) -> Callable[[jax.Array], jax.Array]:
+    """What makes of an origin's elements the `length` elements beyond the edge."""
+    if mode == "wrap":
+        return lambda origin: origin
+    if mode == "edge":
+        return lambda origin: jnp.broadcast_to(
+            origin, (*origin.shape[:axis], length, *origin.shape[axis + 1 :])
+        )
+    return lambda origin: lax.rev(origin, (axis,))
+
+
+def _add_up(mode: str, axis: int) -> Callable[[jax.Array], jax.Array]:
+    """The adjoint of `_copy`: what of the elements beyond the edge is added to their origin."""
+    if mode == "edge":
+        return lambda beyond: jnp.sum(beyond, axis, keepdims=True, dtype=beyond.dtype)
+    return _copy(mode, axis, None)  # a permutation, and its own inverse
+
+
+def _extended(x: jax.Array, *, axis: int, pair: Pair, mode: str) -> jax.Array:
+    """`extend` on one device."""
+    before, after = (
+        [_copy(mode, axis, length)(lax.slice_in_dim(x, first, first + count, axis=axis))]
+        if not (isinstance(length, int) and length == 0)
+        else []
+        for length, (first, count) in zip(pair, _origins(mode, x.shape[axis], pair), strict=True)
     )
-    (x,) = jax.linear_transpose(lambda x: extend(x, extension, modes, axes), like)(y)
+    return lax.concatenate([*before, x, *after], axis)
+
+
+def _folded(y: jax.Array, *, axis: int, pair: Pair, mode: str) -> jax.Array:
+    """`fold` on one device."""
+    low, high = pair
+    n = y.shape[axis] - low - high
+    x = lax.slice_in_dim(y, low, low + n, axis=axis)
+    for begin, length, (first, count) in zip(
+        (0, low + n), pair, _origins(mode, n, pair), strict=True
+    ):
+        if not (isinstance(length, int) and length == 0):
+            beyond = lax.slice_in_dim(y, begin, begin + length, axis=axis)
+            pads = [(0, 0, 0)] * x.ndim
+            pads[axis] = (first, n - first - count, 0)
+            x = x + lax.pad(_add_up(mode, axis)(beyond), jnp.zeros((), x.dtype), pads)
     return x
+
+
+# ---- the rules of the primitives -----------------------------------------------------------------
+
+
+def _abstract(x: Any, *, axis: int, pair: Pair, mode: str, out_sharding: Any, sign: int) -> Any:
+    size = x.shape[axis] + sign * (pair[0] + pair[1])
+    shape = (*x.shape[:axis], size, *x.shape[axis + 1 :])
+    if out_sharding is None:
+        out_sharding = x.sharding
+        if is_explicit(out_sharding.mesh):
+            spec = list(out_sharding.spec)
+            if spec[axis] is not None and size % mesh_size(out_sharding.mesh, spec[axis]):
+                spec[axis] = None
+            out_sharding = NamedSharding(out_sharding.mesh, PartitionSpec(*spec))
+    return x.update(shape=shape, sharding=out_sharding)
+
+
+@functools.lru_cache(maxsize=1024)
+def _compiled(primitive: Primitive, **params: Any) -> Any:
+    return jax.jit(functools.partial(primitive.bind, **params))
+
+
+def _transpose(
+    ct: Any, x: Any, *, adjoint: Primitive, out_sharding: Any, **params: Any
+) -> list[Any]:
+    aval = x.aval if ad.is_undefined_primal(x) else jax.typeof(x)
+    kept = aval.sharding if is_explicit(aval.sharding.mesh) else None
+    return [adjoint.bind(ct, out_sharding=kept, **params)]
+
+
+def _batch(
+    axis_data: Any, operands: Any, axes: Any, *, primitive: Primitive, axis: int,
+    out_sharding: Any, **params: Any,
+) -> tuple[jax.Array, int]:  # fmt: skip
+    (x,), (batch,) = operands, axes
+    if out_sharding is not None:
+        spec = list(out_sharding.spec)
+        spec.insert(batch, axis_data.explicit_mesh_axis)
+        out_sharding = NamedSharding(out_sharding.mesh, PartitionSpec(*spec))
+    axis += axis >= batch
+    return primitive.bind(x, axis=axis, out_sharding=out_sharding, **params), batch
+
+
+def _lower(
+    ctx: Any, x: Any, *, platform: str, adjoint: bool, axis: int, pair: Pair, mode: str,
+    out_sharding: Any,
+) -> Any:  # fmt: skip
+    (aval,), (out,) = ctx.avals_in, ctx.avals_out
+    place = distributed.Place.of(ctx)
+    who = distributed.splitter(ctx, place, platform)
+    whole = functools.partial(
+        _folded if adjoint else _extended, axis=axis, pair=pair, mode=mode
+    )
+
+    def split() -> ExtensionSplit:
+        n = (out if adjoint else aval).shape[axis]
+        beyond = [
+            (first, count, _add_up(mode, axis) if adjoint else _copy(mode, axis, length))
+            for length, (first, count) in zip(pair, _origins(mode, n, pair), strict=True)
+        ]
+        return ExtensionSplit(aval, axis, pair, beyond, whole, adjoint)
+
+    description = repr((adjoint, axis, pair, mode))
+    return distributed.lower(ctx, (x,), place, who, whole, split, description)
+
+
+for _primitive, _sign, _other in ((extend_p, 1, fold_p), (fold_p, -1, extend_p)):
+    _primitive.def_abstract_eval(functools.partial(_abstract, sign=_sign))
+    _primitive.def_impl(
+        functools.partial(lambda p, x, **params: _compiled(p, **params)(x), _primitive)
+    )
+    ad.deflinear2(_primitive, functools.partial(_transpose, adjoint=_other))
+    batching.fancy_primitive_batchers[_primitive] = functools.partial(_batch, primitive=_primitive)
+    jet.deflinear(_primitive)
+    for _platform in ("cpu", "cuda", "rocm", "tpu"):
+        mlir.register_lowering(
+            _primitive,
+            functools.partial(_lower, platform=_platform, adjoint=_sign < 0),
+            platform=_platform,
+        )
+    mlir.register_lowering(
+        _primitive, functools.partial(_lower, platform="other", adjoint=_sign < 0)
+    )

@@ -44,6 +44,11 @@ class Geometry:
             self.reversal,
         )
 
+    def padded(self, axis: int, pair: Pair) -> "Geometry":
+        """The geometry with this padding on one spatial axis."""
+        padding = (*self.padding[:axis], pair, *self.padding[axis + 1 :])
+        return dataclasses.replace(self, padding=padding)
+
     def output_space(self, space: tuple[Any, ...], window: tuple[Any, ...]) -> tuple[Any, ...]:
         """Output extents for input extents `space` and kernel extents `window` (relations 6, 15).
 

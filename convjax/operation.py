@@ -7,10 +7,8 @@ gradients are this operation again, and so is `vmap` over one operand or both. T
 home of derivative rules.
 """
 
-import dataclasses
 import functools
-import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -18,7 +16,7 @@ from jax import lax
 from jax.experimental import jet
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
 from convjax import distributed, sharding
 from convjax.geometry import Geometry
@@ -26,7 +24,7 @@ from convjax.layout import Layout
 from convjax.lowerings import select
 from convjax.lowerings.call import out_shape, problem_of
 from convjax.lowerings.execute import execute
-from convjax.partition import PARTIES
+from convjax.splits import ConvSplit
 
 conv_p = Primitive("convjax_conv")
 
@@ -196,46 +194,12 @@ batching.fancy_primitive_batchers[conv_p] = _batch
 # ---- lowering, per platform ----------------------------------------------------------------------
 
 
-class _Place(NamedTuple):
-    """Where a program runs, as far as it is known when a convolution is lowered."""
-
-    mesh: tuple[tuple[str, int, bool], ...]  # axes' names, sizes, and whether they are manual here
-    explicit: bool  # whether the types say how arrays lie along all axes that are not manual
-
-    @property
-    def devices(self) -> int:
-        """Over how many devices XLA would split the convolution."""
-        return math.prod(size for _, size, manual in self.mesh if not manual)
-
-    @property
-    def axes(self) -> int:
-        """Over how many mesh axes XLA would split it; several are assumed of an unknown mesh."""
-        known = [size for name, size, manual in self.mesh if name and not manual]
-        return sum(size > 1 for size in known) if known or self.devices == 1 else 2
-
-
-def _place(ctx: Any) -> _Place:
-    context, mesh = ctx.module_context.axis_context, ctx.avals_out[0].sharding.mesh
-    manual = getattr(context, "manual_axes", ())
-    if not mesh.empty and sharding.is_explicit(mesh):
-        axes = tuple((name, size, name in manual) for name, size in mesh.shape.items())
-        kinds = zip(mesh.axis_names, mesh.axis_types, strict=True)
-        auto = any(kind == AxisType.Auto and mesh.shape[name] > 1 for name, kind in kinds)
-        return _Place(axes, not auto)
-    mesh = getattr(context, "mesh", mesh)
-    if not mesh.empty:
-        return _Place(tuple((n, size, n in manual) for n, size in mesh.shape.items()), False)
-    return _Place((("", getattr(context, "num_devices", 1), False),), False)
-
-
 def _lower(ctx: Any, x: Any, kernel: Any, *, platform: str, **params: Any) -> Any:
-    (out,) = ctx.avals_out
     layout, geometry, role = params["layout"], params["geometry"], params["role"]
-    place, algorithm = _place(ctx), params["algorithm"]
-    problem = problem_of(ctx.avals_in[0], ctx.avals_in[1], layout, geometry, role)
-    how = _how_split(ctx, place, platform)
-    axes = place.axes if how == "by XLA" else 0
-    choice = select.forced(problem, algorithm, platform, axes)
+    algorithm = params["algorithm"]
+    place = distributed.Place.of(ctx)
+    who = distributed.splitter(ctx, place, platform)
+    axes = place.axes if who == "XLA" else 0
     run = functools.partial(
         execute,
         layout=layout,
@@ -245,70 +209,23 @@ def _lower(ctx: Any, x: Any, kernel: Any, *, platform: str, **params: Any) -> An
         platform=platform,
         mesh_axes=axes,
     )
+    problem = problem_of(*ctx.avals_in, layout, geometry, role)
     whole = functools.partial(
         run,
         geometry=geometry,
         preferred_element_type=params["preferred_element_type"],
-        choice=choice,
+        choice=select.forced(problem, algorithm, platform, axes),
     )
-    shapes = [tuple(aval.shape) for aval in ctx.avals_in]
 
-    def local(x: jax.Array, kernel: jax.Array, **options: Any) -> jax.Array:
+    def run_part(x: jax.Array, kernel: jax.Array, **options: Any) -> jax.Array:
         part = problem_of(x, kernel, layout, options["geometry"], role)
-        named = select.forced(part, algorithm, platform, 0, lenient=True)
-        return run(x, kernel, choice=named, **options)
+        return run(x, kernel, choice=select.forced(part, algorithm, platform, 0, True), **options)
 
-    if how in ("whole", "by XLA"):
-        implementation: Any = whole
-    else:
-        split = distributed.Split(layout, geometry, role, *shapes, ctx.avals_in[0].dtype, out.dtype)
-        if how == "by types":
-            shardings = dict(
-                zip(PARTIES, (aval.sharding for aval in (*ctx.avals_in, out)), strict=True)
-            )
-            implementation = functools.partial(
-                distributed.by_types, split=split, local=local, shardings=shardings
-            )
-        else:
-            implementation = functools.partial(
-                distributed.by_callback,
-                split=split,
-                local=local,
-                mesh=place.mesh,
-                description=repr((layout, geometry, role, run.keywords["precision"], algorithm)),
-            )
-            ctx = _with_stand_ins(ctx, place)
-    if how != "by types" and sharding.is_explicit(out.sharding.mesh):
-        # Lowerings pad and reshape freely, which explicit sharding types would refuse.
-        implementation = jax.sharding.auto_axes(implementation, out_sharding=out.sharding)
-    return mlir.lower_fun(implementation, multiple_results=False)(ctx, x, kernel)
+    def split() -> ConvSplit:
+        return ConvSplit(layout, geometry, role, ctx.avals_in, ctx.avals_out[0].dtype, run_part)
 
-
-def _how_split(ctx: Any, place: _Place, platform: str) -> str:
-    """Who splits a convolution over devices: nobody, this library (two ways), or XLA."""
-    shapes = [aval.shape for aval in (*ctx.avals_in, *ctx.avals_out)]
-    static = all(isinstance(size, int) for shape in shapes for size in shape)
-    if place.devices == 1 or (static and any(0 in shape for shape in shapes)):
-        return "whole"
-    if static and place.explicit:
-        return "by types"
-    exported = ctx.module_context.lowering_parameters.for_export
-    if static and not exported and platform in ("cpu", "cuda", "rocm"):
-        return "by callback"
-    return "by XLA"
-
-
-def _with_stand_ins(ctx: Any, place: _Place) -> Any:
-    """`ctx` with devices to be told of: JAX names them only for programs whose primitives it knows
-    to need them."""
-    context = ctx.module_context.axis_context
-    devices = distributed.stand_ins(place.devices)
-    if hasattr(context, "device_assignment"):
-        context = dataclasses.replace(context, device_assignment=devices, abstract_mesh=None)
-    else:
-        array = np.array(devices, dtype=object)
-        context = dataclasses.replace(context, mesh=Mesh(array, ("_",)), manual_axes=frozenset())
-    return ctx.replace(module_context=ctx.module_context.replace(axis_context=context))
+    description = repr((layout, geometry, role, run.keywords["precision"], algorithm))
+    return distributed.lower(ctx, (x, kernel), place, who, whole, split, description)
 
 
 for _platform in ("cpu", "cuda", "rocm", "tpu"):

@@ -15,7 +15,6 @@ from typing import NamedTuple
 from convjax.geometry import Geometry, dilated
 from convjax.layout import Layout
 
-PARTIES = ("x", "kernel", "out")
 Names = tuple[str, ...]
 
 
@@ -100,9 +99,9 @@ def choose(
     it do the same.
     """
     chosen: dict[Factor, list[str]] = {factor: [] for factor in candidates}
-    places = {party: _places(specs[party]) for party in PARTIES}
-    for name in dict.fromkeys(itertools.chain(*(places[party] for party in PARTIES))):
-        here = {party: places[party].get(name) for party in PARTIES}
+    places = {party: _places(spec) for party, spec in specs.items()}
+    for name in dict.fromkeys(itertools.chain(*places.values())):
+        here = {party: place.get(name) for party, place in places.items()}
         eligible = [
             factor
             for factor in candidates
@@ -136,11 +135,11 @@ def _rank(
     factor: Factor, name: str, specs: Mapping[str, Sequence[Names]], sizes: Mapping[str, float]
 ) -> tuple[int, int]:
     """Where `name` stands among the axes of `factor`: in the order that the largest party has."""
-    for index, party in enumerate(sorted(PARTIES, key=lambda party: -sizes[party])):
+    for index, party in enumerate(sorted(specs, key=lambda party: -sizes[party])):
         axis = factor.axis(party)
         if axis is not None and name in specs[party][axis]:
             return index, specs[party][axis].index(name)
-    return len(PARTIES), 0
+    return len(specs), 0
 
 
 # ---- along one spatial axis ----------------------------------------------------------------------
@@ -275,6 +274,33 @@ def split_window(axis: Axis, shards: int) -> Share:
     if axis.reversal:  # the taps come last where the kernel's elements come first
         tap_skips = tuple(window - own - skip for skip in tap_skips)
     return Share(rows, padding, axis.out, axis.out, (0,) * shards, window, tap_skips)
+
+
+class Strip(NamedTuple):
+    """`count` elements from `first` on, that some shards need and others hold.
+
+    `hops` are the transfers: (sender, receiver)s. `kept` says that a shard that needs it holds some
+    of it.
+    """
+
+    first: int
+    count: int
+    block: int
+    hops: tuple[tuple[tuple[int, int], ...], ...]
+    kept: bool
+
+
+def strip(first: int, count: int, size: int, shards: int, receivers: Sequence[int]) -> Strip:
+    """The elements from `first` on, of an axis of `size` elements, for the shards `receivers`."""
+    own = block(size, shards)
+    holders = range(first // own, (first + count - 1) // own + 1)
+    hops = []
+    for distance in range(1, shards):
+        pairs = [(holder, (holder + distance) % shards) for holder in holders]
+        pairs = [pair for pair in pairs if pair[1] in receivers]
+        if pairs:
+            hops.append(tuple(pairs))
+    return Strip(first, count, own, tuple(hops), any(h in receivers for h in holders))
 
 
 def _rows(

@@ -1,0 +1,188 @@
+"""How an operation is split over devices: a convolution, and what lies beyond an input's edges.
+
+A split knows the operation's parties (its operands, and "out"), their shapes, the factors that can
+be split, and what a device computes of its parts.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from convjax import exchange, partition
+from convjax.geometry import Geometry
+from convjax.layout import Layout
+from convjax.partition import Axis, Factor, Names, Plan
+
+Shape = tuple[int, ...]
+
+
+class Split(Protocol):
+    """An operation on whole arrays, as `distributed` splits it."""
+
+    shapes: dict[str, Shape]  # of its parties; "out" comes last
+    factors: list[Factor]
+    result: np.dtype
+
+    def plan(self, specs: Mapping[str, Sequence[Names]]) -> Plan:
+        """Which mesh axes split what, if the parties lie as `specs` says."""
+
+    def whole(self, *operands: jax.Array) -> jax.Array:
+        """The result on one device."""
+
+    def part(self, plan: Plan, mesh: Mapping[str, int], *operands: jax.Array) -> jax.Array:
+        """A device's part of the result from its parts of the operands.
+
+        The axes of `mesh`, a mapping to their sizes, that `plan` uses are manual ones.
+        """
+
+
+class ConvSplit:
+    """A convolution of operands of these (whole) shapes.
+
+    `run(x, kernel, geometry=, preferred_element_type=)` is the convolution on one device.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        geometry: Geometry,
+        role: str,
+        operands: Sequence[Any],
+        result: Any,
+        run: Callable[..., jax.Array],
+    ) -> None:
+        x, kernel = (tuple(operand.shape) for operand in operands)
+        self.layout, self.geometry, self.run = layout, geometry, run
+        self.itemsize, self.result = np.dtype(operands[0].dtype).itemsize, np.dtype(result)
+        self.space = layout.x.sizes(x, "space")
+        self.window = layout.kernel.sizes(kernel, "space")
+        self.out_space = geometry.output_space(self.space, self.window)
+        self.shapes = {"x": x, "kernel": kernel, "out": layout.out_shape(x, kernel, self.out_space)}
+        self.factors = partition.factors(layout, role == "kernel_gradient")
+
+    def plan(self, specs: Mapping[str, Sequence[Names]]) -> Plan:
+        sizes = {
+            party: float(math.prod(shape))
+            * (self.result.itemsize if party == "out" else self.itemsize)
+            for party, shape in self.shapes.items()
+        }
+        return partition.choose(self.factors, specs, sizes)
+
+    def whole(self, *operands: jax.Array) -> jax.Array:
+        return self.run(*operands, geometry=self.geometry, preferred_element_type=self.result)
+
+    def part(self, plan: Plan, mesh: Mapping[str, int], *operands: jax.Array) -> jax.Array:
+        x, kernel = operands
+        geometry, shares = self.geometry, []
+        for factor, names in zip(plan.factors, plan.names, strict=True):
+            shards = math.prod(mesh[name] for name in names)
+            if shards == 1:
+                continue
+            if factor.x is not None and (factor.is_summed or factor.kind == "space"):
+                x = exchange.existing(x, factor.x, self.shapes["x"][factor.x], shards, names)
+            if factor.kernel is not None and factor.is_summed:
+                size = self.shapes["kernel"][factor.kernel]
+                kernel = exchange.existing(kernel, factor.kernel, size, shards, names)
+            if factor.x is None or factor.kind not in ("space", "window"):
+                continue
+            number = self.layout.x.space.index(factor.x)
+            axis = Axis.of(geometry, number, self.space, self.window, self.out_space)
+            split = partition.split_outputs if factor.kind == "space" else partition.split_window
+            share = split(axis, shards)
+            x = exchange.needed_rows(x, factor.x, share.rows, names)
+            geometry = geometry.padded(number, share.padding)
+            if factor.kernel is not None:
+                kernel = exchange.among_zeros(kernel, factor.kernel, share, names)
+            else:
+                shares.append((factor.out, share, names))
+        y = self.run(
+            x,
+            kernel,
+            geometry=geometry,
+            preferred_element_type=_sum_type(self.result) if plan.summed else self.result,
+        )
+        for out_axis, share, names in shares:
+            assert out_axis is not None
+            y = exchange.taken(y, out_axis, share.skips, share.out_block, names)
+        if plan.summed:
+            y = lax.psum(y, plan.summed)
+        return y.astype(self.result)
+
+
+def _sum_type(dtype: np.dtype) -> np.dtype:
+    """The type in which devices' results are summed: 16-bit floats in float32."""
+    narrow = jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits < 32
+    return np.dtype(np.float32) if narrow else dtype
+
+
+class ExtensionSplit:
+    """`extension.extend` along one axis, or its adjoint.
+
+    `beyond` says where what lies before and after the edges comes from: the first element of a
+    strip of the input, its length, and a function that makes of the strip what lies there (or, for
+    the adjoint, of what lies there what is added to the strip).
+    """
+
+    def __init__(
+        self,
+        operand: Any,
+        axis: int,
+        pair: tuple[int, int],
+        beyond: Sequence[tuple[int, int, Callable[[jax.Array], jax.Array]]],
+        whole: Callable[[jax.Array], jax.Array],
+        adjoint: bool,
+    ) -> None:
+        shape = tuple(operand.shape)
+        change = -sum(pair) if adjoint else sum(pair)
+        self.result = np.dtype(operand.dtype)
+        self.shapes = {
+            "x": shape,
+            "out": (*shape[:axis], shape[axis] + change, *shape[axis + 1 :]),
+        }
+        self.axis, self.pair, self.beyond = axis, pair, beyond
+        self.run, self.adjoint = whole, adjoint
+        self.factors = [
+            Factor("space" if a == axis else "batch", x=a, out=a) for a in range(len(shape))
+        ]
+
+    def plan(self, specs: Mapping[str, Sequence[Names]]) -> Plan:
+        sizes = {party: float(math.prod(shape)) for party, shape in self.shapes.items()}
+        return partition.choose(self.factors, specs, sizes)
+
+    def whole(self, *operands: jax.Array) -> jax.Array:
+        return self.run(*operands)
+
+    def part(self, plan: Plan, mesh: Mapping[str, int], *operands: jax.Array) -> jax.Array:
+        (x,) = operands
+        axis, names = self.axis, plan.names[self.axis]
+        shards = math.prod(mesh[name] for name in names)
+        if shards == 1:
+            return self.run(x)
+        size, out = self.shapes["x"][axis], self.shapes["out"][axis]
+        x = exchange.existing(x, axis, size, shards, names)
+        low, high = (-side for side in self.pair) if self.adjoint else self.pair
+        share = partition.split_outputs(Axis(size, 1, out, 1, low, high, 1, 1), shards)
+        y = exchange.needed_rows(x, axis, share.rows, names)
+        begins = [p * share.out_block for p in range(shards)]
+        ends = (0, size - self.pair[1]) if self.adjoint else (0, out - self.pair[1])
+        for (first, count, make), length, end in zip(self.beyond, self.pair, ends, strict=True):
+            if length == 0:
+                continue
+            # What is fetched (from, how many), and where what is made of it lies in the result.
+            source, to = ((end, length), (first, count)) if self.adjoint else ((first, count), (end, length))
+            readers = [
+                p
+                for p, begin in enumerate(begins)
+                if begin < to[0] + to[1] and begin + share.out_block > to[0]
+            ]
+            strip = partition.strip(*source, size, shards, readers)
+            made = make(exchange.fetched(x, axis, strip, names))
+            starts = [to[0] - begin for begin in begins]
+            put = exchange.increased if self.adjoint else exchange.replaced
+            y = put(y, axis, starts, made, names)
+        return y
