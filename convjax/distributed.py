@@ -203,13 +203,16 @@ def _by_callback(
 ) -> jax.Array:
     """The whole result; XLA asks, when it partitions the program, what each device is to do.
 
-    One automatic axis of `mesh` may stand for all of them.
+    One automatic axis of `mesh` may stand for all of them. Where other axes are manual, XLA numbers
+    the devices along the automatic ones as it likes, so that nothing can be sent to any of them:
+    then only what needs no exchange is split, and XLA gathers the rest.
     """
     shapes = split.shapes
+    automatic = [size for _, size, manual in mesh if not manual]
+    independent = any(manual and size > 1 for _, size, manual in mesh)
 
-    def planned(shardings: Mapping[str, Any]) -> tuple[Any, Any, Plan]:
-        """The mesh with automatic axes of prime sizes, its automatic part, and the plan."""
-        automatic = [size for _, size, manual in mesh if not manual]
+    def planned(shardings: Mapping[str, Any]) -> tuple[AbstractMesh, Plan]:
+        """The automatic axes of the mesh, made to axes of prime sizes, and the plan."""
         tables = [_blocks(shardings.get(p), len(shapes[p]), math.prod(automatic)) for p in shapes]
         radices, found = partition.digits_of(tables, automatic)
         names = tuple(f"_{i}" for i in range(len(radices)))
@@ -217,27 +220,27 @@ def _by_callback(
             party: [tuple(names[i] for i in digits) for digits in axes or [()] * len(shapes[party])]
             for party, axes in zip(shapes, found, strict=True)
         }
-        return _refined(mesh, radices, names), AbstractMesh(radices, names), split.plan(specs)
+        return AbstractMesh(radices, names), split.plan(specs, independent)
 
     def partitioned(_: Any, given: Any, result: Any) -> Any:
         arrays = zip(shapes, (*given, result), strict=True)
-        full, automatic, plan = planned({party: array.sharding for party, array in arrays})
+        axes, plan = planned({party: array.sharding for party, array in arrays})
 
         def run(*parts: jax.Array) -> jax.Array:
             # The mesh that the user has set, if any, says nothing about what one device does.
             with jax.sharding.use_abstract_mesh(AbstractMesh((), ())):
-                return split.part(plan, dict(full.shape), *parts)
+                return split.part(plan, dict(axes.shape), *parts)
 
         *wanted, out = (
-            _sharding(automatic, plan.spec(party, len(shape))) for party, shape in shapes.items()
+            _sharding(axes, plan.spec(party, len(shape))) for party, shape in shapes.items()
         )
-        return full, run, out, tuple(wanted)
+        return axes, run, out, tuple(wanted)
 
     def inferred(_: Any, given: Any, __: Any) -> Any:
         """Asked by XLA's former partitioner alone, which knows no rules."""
         arrays = zip(shapes, given, strict=False)
-        _, automatic, plan = planned({party: array.sharding for party, array in arrays})
-        return _sharding(automatic, plan.spec("out", len(shapes["out"])))
+        axes, plan = planned({party: array.sharding for party, array in arrays})
+        return _sharding(axes, plan.spec("out", len(shapes["out"])))
 
     # custom_partitioning resolves its arguments by name
     whole = split.whole if len(operands) > 2 else (
@@ -253,22 +256,6 @@ def _by_callback(
     with set_xla_metadata(convjax=description):
         y: jax.Array = call(*operands)
     return y
-
-
-def _refined(
-    mesh: Sequence[tuple[str, int, bool]], radices: Sequence[int], names: Sequence[str]
-) -> AbstractMesh:
-    """The mesh whose automatic axes are split into those of sizes `radices`."""
-    axes: list[tuple[str, int]] = []
-    rest = list(zip(names, radices, strict=True))
-    for name, size, manual in mesh:
-        if manual:
-            axes.append((name, size))
-            continue
-        while size > 1:
-            axes.append(rest.pop(0))
-            size //= axes[-1][1]
-    return AbstractMesh(tuple(size for _, size in axes), tuple(name for name, _ in axes))
 
 
 def _blocks(sharding: Any, ndim: int, count: int) -> list[list[int]]:

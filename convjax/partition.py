@@ -35,6 +35,11 @@ class Factor(NamedTuple):
     def is_summed(self) -> bool:
         return self.kind in ("contract", "window")
 
+    @property
+    def is_independent(self) -> bool:
+        """Whether a device needs nothing of other devices where this is split."""
+        return self.kind in ("batch", "group", "out")
+
     def axis(self, party: str) -> int | None:
         axis: int | None = getattr(self, party)
         return axis
@@ -86,6 +91,7 @@ def choose(
     candidates: Sequence[Factor],
     specs: Mapping[str, Sequence[Names]],
     sizes: Mapping[str, float],
+    independent: bool = False,
 ) -> Plan:
     """Give every mesh axis to the factor for which the fewest bytes move between devices.
 
@@ -94,6 +100,7 @@ def choose(
         specs: for each party, the mesh axes that split each of its axes, as XLA or the types have
             it: the operands as they lie, the result as it is wanted.
         sizes: the parties' sizes in bytes.
+        independent: whether to split nothing for which devices would need parts of others.
 
     A mesh axis that splits nothing, or an axis that no factor has, stays unused: all devices along
     it do the same.
@@ -106,6 +113,7 @@ def choose(
             factor
             for factor in candidates
             if any(h is not None and h == factor.axis(party) for party, h in here.items())
+            and (factor.is_independent or not independent)
         ]
         if eligible:
             chosen[min(eligible, key=lambda factor: _bytes_moved(factor, here, sizes))].append(name)

@@ -69,6 +69,17 @@ def out_spec(
     return PartitionSpec(*spec)
 
 
+def divisible(sharding: Any, axes: Any, sizes: Any) -> Any:
+    """`sharding`, without the mesh axes that do not divide the `sizes` of these array axes."""
+    if sharding is None:
+        return None
+    spec = list(sharding.spec)
+    for axis, size in zip(axes, sizes, strict=True):
+        if spec[axis] is not None and size % mesh_size(sharding.mesh, spec[axis]) != 0:
+            spec[axis] = None
+    return NamedSharding(sharding.mesh, PartitionSpec(*spec))
+
+
 def named_sharding(function: str, sharding: Any, ndim: int) -> Any:
     """`out_sharding` as a NamedSharding of `ndim` entries over the abstract mesh, or None."""
     if sharding is None:

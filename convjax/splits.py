@@ -28,8 +28,8 @@ class Split(Protocol):
     factors: list[Factor]
     result: np.dtype
 
-    def plan(self, specs: Mapping[str, Sequence[Names]]) -> Plan:
-        """Which mesh axes split what, if the parties lie as `specs` says."""
+    def plan(self, specs: Mapping[str, Sequence[Names]], independent: bool = False) -> Plan:
+        """Which mesh axes split what, if the parties lie as `specs` says; see `partition.choose`."""
 
     def whole(self, *operands: jax.Array) -> jax.Array:
         """The result on one device."""
@@ -65,13 +65,13 @@ class ConvSplit:
         self.shapes = {"x": x, "kernel": kernel, "out": layout.out_shape(x, kernel, self.out_space)}
         self.factors = partition.factors(layout, role == "kernel_gradient")
 
-    def plan(self, specs: Mapping[str, Sequence[Names]]) -> Plan:
+    def plan(self, specs: Mapping[str, Sequence[Names]], independent: bool = False) -> Plan:
         sizes = {
             party: float(math.prod(shape))
             * (self.result.itemsize if party == "out" else self.itemsize)
             for party, shape in self.shapes.items()
         }
-        return partition.choose(self.factors, specs, sizes)
+        return partition.choose(self.factors, specs, sizes, independent)
 
     def whole(self, *operands: jax.Array) -> jax.Array:
         return self.run(*operands, geometry=self.geometry, preferred_element_type=self.result)
@@ -80,35 +80,35 @@ class ConvSplit:
         x, kernel = operands
         geometry, shares = self.geometry, []
         for factor, names in zip(plan.factors, plan.names, strict=True):
-            shards = math.prod(mesh[name] for name in names)
-            if shards == 1:
+            line = exchange.Line(names, mesh)
+            if line.shards == 1:
                 continue
             if factor.x is not None and (factor.is_summed or factor.kind == "space"):
-                x = exchange.existing(x, factor.x, self.shapes["x"][factor.x], shards, names)
+                x = exchange.existing(x, factor.x, self.shapes["x"][factor.x], line)
             if factor.kernel is not None and factor.is_summed:
                 size = self.shapes["kernel"][factor.kernel]
-                kernel = exchange.existing(kernel, factor.kernel, size, shards, names)
+                kernel = exchange.existing(kernel, factor.kernel, size, line)
             if factor.x is None or factor.kind not in ("space", "window"):
                 continue
             number = self.layout.x.space.index(factor.x)
             axis = Axis.of(geometry, number, self.space, self.window, self.out_space)
             split = partition.split_outputs if factor.kind == "space" else partition.split_window
-            share = split(axis, shards)
-            x = exchange.needed_rows(x, factor.x, share.rows, names)
+            share = split(axis, line.shards)
+            x = exchange.needed_rows(x, factor.x, share.rows, line)
             geometry = geometry.padded(number, share.padding)
             if factor.kernel is not None:
-                kernel = exchange.among_zeros(kernel, factor.kernel, share, names)
+                kernel = exchange.among_zeros(kernel, factor.kernel, share, line)
             else:
-                shares.append((factor.out, share, names))
+                shares.append((factor.out, share, line))
         y = self.run(
             x,
             kernel,
             geometry=geometry,
             preferred_element_type=_sum_type(self.result) if plan.summed else self.result,
         )
-        for out_axis, share, names in shares:
+        for out_axis, share, line in shares:
             assert out_axis is not None
-            y = exchange.taken(y, out_axis, share.skips, share.out_block, names)
+            y = exchange.taken(y, out_axis, share.skips, share.out_block, line)
         if plan.summed:
             y = lax.psum(y, plan.summed)
         return y.astype(self.result)
@@ -150,25 +150,24 @@ class ExtensionSplit:
             Factor("space" if a == axis else "batch", x=a, out=a) for a in range(len(shape))
         ]
 
-    def plan(self, specs: Mapping[str, Sequence[Names]]) -> Plan:
+    def plan(self, specs: Mapping[str, Sequence[Names]], independent: bool = False) -> Plan:
         sizes = {party: float(math.prod(shape)) for party, shape in self.shapes.items()}
-        return partition.choose(self.factors, specs, sizes)
+        return partition.choose(self.factors, specs, sizes, independent)
 
     def whole(self, *operands: jax.Array) -> jax.Array:
         return self.run(*operands)
 
     def part(self, plan: Plan, mesh: Mapping[str, int], *operands: jax.Array) -> jax.Array:
         (x,) = operands
-        axis, names = self.axis, plan.names[self.axis]
-        shards = math.prod(mesh[name] for name in names)
-        if shards == 1:
+        axis, line = self.axis, exchange.Line(plan.names[self.axis], mesh)
+        if line.shards == 1:
             return self.run(x)
         size, out = self.shapes["x"][axis], self.shapes["out"][axis]
-        x = exchange.existing(x, axis, size, shards, names)
+        x = exchange.existing(x, axis, size, line)
         low, high = (-side for side in self.pair) if self.adjoint else self.pair
-        share = partition.split_outputs(Axis(size, 1, out, 1, low, high, 1, 1), shards)
-        y = exchange.needed_rows(x, axis, share.rows, names)
-        begins = [p * share.out_block for p in range(shards)]
+        share = partition.split_outputs(Axis(size, 1, out, 1, low, high, 1, 1), line.shards)
+        y = exchange.needed_rows(x, axis, share.rows, line)
+        begins = [p * share.out_block for p in range(line.shards)]
         ends = (0, size - self.pair[1]) if self.adjoint else (0, out - self.pair[1])
         for (first, count, make), length, end in zip(self.beyond, self.pair, ends, strict=True):
             if length == 0:
@@ -180,9 +179,9 @@ class ExtensionSplit:
                 for p, begin in enumerate(begins)
                 if begin < to[0] + to[1] and begin + share.out_block > to[0]
             ]
-            strip = partition.strip(*source, size, shards, readers)
-            made = make(exchange.fetched(x, axis, strip, names))
+            strip = partition.strip(*source, size, line.shards, readers)
+            made = make(exchange.fetched(x, axis, strip, line))
             starts = [to[0] - begin for begin in begins]
             put = exchange.increased if self.adjoint else exchange.replaced
-            y = put(y, axis, starts, made, names)
+            y = put(y, axis, starts, made, line)
         return y

@@ -73,7 +73,7 @@ def draw(seed: int, modes: tuple[str, ...] = MODES) -> Program:
         options["padding"] = pairs if word == "pairs" else word
         if kind != "conv_transpose" and rng.random() < 0.2:
             options["input_dilation"] = tuple(int(one(1, 2, 3)) for _ in range(rank))
-        elif mode_words != "constant":
+        elif mode_words != "constant" and word != "FULL":
             options["padding_mode"] = mode_words
     if groups > 1:
         options["feature_group_count"] = groups
@@ -149,7 +149,8 @@ def asked(program: Program, function: Callable[..., Any]) -> Callable[..., Any]:
 def wrong(program: Program) -> str | None:
     """What is wrong with the sharded program: None, or a sentence."""
     rng = np.random.default_rng(program.seed)
-    x = rng.integers(-2, 3, program.x).astype(np.float32)
+    batch = program.mesh[0] if program.mode == "manual over some" else 1
+    x = rng.integers(-2, 3, (batch * program.x[0], *program.x[1:])).astype(np.float32)
     kernel = rng.integers(-2, 3, program.kernel).astype(np.float32)
     function = function_of(program)
     try:
@@ -182,7 +183,15 @@ def wrong(program: Program) -> str | None:
     held = [NamedSharding(mesh, s) for s in specs]
 
     if program.mode == "manual over some":
-        found = _partly_manual(program, function, mesh, x, kernel, explicit)
+        manual = _partly_manual(program, function, mesh)
+        rest = [tuple(n for n in names or () if n != "a") or None for names in specs[0][1:]]
+        held = [PartitionSpec("a", *(rest if explicit else ())), PartitionSpec()]
+        with jax.set_mesh(mesh):
+            operands = [
+                jax.device_put(a, NamedSharding(mesh, s))
+                for a, s in zip((x, kernel), held, strict=True)
+            ]
+            found = jax.jit(asked(program, manual), compiler_options=QUICK)(*operands)
     elif program.mode == "explicit":
         options = dict(program.options)
         out = entries(shape, out_spec or x_spec, True)
@@ -234,35 +243,22 @@ def wrong(program: Program) -> str | None:
     return None
 
 
-def _partly_manual(
-    program: Program, function: Any, mesh: Any, x: Any, kernel: Any, explicit: bool
-) -> Any:
-    """Under a ``shard_map`` that is manual over the first mesh axis: the batch, tiled over it."""
-    spec = PartitionSpec("a")
-    copies = mesh.shape["a"]
+def _partly_manual(program: Program, function: Any, mesh: Any) -> Any:
+    """`function` under a ``shard_map`` that is manual over the first mesh axis: over the batch."""
 
-    def tiled(x: Any, kernel: Any) -> Any:
-        """The same numbers as `function`: every part of the manual axis has its own copy of x."""
-        rest = [
+    def local(x: Any, kernel: Any) -> Any:
+        spec = [
             tuple(n for n in names if n != "a" and size % mesh.shape[n] == 0)[:1] or None
             for size, names in zip(x.shape, program.specs[0], strict=True)
         ]
+        if AxisType.Explicit not in mesh.axis_types:
+            x = lax.with_sharding_constraint(x, PartitionSpec(*spec))
+        return function(x, kernel)
 
-        def local(x: Any, kernel: Any) -> Any:
-            if not explicit:
-                x = lax.with_sharding_constraint(x, PartitionSpec(*rest))
-            return function(x, kernel)
-
-        many = jax.numpy.concatenate([x] * copies)
-        mapped = jax.shard_map(
-            local, mesh=mesh, in_specs=(spec, PartitionSpec()), out_specs=spec, axis_names={"a"}
-        )
-        y = mapped(many, kernel)
-        return y[: y.shape[0] // copies]
-
-    with jax.set_mesh(mesh):
-        put = lambda a: jax.device_put(a, NamedSharding(mesh, PartitionSpec()))  # noqa: E731
-        return jax.jit(asked(program, tiled), compiler_options=QUICK)(put(x), put(kernel))
+    specs = (PartitionSpec("a"), PartitionSpec())
+    return jax.shard_map(
+        local, mesh=mesh, in_specs=specs, out_specs=specs[0], axis_names={"a"}
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -283,6 +279,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"seed {seed}", file=sys.stderr, flush=True)  # the last line, should it abort
         try:
             said = wrong(program)
+        except TypeError as error:  # types that leave the result's sharding open are refused
+            said = "refused" if "out_sharding` must be given" in str(error) else f"{error}"
         except Exception as error:  # every failure of XLA's is a finding
             lines = [line for line in str(error).splitlines() if line.strip()]
             said = f"{type(error).__name__}: {lines[0][:300] if lines else ''}"

@@ -20,6 +20,7 @@ from convjax.functional.arguments import (
 )
 from convjax.geometry import Geometry, Pair, dilated
 from convjax.layout import Axes
+from convjax.sharding import divisible, named_sharding
 
 
 def conv_transpose(
@@ -101,6 +102,7 @@ def conv_transpose(
     extension, rest = paddings.split_extension(function, pairs, modes, out_space)
     extended = tuple(n + lo + hi for n, (lo, hi) in zip(out_space, extension, strict=True))
     forward = Geometry(strides, rest, (1,) * rank, kernel_dilation)
+    sharding = named_sharding(function, out_sharding, y.ndim)
     u = convolve(
         y,
         kernel,
@@ -113,11 +115,14 @@ def conv_transpose(
         function=function,
         kernel_groups="contract",
         geometry=forward.input_gradient(extended, window),
-        out_sharding=out_sharding,
+        out_sharding=divisible(sharding, where.out[2], extended),
         algorithm=algorithm,
         **options,
     )
-    return fold(u, extension, modes, where.out[2])
+    if all(pair == (0, 0) for pair in extension):
+        return u
+    u = fold(u, extension, modes, where.out[2])
+    return u if sharding is None else jax.reshard(u, sharding)
 
 
 def _check_groups(function: str, y: Any, kernel: Any, where: Sides, groups: Any) -> int:
