@@ -219,7 +219,7 @@ def _lower(ctx: Any, x: Any, kernel: Any, *, platform: str, **params: Any) -> An
 
     def run_part(x: jax.Array, kernel: jax.Array, **options: Any) -> jax.Array:
         part = problem_of(x, kernel, layout, options["geometry"], role)
-        choice = select.forced(part, algorithm, platform, lenient=True)
+        choice = select.forced(part, algorithm, platform, part=True)
         return run(x, kernel, choice=choice, **options)
 
     def split() -> ConvSplit:
