@@ -4,7 +4,6 @@ import operator
 from typing import Any
 
 import jax
-from jax.sharding import NamedSharding, PartitionSpec
 
 from convjax import _checks
 from convjax import padding as paddings
@@ -21,7 +20,7 @@ from convjax.functional.arguments import (
 )
 from convjax.geometry import Geometry, Pair, dilated
 from convjax.layout import Axes
-from convjax.sharding import divisible, is_explicit, named_sharding
+from convjax.sharding import as_operand, divisible, named_sharding
 
 
 def conv_transpose(
@@ -105,7 +104,7 @@ def conv_transpose(
     forward = Geometry(strides, rest, (1,) * rank, kernel_dilation)
     sharding = named_sharding(function, out_sharding, y.ndim)
     if sharding is None and any(pair != (0, 0) for pair in extension):
-        sharding = _as_operand(y, kernel, where, out_space)
+        sharding = as_operand(y, kernel, where.x, where.out, out_space)
     u = convolve(
         y,
         kernel,
@@ -126,23 +125,6 @@ def conv_transpose(
         return u
     u = fold(u, extension, modes, where.out[2])
     return u if sharding is None else jax.reshard(u, sharding)
-
-
-def _as_operand(y: Any, kernel: Any, where: Sides, out_space: tuple[Any, ...]) -> Any:
-    """The result sharded as y is, under explicit mesh axes: the extended result, from which the
-    extension is folded, may have extents that the mesh does not divide. None where the kernel is
-    sharded, too: then the types do not say how the result lies."""
-    held, others = jax.typeof(y).sharding, jax.typeof(kernel).sharding.spec
-    if not is_explicit(held.mesh) or any(entry is not None for entry in others):
-        return None
-    if held.spec[where.x[1]] is not None:  # summed over
-        return None
-    spec: list[Any] = [None] * y.ndim
-    spec[where.out[0]] = held.spec[where.x[0]]
-    for axis, source in zip(where.out[2], where.x[2], strict=True):
-        spec[axis] = held.spec[source]
-    sharding = NamedSharding(held.mesh, PartitionSpec(*spec))
-    return divisible(sharding, where.out[2], out_space)
 
 
 def _check_groups(function: str, y: Any, kernel: Any, where: Sides, groups: Any) -> int:
