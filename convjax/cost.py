@@ -35,6 +35,29 @@ from convjax.counting import (
 )
 from convjax.geometry import Geometry
 
+__all__ = [
+    "Cost",
+    "channel_shuffle",
+    "conv",
+    "conv_transpose",
+    "depthwise_conv",
+    "depthwise_separable_conv",
+    "depthwise_separable_ratio",
+    "dilated_conv",
+    "flattened_conv",
+    "grouped_conv",
+    "hold",
+    "pixel_shuffle",
+    "pointwise_conv",
+    "pointwise_grouped_conv",
+    "resize",
+    "resize_conv",
+    "shuffled_grouped_conv",
+    "spatially_separable_conv",
+    "spatially_separable_ratio",
+    "subpixel_conv",
+]
+
 
 def conv(x: Any, kernel: Any, **options: Any) -> Cost:
     """Cost of ``convjax.conv``: ``N * out * prod(K) * I * O / G`` MACs.

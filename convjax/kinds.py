@@ -1,8 +1,8 @@
 """The table of kinds: every kind of convolution by name, with all that is said of it elsewhere.
 
 `KINDS` maps a name to its `Kind`: the function, what its kernels look like, the dense convolution
-that it equals, its cost, a summary and where it comes from. Tests, the README's table (``python -m
-convjax.kinds`` prints it), benchmarks and drawings read it.
+that it equals, its cost, a summary and where it comes from. Tests, the documentation's table and
+pages (``python -m convjax.kinds`` prints the table), benchmarks and drawings read it.
 
 Example:
     >>> from convjax.kinds import KINDS
@@ -29,6 +29,8 @@ import numpy as np
 from convjax import cost, dense_forms, equivalents, functional
 from convjax.dense_forms import conv_with
 from convjax.sizes import Shape, Sizes
+
+__all__ = ["KINDS", "Example", "Kind", "markdown_table"]
 
 SPATIAL_OPTIONS = ("strides", "padding", "padding_mode", "kernel_dilation")
 
@@ -332,11 +334,12 @@ _ROWS = (
         exact_options=("strides", "padding", "padding_mode"),
     ),
 )
+#: Every kind by its name, in the order of the documentation.
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _ROWS}
 
 
 def markdown_table() -> str:
-    """The README's table of kinds."""
+    """The documentation's table of kinds, in Markdown: a row for each."""
     lines = [
         "| kind | functions | kernels (channels-last) | MACs per output pixel | what it does | § "
         "| source |",

@@ -1,0 +1,93 @@
+"""Docstrings as this library writes them, made into what Sphinx reads.
+
+Ours are plain text: `name` in single backticks is an argument or a function, and a star is a star,
+as in the shape (N, *space, I). Sphinx reads reStructuredtext, where both mean something else.
+"""
+
+import inspect
+import re
+from typing import Any
+
+from documentation import names
+
+# What stays as it is: literals in double backticks, and roles such as :func:`name`.
+_LITERAL = re.compile(r"(``.+?``|:[a-z:]+:`[^`]+`)", re.DOTALL)
+_NAME = re.compile(r"`([^`\n]+)`")
+_SPECIAL = re.compile(r"([*|]|(?<=\w)_(?!\w))")
+_JAX = "https://docs.jax.dev/en/latest/_autosummary/jax.lax.{}.html"
+
+
+class Undocumented(Exception):
+    """A public name without a docstring: the build stops."""
+
+
+def _link(match: re.Match[str], known: dict[str, Any], module: str) -> str:
+    """A link if the name is public here (in `module`, or at the top), else a literal."""
+    name = match.group(1)
+    for full in (name, f"{module}.{name}", f"convjax.{name}"):
+        if full in known:
+            return f":py:obj:`~{full}`" if full != name else f":py:obj:`{full}`"
+    return f"``{name}``"
+
+
+def as_rst(text: str, known: dict[str, Any], module: str) -> str:
+    """One piece of running text (no doctest in it)."""
+    pieces = _LITERAL.split(text)
+    for index in range(0, len(pieces), 2):  # between the literals
+        parts = re.split(r"(`[^`\n]+`)", pieces[index])
+        parts = [
+            _NAME.sub(lambda m: _link(m, known, module), part)
+            if part.startswith("`")
+            else _SPECIAL.sub(r"\\\1", part)
+            for part in parts
+        ]
+        pieces[index] = "".join(parts)
+    return "".join(pieces)
+
+
+def convert(lines: list[str], known: dict[str, Any], module: str) -> list[str]:
+    """A docstring's lines: its examples as they are, the rest made into reStructuredText."""
+    found: list[str] = []
+    text: list[str] = []
+
+    def flush() -> None:
+        if text:
+            found.extend(as_rst("\n".join(text), known, module).split("\n"))
+            text.clear()
+
+    inside = False
+    for line in lines:
+        inside = line.lstrip().startswith(">>>") or (inside and bool(line.strip()))
+        if inside or not line.strip():
+            flush()
+            found.append(line)
+        else:
+            text.append(line)
+    flush()
+    return found
+
+
+def _lax(name: str) -> list[str]:
+    short = name.rsplit(".", 1)[1]
+    return [
+        f"``jax.lax.{short}``, executed by this library.",
+        "",
+        "The arguments, the results and the errors are those of "
+        f"`jax.lax.{short} <{_JAX.format(short)}>`__.",
+    ]
+
+
+def connect(app: Any) -> None:
+    """Have Sphinx read every docstring through `convert`, before napoleon does."""
+    known = names.everything()
+
+    def process(app: Any, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
+        if str(getattr(value, "__module__", "")).startswith("jax.") and inspect.isfunction(value):
+            lines[:] = _lax(name)
+            return
+        if name in known and not any(line.strip() for line in lines):
+            raise Undocumented(f"{name} is public and has no docstring")
+        module = name if what == "module" else name.rsplit(".", 1)[0]
+        lines[:] = convert(lines, known, module)
+
+    app.connect("autodoc-process-docstring", process, priority=100)

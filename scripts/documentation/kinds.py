@@ -1,0 +1,128 @@
+"""The pages of the kinds, from the library's own table: nothing of it is written a second time."""
+
+import inspect
+import re
+
+from convjax import kinds
+from convjax.kinds import Kind
+from documentation import names
+from documentation.calls import ARGUMENTS, CALLS, KERNELS
+
+_LETTERS = """\
+`N` is the batch. `I` and `O` are the input and output channels. `K1`, `K2`, … are the extents of
+the kernel (`*K` stands for all of them, `K̂` for their extent when dilated). `G` is the number of
+groups, `M` the channel multiplier and `r` the scale. `*space` stands for the spatial axes."""
+
+
+def title(kind: Kind) -> str:
+    """ "depthwise_separable" becomes "Depthwise separable convolution"."""
+    words = kind.name.replace("_", " ").capitalize()
+    rest = "" if kind.name.endswith(("shuffle", "hold")) else " convolution"
+    return words.replace("Subpixel", "Sub-pixel").replace("Resize", "Resize") + rest
+
+
+def linked(text: str) -> str:
+    """A docstring's running text as Markdown: a public name in backticks becomes a link."""
+    known = names.everything()
+
+    def link(match: re.Match[str]) -> str:
+        name = match.group(1)
+        full = next((n for n in (name, f"convjax.{name}") if n in known), None)
+        return f"{{py:obj}}`~{full}`" if full else match.group(0)
+
+    return re.sub(r"(?<!`)`([\w.]+)`(?!`)", link, text)
+
+
+def formula(kind: Kind) -> str:
+    """The second paragraph of the function's docstring, which is its formula."""
+    paragraphs = (inspect.getdoc(kind.function) or "").split("\n\n")
+    return linked(paragraphs[1])
+
+
+def sections(kind: Kind) -> str:
+    """Which sections of the article treat it."""
+    if not kind.section:
+        return ""
+    word = "Sections" if "," in kind.section else "Section"
+    return f" {word} {kind.section} of the article treats it.".replace(
+        "treats it", "treat it" if "," in kind.section else "treats it"
+    )
+
+
+def operands(kind: Kind) -> list[tuple[str, tuple[int, ...], str]]:
+    """Name, shape in the example and shape in letters of x and of each kernel."""
+    example = kind.example()
+    named = KERNELS.get(kind.name, ("kernel",))[: len(example.kernels)]
+    written = re.findall(r"\([^()]*\)", kind.kernels)
+    found = [("x", example.x.shape, "(N, *space, I)")]
+    for index, name in enumerate(named):
+        found.append((name, example.kernels[index].shape, written[index]))
+    return found
+
+
+def call(kind: Kind) -> str:
+    """The convjax call of the page."""
+    arguments = ["x", ARGUMENTS.get(kind.name, "kernel")]
+    if "padding" in kind.options:
+        arguments.append('padding="VALID"')
+    return f"convjax.{kind.function.__name__}({', '.join(arguments)})"
+
+
+def _setup(kind: Kind) -> str:
+    lines = ["import numpy as np", "import convjax", "from convjax import interop", ""]
+    lines += ["rng = np.random.default_rng(0)"]
+    for name, shape, letters in operands(kind):
+        lines.append(f"{name} = rng.standard_normal({shape}, np.float32)  # {letters}")
+    lines += ["", f"ours = {call(kind)}", f"assert ours.shape == {_result(kind)}"]
+    return "\n".join(lines)
+
+
+def _result(kind: Kind) -> tuple[int, ...]:
+    padding = {"padding": "VALID"} if "padding" in kind.options else {}
+    return kind.example()(**padding).shape
+
+
+def _fence(code: str) -> list[str]:
+    return ["```python", code, "```", ""]
+
+
+def _costs(kind: Kind) -> list[str]:
+    padding = {"padding": "VALID"} if "padding" in kind.options else {}
+    cost = kind.example().cost(**padding)
+    return [
+        "## Costs",
+        "",
+        f"Multiply-accumulates per output pixel: {kind.macs}.",
+        "",
+        f"The call below has {cost.params:,} parameters. It takes {cost.macs:,} "
+        f"multiply-accumulates, as `convjax.cost.{kind.function.__name__}` and "
+        "{py:obj}`convjax.cost_of` count them.",
+        "",
+    ]
+
+
+def page(kind: Kind) -> str:
+    """The page of one kind."""
+    author, address = kind.source
+    others = [kind.function.__name__, *kind.also]
+    lines = [f"# {title(kind)}", "", f"{kind.summary[0].upper()}{kind.summary[1:]}.", ""]
+    lines += [f"Source: [{author}]({address}).{sections(kind)}", ""]
+    lines += ["Functions: " + ", ".join(f"{{py:obj}}`convjax.{name}`" for name in others) + ".", ""]
+    lines += ["## Formula", "", formula(kind), "", "## Shapes", ""]
+    lines += ["| array | shape | in the example |", "|---|---|---|"]
+    lines += [f"| `{name}` | `{letters}` | `{shape}` |" for name, shape, letters in operands(kind)]
+    lines += [f"| result | | `{_result(kind)}` |", "", _LETTERS, ""]
+    lines += _costs(kind)
+    lines += ["## The call", "", *_fence(_setup(kind))]
+    lines += ["## The same call in other libraries", ""]
+    lines += ["The tests of this project run each of these and compare the numbers.", ""]
+    lines += ["::::{tab-set}", ""]
+    for library, code in CALLS[kind.name].items():
+        lines += [f":::{{tab-item}} {library}", *_fence(code), ":::", ""]
+    lines += ["::::", ""]
+    return "\n".join(lines)
+
+
+def pages() -> dict[str, str]:
+    """File names below ``docs/`` and their text."""
+    return {f"kinds/{kind.name}.md": page(kind) for kind in kinds.KINDS.values()}
