@@ -27,6 +27,8 @@ exclude_patterns = ["_templates", "_static", "Thumbs.db", ".DS_Store"]
 templates_path = ["_templates"]
 myst_enable_extensions = ["attrs_block", "colon_fence", "deflist"]
 myst_heading_anchors = 3
+smartquotes = False  # "SAME" is code
+python_maximum_signature_line_length = 80
 
 # ---- the reference: a page for every public name, from its docstring ------------------------------
 autosummary_generate = True
@@ -35,18 +37,21 @@ autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
-napoleon_custom_sections = ["Source", "Shapes", "Units"]
+napoleon_custom_sections = ["Source", "Shapes", "Units", ("Attributes", "params_style")]
 
 # ---- strict: every name that a page refers to must exist -------------------------------------------
 nitpicky = True
-# What other packages define has no page here, and the build asks no network for theirs.
+# What other packages define has no page here, and the build asks no network for their lists of
+# names. A type of ours in a signature may be one that nobody needs to name: it has no page either.
 nitpick_ignore_regex = [
-    (r"py:.*", r"(jax|jaxlib|numpy|np|flax|nnx|nn|typing|collections|fractions)(\..*)?"),
+    (r"py:.*", r"(jax|jaxlib|numpy|np|flax|nnx|nn|typing|collections|fractions|inspect)(\..*)?"),
     (r"py:.*", r"(Any|Array|ArrayLike|Callable|Fraction|Iterable|Iterator|Literal|Mapping)"),
     (r"py:.*", r"(Module|NamedTuple|Param|Rngs|Sequence|Self|Shape|Variable|optional)"),
+    (r"py:class", r"convjax\..*"),
 ]
 # A page may show a picture that a command draws (it says which); the text is built without it.
-suppress_warnings = ["image.not_readable"]
+# A section of the contents may name pages by a pattern that no page matches yet.
+suppress_warnings = ["image.not_readable", "toc.empty_glob"]
 
 # ---- looks -----------------------------------------------------------------------------------------
 html_theme = "furo"

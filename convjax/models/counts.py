@@ -29,6 +29,7 @@ class Convention:
 _TRAINABLE = ("weights", "biases", "norms")
 _ALL = ("conv_macs", "dense_macs")
 
+#: What a source counts as a parameter and as a multiply-accumulate, by the name of the source.
 CONVENTIONS = {
     "convjax": Convention(_TRAINABLE, _ALL, "all that is trained; convolutions and dense layers"),
     "torchvision": Convention(_TRAINABLE, _ALL, "the same"),

@@ -6,19 +6,27 @@ as in the shape (N, *space, I). Sphinx reads reStructuredtext, where both mean s
 
 import inspect
 import re
+import sys
 from typing import Any
 
+from sphinx.pycode import ModuleAnalyzer
+from sphinx.util import logging
+
 from documentation import names
+
+log = logging.getLogger(__name__)
 
 # What stays as it is: literals in double backticks, and roles such as :func:`name`.
 _LITERAL = re.compile(r"(``.+?``|:[a-z:]+:`[^`]+`)", re.DOTALL)
 _NAME = re.compile(r"`([^`\n]+)`")
 _SPECIAL = re.compile(r"([*|]|(?<=\w)_(?!\w))")
+# Several arguments that are described together, over two lines.
+_NAMES = re.compile(r"^( {4}(?:\w+, )*\w+,)\n {8}((?:\w+, )*\w+:)", re.MULTILINE)
+# A description that is one letter, such as "G.", would be read as the start of a list.
+_LETTER = re.compile(r"^( +[\w, ]+: )([A-Z])\.$", re.MULTILINE)
+# The last paragraph, over as many lines as it has.
+_SOURCE = re.compile(r"^Source: (.*(?:\n +.*)*)", re.MULTILINE)
 _JAX = "https://docs.jax.dev/en/latest/_autosummary/jax.lax.{}.html"
-
-
-class Undocumented(Exception):
-    """A public name without a docstring: the build stops."""
 
 
 def _link(match: re.Match[str], known: dict[str, Any], module: str) -> str:
@@ -47,6 +55,11 @@ def as_rst(text: str, known: dict[str, Any], module: str) -> str:
 
 def convert(lines: list[str], known: dict[str, Any], module: str) -> list[str]:
     """A docstring's lines: its examples as they are, the rest made into reStructuredText."""
+    whole = _NAMES.sub(r"\1 \2", "\n".join(lines))
+    whole = _LETTER.sub(r"\1``\2``", whole)
+    source = _SOURCE.search(whole)
+    whole = _SOURCE.sub("", whole)
+    lines = whole.split("\n")
     found: list[str] = []
     text: list[str] = []
 
@@ -64,6 +77,9 @@ def convert(lines: list[str], known: dict[str, Any], module: str) -> list[str]:
         else:
             text.append(line)
     flush()
+    if source:
+        text.append(" ".join(source.group(1).split()))
+        found += ["", f"**Source:** {as_rst(text[0], known, module)}", ""]
     return found
 
 
@@ -77,17 +93,38 @@ def _lax(name: str) -> list[str]:
     ]
 
 
+def _comment(name: str, value: Any) -> list[str]:
+    """The ``#:`` comment above the definition of a constant, wherever that is in the package."""
+    module, short = name.rsplit(".", 1)
+    for path, found in list(sys.modules.items()):
+        if f"{path}.".startswith(f"{module}.") and getattr(found, short, None) is value:
+            comments = ModuleAnalyzer.for_module(path).find_attr_docs()
+            if ("", short) in comments:
+                return comments["", short]
+    return []
+
+
 def connect(app: Any) -> None:
-    """Have Sphinx read every docstring through `convert`, before napoleon does."""
+    """Have Sphinx read every docstring through `convert`, before napoleon does; see to pages."""
     known = names.everything()
 
     def process(app: Any, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
         if str(getattr(value, "__module__", "")).startswith("jax.") and inspect.isfunction(value):
             lines[:] = _lax(name)
             return
+        if what == "data" and name in known:
+            lines[:] = _comment(name, value)
         if name in known and not any(line.strip() for line in lines):
-            raise Undocumented(f"{name} is public and has no docstring")
+            log.warning("%s is public and has no docstring", name)
         module = name if what == "module" else name.rsplit(".", 1)[0]
         lines[:] = convert(lines, known, module)
+        if what in ("attribute", "property"):  # napoleon takes "a: b" in a first line for a type
+            lines[:1] = lines[0].replace(": ", ":\n", 1).split("\n")
+
+    def check(app: Any, env: Any) -> None:
+        there = env.get_domain("py").objects
+        for name in sorted(known.keys() - there.keys()):
+            log.warning("%s is public and has no page: docs/reference/index.md lists names", name)
 
     app.connect("autodoc-process-docstring", process, priority=100)
+    app.connect("env-check-consistency", check)
