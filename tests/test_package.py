@@ -15,7 +15,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from test_readme import BLOCKS
+from test_docs import BLOCKS
 
 import convjax
 
