@@ -334,7 +334,7 @@ def _outcome(check: Check) -> str | None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the checks, print what came of them, and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m convjax.selftest", description=__doc__)
-    parser.add_argument("words", nargs="*", help="run only the checks whose names contain all of these")
+    parser.add_argument("words", nargs="*", help="run the checks whose names contain all of these")
     words = parser.parse_args(arguments).words
     began = time.perf_counter()
     _ran.cache_clear()  # another run in this process runs anew

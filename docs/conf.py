@@ -7,8 +7,9 @@ import sys
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "scripts")]
 
-import convjax  # noqa: E402
 from documentation import docstrings, generate  # noqa: E402
+
+import convjax  # noqa: E402
 
 project = "convjax"
 author = "The convjax authors"
@@ -31,7 +32,7 @@ myst_heading_anchors = 3
 smartquotes = False  # "SAME" is code
 python_maximum_signature_line_length = 80
 
-# ---- the reference: a page for every public name, from its docstring ------------------------------
+# ---- the reference: a page for every public name, from its docstring -----------------------------
 autosummary_generate = True
 autosummary_imported_members = True
 autodoc_typehints_format = "short"
@@ -40,7 +41,7 @@ napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 napoleon_custom_sections = ["Source", "Shapes", "Units", ("Attributes", "params_style")]
 
-# ---- strict: every name that a page refers to must exist -------------------------------------------
+# ---- strict: every name that a page refers to must exist -----------------------------------------
 nitpicky = True
 # What other packages define has no page here, and the build asks no network for their lists of
 # names. A type of ours in a signature may be one that nobody needs to name: it has no page either.
@@ -53,7 +54,7 @@ nitpick_ignore_regex = [
 # A page may show a picture that a command draws (it says which); the text is built without it.
 suppress_warnings = ["image.not_readable"]
 
-# ---- looks -----------------------------------------------------------------------------------------
+# ---- looks ---------------------------------------------------------------------------------------
 html_theme = "furo"
 html_title = f"convjax {release}"
 html_static_path = ["_static"]
@@ -70,7 +71,7 @@ class EmptyPattern(logging.Filter):
 
 
 def setup(app):
-    """Write the pages that are made from the library, and read its docstrings as they are written."""
+    """Write the pages that are made from the library, and read its docstrings as plain text."""
     for handler in logging.getLogger("sphinx").handlers:
         handler.filters.insert(0, EmptyPattern())  # before the filter that counts warnings
     generate.write(HERE)

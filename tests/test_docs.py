@@ -1,4 +1,4 @@
-"""The README and the site: their code runs, their tables are the library's, their laws have tests."""
+"""The README and the site: their code runs, their tables are current, their laws have tests."""
 
 import ast
 import importlib.util
@@ -84,17 +84,22 @@ def between(page: str, name: str) -> str:
     return readme.between_markers(PAGES[page], name).group(2)
 
 
+STALE = "is stale: run `./scripts/docs`, which writes it, and commit the result"
+
+
 def test_table_of_kinds():
-    assert between("docs/kinds.md", "kinds").strip() == kinds.markdown_table().strip(), (
-        "the table is stale: replace it by what `python -m convjax.kinds` prints"
-    )
+    assert between("docs/kinds.md", "kinds") == kind_pages.table(), f"docs/kinds.md {STALE}"
 
 
 def test_every_kind_has_a_page():
     listed = re.findall(r"^kinds/(\w+)$", PAGES["docs/kinds.md"], re.MULTILINE)
     assert listed == list(kinds.KINDS)
     assert set(CALLS) == set(kinds.KINDS)
-    assert set(kind_pages.pages()) == {f"kinds/{name}.md" for name in kinds.KINDS}
+    wanted = kind_pages.pages()
+    assert set(wanted) == {f"kinds/{name}.md" for name in kinds.KINDS}
+    for name, text in wanted.items():
+        assert (ROOT / "docs" / name).read_text("utf-8") == text, f"docs/{name} {STALE}"
+    assert len(list((ROOT / "docs" / "kinds").iterdir())) == len(wanted)
 
 
 @pytest.mark.parametrize("page", readme.PAGES)
@@ -119,7 +124,7 @@ def test_the_readme_is_short_and_shows_the_door():
     text = PAGES["README.md"]
     assert len(text.encode()) <= 8_000
     first_screen = "\n".join(text.splitlines()[:60])
-    for needed in ("pip install .", "convjax.accelerate(", "| PyTorch |", "not measured"):
+    for needed in ("pip install .", "convjax.accelerate(", "| PyTorch, ms |", "not measured"):
         assert needed in first_screen
 
 

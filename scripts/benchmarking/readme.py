@@ -152,12 +152,13 @@ def gains(folder: pathlib.Path = FOLDER) -> str:
     """What stands between the markers of README.md: a few training steps, measured."""
     table = load(folder / f"{GAINS}.csv")
     cells = {r.row: r for r in table.records if r.cell == "training"}
-    lines = [_row(("training step, float32", "`lax`", "convjax", "PyTorch")), "|---|---|---|---|"]
+    header = ("training step, float32", "`lax`, ms", "convjax, ms", "PyTorch, ms")
+    lines = [_row(header), "|" + "---|" * len(header)]
     for row, label in GAINS_ROWS.items():
         record = cells[row]
         shape = record.shape.split(",")[0].replace("x", "×").replace("->", " → ")
         times = (record.ms["lax"], record.ms["convjax"], record.ms["torch"])
-        lines.append(_row((f"{label} ({shape})", *(f"{summary.number(t)} ms" for t in times))))
+        lines.append(_row((f"{label} ({shape})", *map(summary.number, times))))
     lines += ["", f"Measured on {_machine(table)} in its faster memory format."]
     return "\n".join(lines) + "\n"
 

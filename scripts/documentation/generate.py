@@ -1,21 +1,34 @@
-"""Write the pages that are made from the library into ``docs/``, where git ignores them."""
+"""Write the pages that are made from the library into ``docs/``.
+
+The pages of the kinds are in the repository, so that they can be read there, and a test compares
+them. Git ignores the pages of the reference, which mean nothing to a reader without Sphinx.
+"""
 
 import pathlib
+import re
 
 from documentation import kinds, reference
 
 FOLDERS = ("kinds", "reference/modules")
+_TABLE = re.compile("(<!-- kinds -->\n).*?(<!-- end of kinds -->)", re.DOTALL)
+
+
+def _put(path: pathlib.Path, text: str) -> None:
+    """Write a file, unless it has this text: Sphinx reads again what has changed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
 
 
 def write(docs: pathlib.Path) -> None:
-    """Write each page whose text has changed, and remove pages of what is no longer there."""
+    """Write every page, and remove pages of what is no longer there."""
     wanted = kinds.pages() | reference.pages()
     for folder in FOLDERS:
         for path in (docs / folder).glob("*.*"):
             if path.relative_to(docs).as_posix() not in wanted:
                 path.unlink()
     for name, text in wanted.items():
-        path = docs / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            path.write_text(text, encoding="utf-8")
+        _put(docs / name, text)
+    page = docs / "kinds.md"
+    text = page.read_text(encoding="utf-8")
+    _put(page, _TABLE.sub(lambda found: found[1] + kinds.table() + found[2], text))

@@ -8,6 +8,7 @@ from convjax.kinds import Kind
 from documentation import names
 from documentation.calls import ARGUMENTS, CALLS, KERNELS
 
+BAR = "\\|"  # a bar inside a table
 _LETTERS = """\
 `N` is the batch. `I` and `O` are the input and output channels. `K1`, `K2`, … are the extents of
 the kernel (`*K` stands for all of them, `K̂` for their extent when dilated). `G` is the number of
@@ -121,6 +122,17 @@ def page(kind: Kind) -> str:
         lines += [f":::{{tab-item}} {library}", *_fence(code), ":::", ""]
     lines += ["::::", ""]
     return "\n".join(lines)
+
+
+def table() -> str:
+    """The table of docs/kinds.md: a row for each kind, with a link to its page."""
+    header = ("kind", "what it does", "kernels", "MACs per output pixel")
+    lines = [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
+    for kind in kinds.KINDS.values():
+        shapes = kind.kernels if kind.kernels == "none" else f"`{kind.kernels}`"
+        page = f"[{kind.name}](kinds/{kind.name}.md)"
+        lines.append(f"| {page} | {kind.summary.replace('|', BAR)} | {shapes} | {kind.macs} |")
+    return "\n".join(lines) + "\n"
 
 
 def pages() -> dict[str, str]:

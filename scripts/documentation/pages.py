@@ -7,7 +7,7 @@ from documentation.generate import FOLDERS
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 _BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_MADE = tuple(f"{folder}/" for folder in (*FOLDERS, "reference/names"))
+_MADE = tuple(f"{folder}/" for folder in (*FOLDERS, "reference/names"))  # from the library
 
 
 def written(root: pathlib.Path = ROOT) -> dict[str, str]:
