@@ -1,4 +1,4 @@
-"""What one convolution costs, or a chain of them: how many outputs meet how many taps, on what."""
+"""The cost of one convolution or of a chain of them, counted from shapes."""
 
 import dataclasses
 import math

@@ -27,7 +27,8 @@ class KernelShape(tuple[int, ...]):
     Attributes:
         fan_in: weights that one output element meets, averaged over phases.
         fan_out: weights that one input element meets, averaged over phases.
-        drop_in: whether the fan that Flax reads off this shape is its fan but for strides.
+        drop_in: whether Flax, which reads axis -2 as the fan's channels, gets this kernel's fan
+            (but for strides). If it does, the drop-in modules keep Flax's initial values.
     """
 
     fan_in: Fraction

@@ -136,7 +136,7 @@ def walk(
 
 
 class Traced(NamedTuple):
-    """A call: its jaxpr, the operands to run that on, and how its outputs make the result."""
+    """A traced call: its jaxpr, the jaxpr's operands, and what makes the result of its outputs."""
 
     jaxpr: Any
     operands: list[Any]

@@ -6,8 +6,9 @@ A lowering is a module with
   `layout.arranged` brings them into the order that suits it,
 - ``accepts(problem)``: None, or why not,
 - ``partitionable(problem)``: whether `select` may choose it where XLA splits the computation over
-  devices. `direct` is the last resort there as everywhere,
-- ``apart(problem)``: whether XLA on CPU must compile it apart from what reads its result,
+  devices; `direct` may always be chosen,
+- ``apart(problem)``: whether XLA on CPU must compile it as a call of its own, so that it is not
+  repeated in every operation that reads its result (`unfused`),
 - ``exact = False`` if its results on integers are rounded.
 """
 

@@ -20,12 +20,12 @@ def accepts(problem: Problem) -> str | None:
 
 
 def apart(problem: Problem) -> bool:
-    """It is lax's convolution itself."""
+    """No: it is one call of lax's convolution, which XLA does not repeat."""
     return False
 
 
 def partitionable(problem: Problem) -> bool:
-    """As lax's own."""
+    """Yes: XLA splits it as it splits lax's own convolution."""
     return True
 
 

@@ -39,12 +39,12 @@ def accepts(problem: Problem) -> str | None:
 
 
 def apart(problem: Problem) -> bool:
-    """XLA would copy the input once more for every reader."""
+    """Yes: XLA would copy the input once more for every reader of the result."""
     return True
 
 
 def partitionable(problem: Problem) -> bool:
-    """Output depths join the batch, wherever they were."""
+    """No: output depths become part of the batch, on whichever device they are."""
     return False
 
 

@@ -46,12 +46,12 @@ def accepts(problem: Problem) -> str | None:
 
 
 def apart(problem: Problem) -> bool:
-    """XLA would compute the sums again for every reader."""
+    """Yes: XLA would repeat the sums for every reader of the result."""
     return True
 
 
 def partitionable(problem: Problem) -> bool:
-    """Depths join the batch, wherever they were."""
+    """No: depths become part of the batch, on whichever device they are."""
     return False
 
 

@@ -22,12 +22,12 @@ def accepts(problem: Problem) -> str | None:
 
 
 def apart(problem: Problem) -> bool:
-    """It is as a user would write it."""
+    """No: it is what a user would write."""
     return False
 
 
 def partitionable(problem: Problem) -> bool:
-    """The last resort, there as everywhere."""
+    """Yes: it is what remains where no other lowering may be chosen."""
     return True
 
 

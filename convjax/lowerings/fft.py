@@ -28,12 +28,12 @@ def accepts(problem: Problem) -> str | None:
 
 
 def apart(problem: Problem) -> bool:
-    """For a kernel's gradient the input would be transformed in the forward pass."""
+    """For a kernel's gradient: the input would be transformed in the forward pass already."""
     return problem.role == "kernel_gradient"
 
 
 def partitionable(problem: Problem) -> bool:
-    """Every output needs all of the input's spatial elements."""
+    """No: every output needs all of the input's spatial elements."""
     return False
 
 

@@ -31,12 +31,12 @@ def accepts(problem: Problem) -> str | None:
 
 
 def apart(problem: Problem) -> bool:
-    """XLA would compute what it multiplies in a shape of its own, besides the reader's."""
+    """Yes: XLA would compute the operands of the product twice, in two shapes."""
     return True
 
 
 def partitionable(problem: Problem) -> bool:
-    """Slices and products with a batch axis for groups: XLA splits both."""
+    """Yes: it is slices, and products with a batch axis for groups; XLA splits both."""
     return True
 
 

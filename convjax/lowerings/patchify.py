@@ -54,12 +54,12 @@ def accepts(problem: Problem) -> str | None:
 
 
 def apart(problem: Problem) -> bool:
-    """XLA would compute the tiles again for every reader."""
+    """Yes: XLA would compute the tiles again for every reader of the result."""
     return True
 
 
 def partitionable(problem: Problem) -> bool:
-    """Cutting a sharded axis into tiles would move it, unless each device holds whole ones."""
+    """No: to cut a sharded axis into tiles moves it, unless each device holds whole tiles."""
     return False
 
 

@@ -32,12 +32,12 @@ def accepts(problem: Problem) -> str | None:
 
 
 def apart(problem: Problem) -> bool:
-    """For a kernel's gradient its groups would be copied in the forward pass."""
+    """For a kernel's gradient: its groups would be copied in the forward pass already."""
     return problem.role == "kernel_gradient"
 
 
 def partitionable(problem: Problem) -> bool:
-    """Groups are taken one by one from an axis that may be sharded."""
+    """No: groups are taken one by one from an axis that may be sharded."""
     return False
 
 

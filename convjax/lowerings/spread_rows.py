@@ -28,12 +28,12 @@ def accepts(problem: Problem) -> str | None:
 
 
 def apart(problem: Problem) -> bool:
-    """It is lax's convolution itself."""
+    """No: it is one call of lax's convolution, which XLA does not repeat."""
     return False
 
 
 def partitionable(problem: Problem) -> bool:
-    """On several devices nothing is evaded: its sharding was not tried."""
+    """No: how XLA splits it was not tried. On several devices YNNPACK is not avoided."""
     return False
 
 

@@ -44,9 +44,7 @@ def _weight(kind: str, kernel: str = "kernel", options: str = "", name: str = "w
 
 
 def _lax(kernel: str = "kernel", options: str = "", x: str = "x") -> str:
-    return (
-        f'lax.conv_general_dilated(\n    {x}, {kernel}, (1, 1), "VALID", {options}{_NUMBERS}\n)'
-    )
+    return f'lax.conv_general_dilated(\n    {x}, {kernel}, (1, 1), "VALID", {options}{_NUMBERS}\n)'
 
 
 def _layer(arguments: str, kernel: str = "kernel", name: str = "layer", of: str = "Conv") -> str:
@@ -109,8 +107,7 @@ CALLS: dict[str, dict[str, str]] = {
         + _layer("6, 5, (3, 1)", "vertical_kernel", "vertical")
         + _layer("5, 9, (1, 2)", "horizontal_kernel", "horizontal")
         + "theirs = horizontal(vertical(x))",
-        "lax": _LAX
-        + f"y = {_lax('vertical_kernel')}\ntheirs = {_lax('horizontal_kernel', x='y')}",
+        "lax": _LAX + f"y = {_lax('vertical_kernel')}\ntheirs = {_lax('horizontal_kernel', x='y')}",
         "Keras": _KERAS
         + "y = keras.ops.conv(x, vertical_kernel)\ntheirs = keras.ops.conv(y, horizontal_kernel)",
     },
@@ -204,8 +201,7 @@ CALLS: dict[str, dict[str, str]] = {
         + "y = x.repeat(2, axis=1).repeat(2, axis=2)  # nearest neighbours\n"
         + "theirs = "
         + _lax(x="y"),
-        "Keras": _KERAS
-        + "theirs = keras.ops.conv(keras.layers.UpSampling2D(2)(x), kernel)",
+        "Keras": _KERAS + "theirs = keras.ops.conv(keras.layers.UpSampling2D(2)(x), kernel)",
     },
     "pixel_shuffle": {
         "PyTorch": _TORCH + "theirs = F.pixel_shuffle(image, 2)",
