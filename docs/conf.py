@@ -29,7 +29,7 @@ exclude_patterns = ["_templates", "_static", "Thumbs.db", ".DS_Store"]
 templates_path = ["_templates"]
 myst_enable_extensions = ["attrs_block", "colon_fence", "deflist"]
 myst_heading_anchors = 3
-smartquotes = False  # "SAME" is code
+smartquotes_action = "D"  # dashes only: "SAME" is code
 python_maximum_signature_line_length = 80
 
 # ---- the reference: a page for every public name, from its docstring -----------------------------
