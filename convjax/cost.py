@@ -78,7 +78,7 @@ def pointwise_conv(x: Any, kernel: Any, **options: Any) -> Cost:
 
 
 def dilated_conv(x: Any, kernel: Any, kernel_dilation: Any, **options: Any) -> Cost:
-    """Cost of ``convjax.dilated_conv``: that of `conv`, whatever the dilation."""
+    """Cost of ``convjax.dilated_conv``: the cost of `conv`, whatever the dilation."""
     return conv_cost("dilated_conv", x, kernel, kernel_dilation=kernel_dilation, **options)[0]
 
 

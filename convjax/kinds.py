@@ -1,4 +1,4 @@
-"""The table of kinds: every kind of convolution by name, with all that is said of it elsewhere.
+"""The table of kinds: every kind of convolution by name, and what the library knows of it.
 
 `KINDS` maps a name to its `Kind`: the function, what its kernels look like, the dense convolution
 that it equals, its cost, a summary and where it comes from. Tests, the documentation's table and
@@ -166,7 +166,7 @@ _ROWS = (
         function=functional.conv_transpose,
         kernels="(*K, O/G, I)",
         macs="prod(K)·I·O / prod(strides)",
-        summary="the adjoint of a convolution: every input paints a copy of the kernel",
+        summary="the adjoint of a convolution: every input adds a copy of the kernel",
         section="6",
         source=_DUMOULIN,
         shapes=lambda s: [(*s.kernel_size, s.out_features, s.in_features)],
@@ -190,7 +190,7 @@ _ROWS = (
         function=functional.depthwise_conv,
         kernels="(*K, 1, I·M)",
         macs="prod(K)·I·M",
-        summary="every channel by itself, M kernels each",
+        summary="each channel on its own, with M kernels per channel",
         section="8.2, 10.1",
         source=("Chollet 2017", "https://arxiv.org/abs/1610.02357"),
         shapes=lambda s: [(*s.kernel_size, 1, s.in_features * s.channel_multiplier)],
@@ -258,7 +258,7 @@ _ROWS = (
         function=functional.shuffled_grouped_conv,
         kernels="(*K, I/G, O)",
         macs="prod(K)·I·O / G",
-        summary="grouped, then shuffled, so that the next groups see all of these",
+        summary="a grouped convolution, then a shuffle, so that the next groups see every group",
         section="11",
         source=_ZHANG,
         shapes=lambda s: [(*s.kernel_size, s.in_features // s.groups, s.out_features)],

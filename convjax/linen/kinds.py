@@ -202,7 +202,7 @@ class FlattenedConv(Spatial):
     Attributes:
         features: channels of the result.
         kernel_size: one extent per spatial axis; an int means one axis.
-        stage_bias: add a bias after every stage, not after the last alone.
+        stage_bias: add a bias after every stage, not only after the last.
 
     Example:
         >>> import jax, jax.numpy as jnp

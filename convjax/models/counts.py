@@ -85,10 +85,10 @@ def _convention(function: str, name: str) -> Convention:
 
 
 def counts_of(model: nnx.Module, shape: Sequence[int]) -> Counts:
-    """What `model` has, and what its forward pass on an input of this shape multiplies.
+    """The parameters of `model`, and the multiply-accumulates of its forward pass on this shape.
 
     Args:
-        model: a network; that of ``nnx.eval_shape(lambda: ...)`` will do, which has no weights.
+        model: a network. It needs no weights: ``nnx.eval_shape(lambda: ...)`` makes one without.
         shape: of the input, (N, *space, C).
 
     Returns:
@@ -112,7 +112,7 @@ def counts_of(model: nnx.Module, shape: Sequence[int]) -> Counts:
 
 
 def macs_of(model: nnx.Module, shape: Sequence[int]) -> CostTable:
-    """What every convolution and dense layer of `model` multiplies, as `convjax.cost_of` tells it.
+    """The multiply-accumulates of every convolution and dense layer, counted by `convjax.cost_of`.
 
     Args:
         model: a network, with or without weights.
