@@ -14,7 +14,7 @@ from convjax.functional.worker import conv_as
 
 
 def pixel_shuffle(x: jax.Array, scale: Any, *, dimension_numbers: Any = None) -> jax.Array:
-    """Lay r^d channels out as an r x ... x r block of pixels.
+    """Lay r^d channels out as a block of pixels, r along every axis.
 
     ``out[n, r*p + q, c] = x[n, p, c*r^d + offset(q)]``, where ``offset(q)`` is the row-major offset
     of q in the block. This is PyTorch's order. The inverse is `pixel_unshuffle`.
@@ -53,7 +53,7 @@ def pixel_shuffle(x: jax.Array, scale: Any, *, dimension_numbers: Any = None) ->
 
 
 def pixel_unshuffle(x: jax.Array, scale: Any, *, dimension_numbers: Any = None) -> jax.Array:
-    """Undo `pixel_shuffle` with the same `scale`: blocks of r x ... x r pixels become channels.
+    """Undo `pixel_shuffle` with the same `scale`: blocks of r^d pixels become channels.
 
     ``out[n, p, c*r^d + offset(q)] = x[n, r*p + q, c]``
 

@@ -126,7 +126,7 @@ def markdown(folder: pathlib.Path = FOLDER) -> str:
     tables = {path.stem: load(path) for path in files(folder)}
     if not tables:
         return NOTHING + "\n"
-    lines = ["### All results", "", *_means(tables)]
+    lines = _means(tables)
     for name, table in tables.items():
         if not name.endswith("-options"):
             lines += ["", *_families(name, table)]
