@@ -1,4 +1,4 @@
-"""Options of XLA's compiler that make convolutions faster, where one does."""
+"""Options of XLA's compiler that make convolutions faster, and what this jaxlib does by default."""
 
 import functools
 import importlib.metadata

@@ -1,4 +1,4 @@
-"""What every kind of convolution costs, from shapes alone: parameters, MACs and bytes.
+"""What every kind of convolution costs, computed from shapes: parameters, MACs and bytes.
 
 Each function has the name and the arguments of the kind it prices, with shapes in place of arrays
 (anything that has a `.shape` will do), channels-last, and returns a `Cost`. A multiply-accumulate
@@ -122,7 +122,7 @@ def conv_transpose(
 ) -> Cost:
     """Cost of ``convjax.conv_transpose``: useful MACs as the convolution that it transposes.
 
-    Its MACs are those of the equivalent direct convolution (relation 14) without the zeros that
+    Its MACs are the MACs of the equivalent direct convolution (relation 14) without the zeros that
     strides insert: ``N * space * prod(K) * I * O / G`` useful ones where nothing is cropped.
 
     Args:

@@ -1,4 +1,4 @@
-"""What walks a jaxpr: `cost_of` counts multiply-accumulates, `explain` tells how convolutions run.
+"""Two readers of a jaxpr: `cost_of` counts multiply-accumulates, `explain` says what runs where.
 
 Both read the same traversal, ``convjax.traversal.walk``.
 """

@@ -1,6 +1,6 @@
 """A jaxpr's equations, one after the other, each with the steps that lead to it.
 
-A site that runs many times (in a ``scan``, on several devices) is met once, with its multiplicity.
+A site that runs many times (in a ``scan``, on several devices) appears once, with its multiplicity.
 """
 
 import math

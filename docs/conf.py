@@ -7,7 +7,7 @@ import sys
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "scripts")]
 
-from documentation import docstrings, generate  # noqa: E402
+from documentation import generate, hooks  # noqa: E402
 
 import convjax  # noqa: E402
 
@@ -75,4 +75,4 @@ def setup(app):
     for handler in logging.getLogger("sphinx").handlers:
         handler.filters.insert(0, EmptyPattern())  # before the filter that counts warnings
     generate.write(HERE)
-    docstrings.connect(app)
+    hooks.connect(app)

@@ -1,4 +1,4 @@
-"""Checkerboards: how unevenly an up-sampling paints, and how much of a picture is that pattern."""
+"""Checkerboards: how unevenly an up-sampling covers its outputs, and how visible that is."""
 
 from collections.abc import Sequence
 from functools import reduce

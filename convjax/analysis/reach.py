@@ -1,4 +1,4 @@
-"""What an output depends on, by differentiation: which input channels, and which places."""
+"""Which input channels and which places of the input an output depends on, by differentiation."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple

@@ -28,7 +28,7 @@ class Agreement(NamedTuple):
 def of_conv(policy: str, axis: int, reach: int, stride: int, pair: Pair, _: int) -> Agreement:
     """Output j reads from ``j*stride - lo``; so agreement is one count of outputs, and one lo.
 
-    Both differences hang on ``n mod stride`` alone: SAME pads ``max(0, k̂ - s + (-n mod s))``.
+    Both differences depend only on ``n mod stride``: SAME pads ``max(0, k̂ - s + (-n mod s))``.
     """
     shape, equal = set(), set()
     for remainder in range(stride):

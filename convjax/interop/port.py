@@ -1,9 +1,9 @@
-"""The port checker: which call reproduces a PyTorch convolution, and which only looks as if it did.
+"""The port checker: which call equals a PyTorch convolution, and which only has its output shape.
 
-PyTorch pads by numbers, the same on either side; "SAME" pads by what the size and the stride leave
-over. Where both give one output shape they may still read the input at different offsets: nothing
-fails, and every number is another. Integers only; a policy agrees, or not, by the remainder of the
-input's extent modulo the stride, so a finite table answers for every size.
+PyTorch pads by numbers, the same at both ends. "SAME" pads by what the size and the stride leave
+over. Where both give one output shape, they may still read the input at different offsets: nothing
+fails, and all numbers differ. A policy agrees, or not, by the remainder of the input's extent
+modulo the stride, so a finite table answers for every size.
 """
 
 import dataclasses

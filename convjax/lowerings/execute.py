@@ -1,4 +1,4 @@
-"""A convolution by its lowering, and the smaller ones that lowerings are made of."""
+"""Run a convolution by its lowering, and the smaller convolutions that lowerings are made of."""
 
 import functools
 from typing import Any

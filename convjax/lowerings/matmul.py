@@ -1,7 +1,7 @@
 """The `matmul` lowering: one batched matrix product per tap, or per output, whichever are fewer.
 
-Written with an explicit group axis and slices of the padded input, it needs no gathers when sharded
-over batch, groups or channels, and halos alone when sharded over space.
+It is written with an explicit group axis and slices of the padded input. So it needs no gathers
+when it is sharded over batch, groups or channels, and only halos when it is sharded over space.
 """
 
 from typing import Any

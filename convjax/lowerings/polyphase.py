@@ -1,8 +1,8 @@
 """The `polyphase` lowering: a dilated input's convolution without the zeros between its elements.
 
-Outputs that lie a period apart meet the same taps on input elements. Each such phase is a
-convolution of the input as it is with a part of the kernel, and the phases interleave. Where their
-parts have one size, they are channels of one convolution.
+Outputs whose distance is a period read input elements under the same taps. Each such phase is a
+convolution of the input as it is with a part of the kernel, and the phases interleave. Where the
+parts of the kernel have one size, the phases are channels of one convolution.
 """
 
 import itertools

@@ -1,7 +1,7 @@
 """The `taps` lowering: a sum over taps of shifted inputs times kernel elements, channel by channel.
 
-For groups of one or few channels: the groups are the vector that one multiplication covers, and
-XLA fuses the sum into one pass over the input. A kernel's gradient is a sum over its rows (`rows`).
+It is for groups of one or few channels. One multiplication covers all groups, as a vector, and XLA
+fuses the sum into one pass over the input. A kernel's gradient is a sum over its rows (`rows`).
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
 """Parameters and multiply-accumulates of a network, by the conventions in which they are printed.
 
-Counted from shapes alone: ``flax.nnx.eval_shape`` builds the network without its weights, and
-`convjax.cost_of` reads what its forward pass multiplies.
+They are counted from shapes: ``flax.nnx.eval_shape`` builds the network without its weights, and
+`convjax.cost_of` counts the multiply-accumulates of its forward pass.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""Published counts, kept apart from what computes them, and by which convention they count."""
+"""Published counts, with the convention of each. What computes the counts does not read them."""
 
 import dataclasses
 from collections.abc import Mapping

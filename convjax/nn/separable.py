@@ -1,4 +1,4 @@
-"""NNX modules of convolutions in stages. Nothing non-linear lies between these."""
+"""NNX modules of convolutions in stages. Nothing non-linear lies between the stages."""
 
 from typing import Any
 

@@ -1,20 +1,11 @@
 """Docstrings as this library writes them, made into what Sphinx reads.
 
 Ours are plain text: `name` in single backticks is an argument or a function, and a star is a star,
-as in the shape (N, *space, I). Sphinx reads reStructuredtext, where both mean something else.
+as in the shape (N, *space, I). Sphinx reads reStructuredText, where both mean something else.
 """
 
-import inspect
 import re
-import sys
 from typing import Any
-
-from sphinx.pycode import ModuleAnalyzer
-from sphinx.util import logging
-
-from documentation import names
-
-log = logging.getLogger(__name__)
 
 # What stays as it is: literals in double backticks, and roles such as :func:`name`.
 _LITERAL = re.compile(r"(``.+?``|:[a-z:]+:`[^`]+`)", re.DOTALL)
@@ -26,7 +17,6 @@ _NAMES = re.compile(r"^( {4}(?:\w+, )*\w+,)\n {8}((?:\w+, )*\w+:)", re.MULTILINE
 _LETTER = re.compile(r"^( +[\w, ]+: )([A-Z])\.$", re.MULTILINE)
 # The last paragraph, over as many lines as it has.
 _SOURCE = re.compile(r"^Source: (.*(?:\n +.*)*)", re.MULTILINE)
-_JAX = "https://docs.jax.dev/en/latest/_autosummary/jax.lax.{}.html"
 
 
 def _link(match: re.Match[str], known: dict[str, Any], module: str) -> str:
@@ -58,8 +48,7 @@ def convert(lines: list[str], known: dict[str, Any], module: str) -> list[str]:
     whole = _NAMES.sub(r"\1 \2", "\n".join(lines))
     whole = _LETTER.sub(r"\1``\2``", whole)
     source = _SOURCE.search(whole)
-    whole = _SOURCE.sub("", whole)
-    lines = whole.split("\n")
+    lines = _SOURCE.sub("", whole).rstrip().split("\n")
     found: list[str] = []
     text: list[str] = []
 
@@ -78,53 +67,6 @@ def convert(lines: list[str], known: dict[str, Any], module: str) -> list[str]:
             text.append(line)
     flush()
     if source:
-        text.append(" ".join(source.group(1).split()))
-        found += ["", f"**Source:** {as_rst(text[0], known, module)}", ""]
+        paragraph = " ".join(source.group(1).split())
+        found += ["", f"**Source:** {as_rst(paragraph, known, module)}", ""]
     return found
-
-
-def _lax(name: str) -> list[str]:
-    short = name.rsplit(".", 1)[1]
-    return [
-        f"``jax.lax.{short}``, executed by this library.",
-        "",
-        "The arguments, the results and the errors are those of "
-        f"`jax.lax.{short} <{_JAX.format(short)}>`__.",
-    ]
-
-
-def _comment(name: str, value: Any) -> list[str]:
-    """The ``#:`` comment above the definition of a constant, wherever that is in the package."""
-    module, short = name.rsplit(".", 1)
-    for path, found in list(sys.modules.items()):
-        if f"{path}.".startswith(f"{module}.") and getattr(found, short, None) is value:
-            comments = ModuleAnalyzer.for_module(path).find_attr_docs()
-            if ("", short) in comments:
-                return comments["", short]
-    return []
-
-
-def connect(app: Any) -> None:
-    """Have Sphinx read every docstring through `convert`, before napoleon does; see to pages."""
-    known = names.everything()
-
-    def process(app: Any, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
-        if str(getattr(value, "__module__", "")).startswith("jax.") and inspect.isfunction(value):
-            lines[:] = _lax(name)
-            return
-        if what == "data" and name in known:
-            lines[:] = _comment(name, value)
-        if name in known and not any(line.strip() for line in lines):
-            log.warning("%s is public and has no docstring", name)
-        module = name if what == "module" else name.rsplit(".", 1)[0]
-        lines[:] = convert(lines, known, module)
-        if what in ("attribute", "property"):  # napoleon takes "a: b" in a first line for a type
-            lines[:1] = lines[0].replace(": ", ":\n", 1).split("\n")
-
-    def check(app: Any, env: Any) -> None:
-        there = env.get_domain("py").objects
-        for name in sorted(known.keys() - there.keys()):
-            log.warning("%s is public and has no page: docs/reference/index.md lists names", name)
-
-    app.connect("autodoc-process-docstring", process, priority=100)
-    app.connect("env-check-consistency", check)
