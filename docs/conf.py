@@ -70,9 +70,15 @@ class EmptyPattern(logging.Filter):
         return "didn't match any documents" not in str(record.msg)
 
 
+def copy(app, error):
+    if not error and app.builder.name == "html":
+        generate.copy(HERE, pathlib.Path(app.outdir))
+
+
 def setup(app):
     """Write the pages that are made from the library, and read its docstrings as plain text."""
     for handler in logging.getLogger("sphinx").handlers:
         handler.filters.insert(0, EmptyPattern())  # before the filter that counts warnings
     generate.write(HERE)
     hooks.connect(app)
+    app.connect("build-finished", copy)

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from documentation import names
+from documentation import generate, names
 from documentation.docstrings import convert
 from documentation.pages import ROOT
 
@@ -42,6 +42,18 @@ def test_arguments_that_are_described_together():
 def test_the_source_is_one_paragraph():
     text = "One line.\n\nSource: Someone,\n    2016, https://a.org"
     assert converted(text) == "One line.\n\n**Source:** Someone, 2016, https://a.org"
+
+
+def test_what_is_no_page_is_copied(tmp_path):
+    docs, site = tmp_path / "docs", tmp_path / "site"
+    for name in ("page.md", "conf.py", "_static/a.css", "article/F1.svg", "explainer/index.html"):
+        (docs / name).parent.mkdir(parents=True, exist_ok=True)
+        (docs / name).write_text(name)
+    assert generate.copy(docs, site) == ["article/F1.svg", "explainer/index.html"]
+    assert (site / "article" / "F1.svg").read_text() == "article/F1.svg"
+    (docs / "page.html").write_text("another")
+    with pytest.raises(ValueError, match=r"docs/page.html would replace the page of page.md"):
+        generate.copy(docs, site)
 
 
 def test_public_names():

@@ -6,10 +6,13 @@ them. Git ignores the pages of the reference, which mean nothing to a reader wit
 
 import pathlib
 import re
+import shutil
 
 from documentation import kinds, reference
 
 FOLDERS = ("kinds", "reference/modules")
+# Whole pages outside of ``docs/`` that the site has, too, at the same path from the root.
+OUTSIDE = ("experiments/results/index.html",)
 _TABLE = re.compile("(<!-- kinds -->\n).*?(<!-- end of kinds -->)", re.DOTALL)
 
 
@@ -32,3 +35,27 @@ def write(docs: pathlib.Path) -> None:
     page = docs / "kinds.md"
     text = page.read_text(encoding="utf-8")
     _put(page, _TABLE.sub(lambda found: found[1] + kinds.table() + found[2], text))
+
+
+def copy(docs: pathlib.Path, site: pathlib.Path) -> list[str]:
+    """Copy into the site what Sphinx does not make: pictures, and HTML that is complete by itself.
+
+    Links between such files then work as they do in the repository.
+    """
+    copied = []
+    for name in OUTSIDE:
+        if (docs.parent / name).exists():
+            (site / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(docs.parent / name, site / name)
+            copied.append(name)
+    for path in sorted(docs.rglob("*")):
+        inside = path.relative_to(docs)
+        hidden = any(part.startswith(("_", ".")) for part in inside.parts)
+        if path.is_file() and not hidden and path.suffix not in (".md", ".rst", ".py"):
+            if path.suffix == ".html" and path.with_suffix(".md").exists():
+                page = f"{inside.stem}.md"
+                raise ValueError(f"docs/{inside} would replace the page of {page}: rename it")
+            (site / inside).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, site / inside)
+            copied.append(inside.as_posix())
+    return copied

@@ -1,14 +1,18 @@
 """What Sphinx does with public names: it reads their docstrings and sees that each has a page."""
 
 import inspect
+import pathlib
 import sys
 from typing import Any
 
+from docutils import nodes
+from sphinx import addnodes
 from sphinx.pycode import ModuleAnalyzer
 from sphinx.util import logging
 
 from documentation import names
 from documentation.docstrings import convert
+from documentation.generate import OUTSIDE
 
 log = logging.getLogger(__name__)
 _JAX = "https://docs.jax.dev/en/latest/_autosummary/jax.lax.{}.html"
@@ -35,6 +39,22 @@ def _comment(name: str, value: Any) -> list[str]:
     return []
 
 
+def _open_pages(app: Any, doctree: Any) -> None:
+    """Links to HTML that `generate.copy` puts into the site open it, instead of downloading it."""
+    docs = pathlib.Path(app.srcdir).resolve()
+    here = (docs / app.env.docname).parent
+    for node in list(doctree.findall(addnodes.download_reference)):
+        target = node["reftarget"]
+        path = docs / target.lstrip("/") if target.startswith("/") else here / target
+        path = path.resolve()
+        if path.suffix != ".html" or not path.is_relative_to(docs.parent):
+            continue
+        site = path.relative_to(docs if path.is_relative_to(docs) else docs.parent).as_posix()
+        if path.exists() and (path.is_relative_to(docs) or site in OUTSIDE):
+            depth = "../" * app.env.docname.count("/")
+            node.replace_self(nodes.reference("", "", *node.children, refuri=depth + site))
+
+
 def connect(app: Any) -> None:
     """Have Sphinx read every docstring through `convert`, before napoleon does; see to pages."""
     known = names.everything()
@@ -59,3 +79,4 @@ def connect(app: Any) -> None:
 
     app.connect("autodoc-process-docstring", process, priority=100)
     app.connect("env-check-consistency", check)
+    app.connect("doctree-read", _open_pages, priority=100)  # before downloads are collected
