@@ -134,6 +134,25 @@ def test_links_of_the_readme():
     assert not [target for target in targets if not (ROOT / target).is_file()]
 
 
+def test_the_table_of_rooms():
+    """Every module of the library is in one row, and imports only from its row and rows above."""
+    table = PAGES["docs/architecture.md"].split("| modules |")[1].split("\n\n")[0]
+    rows = re.findall(r"^\| (`.*?`) \|", table, re.MULTILINE)
+    row_of = {name: n for n, row in enumerate(rows) for name in re.findall(r"`(\w+)/?`", row)}
+    package = ROOT / "convjax"
+    found = {path.stem if path.is_file() else path.name for path in package.iterdir()}
+    assert set(row_of) == found - {"__init__", "__pycache__", "py"}
+    for path in sorted(package.rglob("*.py")):
+        here = path.relative_to(package).parts[0].removesuffix(".py")
+        if here == "__init__":
+            continue
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("convjax"):
+                names = node.module.split(".")[1:2] or [alias.name for alias in node.names]
+                for name in names:
+                    assert row_of[name] <= row_of[here], f"{path.name} imports {name}"
+
+
 # ---- laws have names, and tests ------------------------------------------------------------------
 
 LAWS = {
