@@ -222,7 +222,7 @@ CALLS: dict[str, dict[str, str]] = {
         "Flax": "from flax import nnx\n\n"
         + 'theirs = nnx.avg_pool(x, (2, 2), strides=(1, 1), padding="VALID")',
         "lax": _LAX
-        + "sums = lax.reduce_window(x, 0.0, lax.add, (1, 2, 2, 1), (1, 1, 1, 1), 'VALID')\n"
+        + 'sums = lax.reduce_window(x, 0.0, lax.add, (1, 2, 2, 1), (1, 1, 1, 1), "VALID")\n'
         + "theirs = sums / 4",
         "Keras": _KERAS + "theirs = keras.ops.average_pool(x, 2, strides=1)",
     },

@@ -16,10 +16,9 @@ groups, `M` the channel multiplier and `r` the scale. `*space` stands for the sp
 
 
 def title(kind: Kind) -> str:
-    """ "depthwise_separable" becomes "Depthwise separable convolution"."""
-    words = kind.name.replace("_", " ").capitalize()
-    rest = "" if kind.name.endswith(("shuffle", "hold")) else " convolution"
-    return words.replace("Subpixel", "Sub-pixel").replace("Resize", "Resize") + rest
+    """The title of its page: "Depthwise separable convolution" for "depthwise_separable"."""
+    words = kind.name.replace("_", " ").replace("subpixel", "sub-pixel").capitalize()
+    return words if words.endswith(("shuffle", "Hold")) else f"{words} convolution"
 
 
 def linked(text: str) -> str:
@@ -44,10 +43,21 @@ def sections(kind: Kind) -> str:
     """Which sections of the article treat it."""
     if not kind.section:
         return ""
-    word = "Sections" if "," in kind.section else "Section"
-    return f" {word} {kind.section} of the article treats it.".replace(
-        "treats it", "treat it" if "," in kind.section else "treats it"
-    )
+    many = "," in kind.section
+    subject, verb = ("Sections", "treat") if many else ("Section", "treats")
+    return f" {subject} {kind.section} of the article {verb} it."
+
+
+def equals(kind: Kind) -> list[str]:
+    """The sentence on the dense convolution that it equals, if it is not one already."""
+    name = {"resize": "resize_conv"}.get(kind.name, kind.name)
+    function = names.everything().get(f"convjax.equivalents.{name}")
+    if function is None:
+        return []
+    enlarges = "`conv_transpose` that equals" in (inspect.getdoc(function) or "")
+    other = "transposed" if enlarges else "dense"
+    role = f"{{py:obj}}`convjax.equivalents.{name}`"
+    return [f"It equals a {other} convolution, with the kernel that {role} gives.", ""]
 
 
 def operands(kind: Kind) -> list[tuple[str, tuple[int, ...], str]]:
@@ -70,8 +80,9 @@ def call(kind: Kind) -> str:
 
 
 def _setup(kind: Kind) -> str:
-    lines = ["import numpy as np", "import convjax", "from convjax import interop", ""]
-    lines += ["rng = np.random.default_rng(0)"]
+    lines = ["import numpy as np", "import convjax"]
+    lines += ["from convjax import interop"] * (kind.kernels != "none")
+    lines += ["", "rng = np.random.default_rng(0)"]
     for name, shape, letters in operands(kind):
         lines.append(f"{name} = rng.standard_normal({shape}, np.float32)  # {letters}")
     lines += ["", f"ours = {call(kind)}", f"assert ours.shape == {_result(kind)}"]
@@ -90,15 +101,17 @@ def _fence(code: str) -> list[str]:
 def _costs(kind: Kind) -> list[str]:
     padding = {"padding": "VALID"} if "padding" in kind.options else {}
     cost = kind.example().cost(**padding)
+    parameters = f"{cost.params:,} parameters" if cost.params else "no parameters"
+    count = f"convjax.cost.{kind.function.__name__}"
     return [
         "## Costs",
         "",
         f"Multiply-accumulates per output pixel: {kind.macs}.",
         "",
-        f"The call below has {cost.params:,} parameters. It takes {cost.macs:,} "
-        f"multiply-accumulates, as `convjax.cost.{kind.function.__name__}` and "
-        "{py:obj}`convjax.cost_of` count them.",
+        f"The call below has {parameters} and takes {cost.macs:,} multiply-accumulates.",
+        f"{{py:obj}}`{count}` and {{py:obj}}`convjax.cost_of` count them.",
         "",
+        *equals(kind),
     ]
 
 
