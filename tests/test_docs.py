@@ -1,6 +1,7 @@
 """The README and the site: their code runs, their tables are current, their laws have tests."""
 
 import ast
+import csv
 import inspect
 import os
 import re
@@ -19,6 +20,7 @@ from convjax import kinds
 os.environ.setdefault("KERAS_BACKEND", "jax")
 PAGES = pages.written()
 BLOCKS = blocks(PAGES["README.md"])
+GAINS = ("README.md", "gains")
 OTHERS = ("torch", "keras", "flax", "optax", "orbax", "equinox", "haiku", "matplotlib", "PIL")
 
 
@@ -108,6 +110,21 @@ def test_tables_of_benchmarks(page):
     assert between(page, name) == table(readme.FOLDER), (
         f"{page}'s table is stale: run `scripts/benchmark.py --readme`"
     )
+
+
+def test_the_gains_are_the_file_s_numbers():
+    """Read without the benchmark's code: medians of training steps, PyTorch's faster format."""
+    lines = (readme.FOLDER / f"{readme.GAINS}.csv").read_text("utf-8").splitlines()
+    cells = list(csv.DictReader(line for line in lines if not line.startswith("#")))
+    shown = re.findall(r"^\| .+ \((.+)\) \| (\S+) \| (\S+) \| (\S+) \|$", between(*GAINS), re.M)
+    assert len(shown) == len(readme.GAINS_ROWS) >= 6
+    for name, (shape, *numbers) in zip(readme.GAINS_ROWS, shown, strict=True):
+        (cell,) = (c for c in cells if (c["row"], c["cell"]) == (name, "training"))
+        assert shape.replace("×", "x").replace(" → ", "->") == cell["shape"].split(",")[0]
+        torch = min(float(cell["ms:torch_nchw"]), float(cell["ms:torch_nhwc"]))
+        wanted = [float(cell["ms:lax"]), float(cell["ms:convjax"]), torch]
+        found = [float(number.replace(",", "")) for number in numbers]
+        assert found == pytest.approx(wanted, rel=5e-3)
 
 
 def test_the_reference_lists_every_public_name():
