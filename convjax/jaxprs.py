@@ -1,4 +1,4 @@
-"""What walks a jaxpr: `cost_of` counts multiply-accumulates, `explain` tells how convolutions run.
+"""Two readers of a jaxpr: `cost_of` counts multiply-accumulates, `explain` says what runs where.
 
 Both read the same traversal, ``convjax.traversal.walk``.
 """
@@ -165,10 +165,11 @@ def _largest(branches: Sequence[Any]) -> Sequence[int]:
 def cost_of(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> CostTable:
     """Multiply-accumulates of ``fn(*args, **kwargs)``, exactly, from its jaxpr; nothing is run.
 
-    Counted are this library's convolution, lax's own, and ``dot_general``, wherever they are:
-    ``scan`` multiplies by its length, ``shard_map`` by the devices of its manual axes (replicated
-    work is done, and counted, on each), ``cond`` counts its largest branch, and a ``while`` one
-    iteration, with a mark. What the jaxpr holds counts, even where jit would drop an unused result.
+    It counts this library's convolution, lax's own, and ``dot_general``, wherever they are.
+    ``scan`` multiplies by its length. ``shard_map`` multiplies by the devices of its manual axes,
+    since each of them does replicated work. ``cond`` counts its largest branch. A ``while`` counts
+    one iteration, and the row is marked. Everything in the jaxpr counts, also a result that jit
+    would drop because nothing uses it.
 
     Args:
         fn: a function of arrays, such as a model's forward pass or the gradient of a loss.

@@ -2,9 +2,9 @@
 
 ``out[n, o, g, c] = sum over taps t and i of x[n, o*s + t*d, g, i] * kernel[t, g, i, c]``
 
-It is closed. With the roles of `Layout` and the exchange of stride and dilation in `Geometry`, both
-gradients are this operation again, and so is `vmap` over one operand or both. This file is the only
-home of derivative rules.
+It is closed: both gradients are this operation again, with the roles of `Layout` exchanged and
+stride and dilation exchanged (`Geometry`). So is `vmap` over one operand or both. This file is the
+only home of derivative rules.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""Mesh axes in types: over which ones results are sharded (explicit), or vary (manual)."""
+"""Mesh axes in types: over which axes results are sharded (explicit), or vary (manual)."""
 
 import math
 from collections.abc import Sequence

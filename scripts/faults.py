@@ -304,8 +304,8 @@ FAULTS = [
     Fault(
         "let XLA compute sums again for every reader",
         "lowerings/taps.py",
-        'every reader."""\n    return True',
-        'every reader."""\n    return False',
+        'every reader of the result."""\n    return True',
+        'every reader of the result."""\n    return False',
         "tests/test_lowerings.py::test_sums_are_not_computed_again_for_every_reader",
     ),
     Fault(

@@ -26,7 +26,7 @@ def totals(fn, *args, **kwargs):
     return found.macs, found.useful_macs
 
 
-# ---- one convolution: the taps that the oracle touches (law 8) -----------------------------------
+# ---- law "counts": one convolution, the taps that the oracle touches -----------------------------
 
 OPTIONS = [
     {},

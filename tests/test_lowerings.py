@@ -1,4 +1,4 @@
-"""Law 6: every lowering, forced, equals `direct`; each rule of `select`, on both of its sides."""
+"""Law "lowerings": each one, forced, equals `direct`; rules of `select` on both of their sides."""
 
 from functools import partial
 

@@ -50,7 +50,7 @@ def _tiles(problem: Problem) -> bool:
 
 
 def _ynnpack(problem: Problem) -> bool:
-    """Whether XLA on CPU gives it to YNNPACK, to its loss."""
+    """Whether XLA on CPU gives it to YNNPACK, which is slower there than Eigen."""
     if not _dense_plane(problem):
         return False
     if not correlates(problem):
@@ -60,7 +60,7 @@ def _ynnpack(problem: Problem) -> bool:
 
 
 def _dense_plane(problem: Problem) -> bool:
-    """What XLA on CPU would give to YNNPACK, sizes apart, in a jaxlib that has it."""
+    """Whether XLA on CPU would give it to YNNPACK, whatever its extents, if it has YNNPACK."""
     narrow_float = jnp.issubdtype(problem.dtype, jnp.floating) and problem.dtype.itemsize <= 4
     return (
         problem.groups == 1
@@ -72,8 +72,12 @@ def _dense_plane(problem: Problem) -> bool:
 
 
 def _folded_sooner(problem: Problem) -> bool:
-    """Where YNNPACK would take it, to its loss, or Eigen has a kernel's gradient anyway: so few
-    channels (examples, for a kernel's gradient) that Eigen gathers windows slowly."""
+    """Whether it has fewer than 8 input channels (in a kernel's gradient: examples).
+
+    Eigen gathers windows channel by channel, and is slower then than folding one axis of the window
+    into channels. This concerns what YNNPACK would compute slowly, and kernels' gradients that
+    Eigen computes. Where YNNPACK is fast, it keeps the convolution.
+    """
     here = _ynnpack(problem)
     if correlates(problem) and not compiler.uses_ynnpack():
         here = _dense_plane(problem)
@@ -82,13 +86,15 @@ def _folded_sooner(problem: Problem) -> bool:
 
 
 def _gathered_fast(problem: Problem) -> bool:
-    """Whether Eigen gathers spread rows fast enough: enough channels lie together, and enough
-    products share what is gathered."""
+    """Whether Eigen gathers spread rows fast enough.
+
+    It does where enough channels lie side by side, and enough products use what was gathered.
+    """
     return count((problem.o,)) >= 16 and count((problem.i,)) >= (8 if correlates(problem) else 16)
 
 
 def _few_copies(problem: Problem) -> bool:
-    """Folding an axis of the window into channels copies the input a few times, no more."""
+    """Whether folding an axis of the window into channels copies the input only a few times."""
     if math.inf in (count(problem.space), count(problem.window)):
         return False
     most = 3 if compiler.has_fast_ynnpack() else 8
@@ -96,13 +102,18 @@ def _few_copies(problem: Problem) -> bool:
 
 
 def _few_products(problem: Problem) -> bool:
-    """So few an output (three colours under a 3x3 window) that copies cost more than they gain."""
+    """Whether an output sums so few products (three colours under 3x3) that copies cost more."""
     return count((*problem.window, problem.i)) <= 27
 
 
 def _few_outputs(problem: Problem) -> bool:
-    """So few that results for every row of taps are no more than the inputs, or small: Eigen
-    gathers inputs for every tap, and many of them take longer to gather than to multiply."""
+    """Whether there are few output channels under a large window.
+
+    Few means that ``window[0] * O`` is at most I, or at most 3*I if the results are small. Then one
+    convolution with the rows of taps as output channels, and a sum, is cheaper than Eigen's
+    convolution: Eigen gathers ``prod(window) * I`` inputs per output, which takes longer than to
+    multiply them.
+    """
     if not _few_cut_off(problem) or problem.geometry.rank != 2 or problem.geometry.strides[0] != 1:
         return False
     gathered = count((problem.n, *problem.out_space, *problem.window, problem.i))
