@@ -259,9 +259,9 @@ def explain(
         args, kwargs: its arguments. Arrays may be ``jax.ShapeDtypeStruct``; the rest is static.
         platform: "cpu", "cuda", "rocm" or "tpu"; None is the default backend's.
         partitioned: whether the computation is split over the devices of a mesh with automatic
-            axes. On "cpu", "cuda" and "rocm" this changes nothing: the library splits it, and every
-            device runs what one device would. On "tpu" XLA splits it. Inside ``shard_map`` its
-            mesh decides.
+            axes. On "cpu", "cuda" and "rocm" the library splits it, and every device runs an
+            ordinary convolution of its part. On "tpu" XLA splits it. Inside ``shard_map`` its mesh
+            decides.
 
     Returns:
         An `Explanation`, whose ``.rows`` has one `ExplainRow` per convolution.
@@ -284,8 +284,14 @@ def explain(
         if problem.role:
             inside = site.automatic_axes
             several = bool(partitioned) if inside is None else inside > 0
-            by_xla = several and platform not in distributed.CALLBACK_PLATFORMS
-            choice = select.forced(problem, site.eqn.params["algorithm"], platform, by_xla)
+            by_us = platform in distributed.CALLBACK_PLATFORMS
+            choice = select.forced(
+                problem,
+                site.eqn.params["algorithm"],
+                platform,
+                several and not by_us,
+                several and by_us,
+            )
         else:
             choice = select.Choice("direct", "bound as lax's own convolution")
         rows.append(

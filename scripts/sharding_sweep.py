@@ -27,7 +27,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--seed", type=int, default=0, help="the first seed (default 0)")
     parser.add_argument("--count", type=int, default=100, help="how many seeds (default 100)")
-    parser.add_argument("--mode", choices=sharding_programs.MODES, action="append", help="only these (repeatable)")
+    parser.add_argument(
+        "--mode", choices=sharding_programs.MODES, action="append", help="only this (repeatable)"
+    )
     options = parser.parse_args(arguments)
     modes = tuple(options.mode or sharding_programs.MODES)
     compared = refused = faults = 0

@@ -63,7 +63,7 @@ def test_all_checks_pass():
 
 
 def broken(run, **attributes):
-    likes = {name: getattr(matmul, name) for name in ("accepts", "apart", "partitionable")}
+    likes = {name: getattr(matmul, name) for name in ("accepts", "apart")}
     return SimpleNamespace(run=run, **likes | attributes)
 
 

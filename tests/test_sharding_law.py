@@ -192,6 +192,35 @@ def test_what_is_not_finite_stays_on_its_rows():
     equal(jax.jit(twice)(x, kernel), wanted)
 
 
+def test_uneven_contractions():
+    """10 rows and 6 examples on 4 devices: the blocks' ends are not summed into a gradient."""
+    x = oracle.integers(0, (6, 10, 4, 3), bound=2)
+    kernel = oracle.integers(1, (3, 3, 3, 4), bound=2)
+    mesh = mesh_of((4,), ("a",))
+    for spec in (P("a"), ROWS):
+
+        def split(x, kernel, spec=spec):
+            # What is computed before leaves something else than zeros behind the last row.
+            x = lax.with_sharding_constraint(x + 1, NamedSharding(mesh, spec))
+            return convjax.conv(x, kernel)
+
+        wanted = both_gradients(lambda x, k: convjax.conv(x + 1, k))(x, kernel)
+        equal(jax.jit(both_gradients(split))(x, kernel), wanted)
+
+
+def test_shards_in_another_order_than_the_mesh_has():
+    """Rows over the axes (b, a) of a mesh (a, b): neighbours are not neighbours on the mesh."""
+    x, kernel = oracle.integers(0, (1, 12, 4, 3), bound=2), oracle.integers(1, (5, 3, 3, 4), bound=2)
+    for kind in (AxisType.Auto, AxisType.Explicit):
+        mesh = mesh_of((2, 3), ("a", "b"), kind)
+        with jax.set_mesh(mesh):
+            operands = sharded(mesh, x, kernel, P(None, ("b", "a")), P())
+            equal(
+                jax.jit(both_gradients(convjax.conv))(*operands),
+                both_gradients(convjax.conv)(x, kernel),
+            )
+
+
 # ---- what the compiled program must say of itself ------------------------------------------------
 
 

@@ -324,7 +324,8 @@ def forced(
         return select(problem, platform, split_by_xla, part)
     refusal = LOWERINGS[name].accepts(problem)
     if refusal is None:
-        return Choice(name, "forced by `algorithm`", select(problem, platform, split_by_xla, part).name)
+        unforced = select(problem, platform, split_by_xla, part)
+        return Choice(name, "forced by `algorithm`", unforced.name)
     if not part and (hard or problem.role == "forward"):
         raise ValueError(
             f"algorithm {name!r} cannot execute this convolution ({problem.role}): {refusal}"
