@@ -121,8 +121,8 @@ FAULTS = [
     Fault(
         "reflect with the edge doubled",
         "extension.py",
-        "mirrored(1, lo + 1), mirrored(n - 1 - hi, n - 1)",
-        "mirrored(0, lo), mirrored(n - hi, n)",
+        '"reflect": [(1, low), (n - 1 - high, high)]',
+        '"reflect": [(0, low), (n - high, high)]',
         "tests/test_conv.py::test_extend_first_then_crop",
     ),
     Fault(

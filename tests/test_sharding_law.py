@@ -210,7 +210,8 @@ def test_uneven_contractions():
 
 def test_shards_in_another_order_than_the_mesh_has():
     """Rows over the axes (b, a) of a mesh (a, b): neighbours are not neighbours on the mesh."""
-    x, kernel = oracle.integers(0, (1, 12, 4, 3), bound=2), oracle.integers(1, (5, 3, 3, 4), bound=2)
+    x = oracle.integers(0, (1, 12, 4, 3), bound=2)
+    kernel = oracle.integers(1, (5, 3, 3, 4), bound=2)
     for kind in (AxisType.Auto, AxisType.Explicit):
         mesh = mesh_of((2, 3), ("a", "b"), kind)
         with jax.set_mesh(mesh):
