@@ -209,7 +209,7 @@ def _lower(ctx: Any, x: Any, kernel: Any, *, platform: str, **params: Any) -> An
         platform=platform,
         split_by_xla=split_by_xla,
     )
-    problem = problem_of(*ctx.avals_in, layout, geometry, role)
+    problem = problem_of(ctx.avals_in[0], ctx.avals_in[1], layout, geometry, role)
     whole = functools.partial(
         run,
         geometry=geometry,

@@ -258,7 +258,7 @@ FAULTS = [
         "distributed.py",
         "spec[axis] = None\n        return lax.with_sharding_constraint",
         "pass\n        return lax.with_sharding_constraint",
-        "tests/test_sharding_law.py::test_random_programs_that_xla_splits",
+        "tests/test_sharding_law.py::test_spatial_and_tensor_parallel_split_by_xla",
     ),
     Fault(
         "let XLA split the gradient of a grouped kernel",
