@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from convjax import _checks
+from convjax.changes import carry
 from convjax.rebinding import evaluate
 from convjax.traversal import trace
 
@@ -18,6 +19,11 @@ def accelerate(fn: Callable[..., Any]) -> Callable[..., Any]:
     counts as lax's. It reaches into ``jit``, ``scan``, ``while_loop``, ``cond``, ``checkpoint``,
     ``shard_map``, ``custom_linear_solve``, ``custom_jvp`` and ``custom_vjp`` with their rules, and
     whatever else holds jaxprs, and composes with every transform on either side.
+
+    What `fn` changes in place changes as without `accelerate`: NNX modules, optimizers, metrics and
+    random streams among its arguments (so that ``nnx.jit(accelerate(step))(model, optimizer, x)``,
+    ``accelerate(nnx.jit(step))`` and ``accelerate(step)`` train), Keras' variables, lists and
+    dictionaries. For Keras' own loop write ``model.train_step = accelerate(model.train_step)``.
 
     What stays lax's: the rule of a ``jax.custom_batching.custom_vmap``, the transpose of a
     ``linear_call``, what is compiled already (an exported function, a callback on the host), and
@@ -33,8 +39,9 @@ def accelerate(fn: Callable[..., Any]) -> Callable[..., Any]:
         A function of `fn`'s signature.
 
     Raises:
-        TypeError: if `fn` cannot be called.
-        ValueError: on a call, for a convolution at which lax itself dies in a verifier.
+        TypeError: if `fn` cannot be called, or is a loop of Keras such as ``model.fit``.
+        ValueError: on a call, for a convolution at which lax itself dies in a verifier, or where
+            `fn` changes another object among its arguments in place, whose change would be lost.
 
     Example:
         >>> import jax, jax.numpy as jnp, convjax
@@ -57,7 +64,11 @@ def accelerate(fn: Callable[..., Any]) -> Callable[..., Any]:
     # `updated`: the attributes of a callable object, such as a module, are its own
     @functools.wraps(fn, updated=())
     def accelerated(*args: Any, **kwargs: Any) -> Any:
-        traced = trace(fn, args, kwargs)
-        return traced.restore(evaluate(traced.jaxpr, traced.operands))
+        return carry("accelerate", _run, fn, args, kwargs)
 
     return accelerated
+
+
+def _run(fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    traced = trace(fn, args, {})
+    return traced.restore(evaluate(traced.jaxpr, traced.operands))
