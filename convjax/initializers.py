@@ -226,15 +226,23 @@ def icnr(scale: Any, initializer: Initializer | None = None) -> Initializer:
     Source: Aitken et al., Checkerboard artifact free sub-pixel convolution, 2017,
         https://arxiv.org/abs/1707.02937
     """
-    inner = lecun_normal() if initializer is None else initializer
+    return _Repeated(scale, lecun_normal() if initializer is None else initializer)
 
-    def init(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
-        block = prod(_checks.ints("icnr", "scale", scale, len(shape) - 2, minimum=1))
+
+@dataclasses.dataclass(frozen=True)
+class _Repeated:
+    """`icnr`'s initialiser: an object, so that a module that holds it can be pickled."""
+
+    scale: Any
+    initializer: Initializer
+
+    def __call__(self, key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
+        block = prod(_checks.ints("icnr", "scale", self.scale, len(shape) - 2, minimum=1))
         if shape[-1] % block:
             _checks.fail(
                 "icnr",
                 "scale",
-                scale,
+                self.scale,
                 f"must divide the output channels (={shape[-1]}) by its product over the spatial "
                 f"axes, {block}",
             )
@@ -242,6 +250,4 @@ def icnr(scale: Any, initializer: Initializer | None = None) -> Initializer:
         small = KernelShape(
             (*shape[:-1], shape[-1] // block), fan_in=whole.fan_in, fan_out=whole.fan_out
         )
-        return jnp.repeat(inner(key, small, dtype), block, axis=-1)
-
-    return init
+        return jnp.repeat(self.initializer(key, small, dtype), block, axis=-1)

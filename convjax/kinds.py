@@ -70,6 +70,12 @@ class Kind:
     also: tuple[str, ...] = ()
     in_features: Callable[[Sizes], int] = lambda sizes: sizes.in_features
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """A row of the table is pickled by its name: it holds functions that have none."""
+        if KINDS.get(self.name) is self:
+            return _kind, (self.name,)
+        return super().__reduce_ex__(protocol)
+
     @property
     def options(self) -> tuple[str, ...]:
         """The keyword options of `function`."""
@@ -333,6 +339,10 @@ _ROWS = (
     ),
 )
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _ROWS}
+
+
+def _kind(name: str) -> Kind:
+    return KINDS[name]
 
 
 def markdown_table() -> str:

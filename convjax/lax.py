@@ -41,6 +41,7 @@ def _drop_in(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
         (result,) = evaluate(closed, [arrays[name] for name in sorted(arrays)])
         return result
 
+    wrapper.__module__ = __name__  # where `pickle` looks for it
     return wrapper
 
 

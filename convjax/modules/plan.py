@@ -69,7 +69,7 @@ class Plan:
         """`kernel` times `mask`, if there is one."""
         if mask is None:
             return kernel
-        if mask.shape != kernel.shape:
+        if tuple(_checks.array(self.name, "mask", mask).shape) != tuple(kernel.shape):
             rule = f"must have the kernel's shape {tuple(kernel.shape)}"
             _checks.fail(self.name, "mask", tuple(mask.shape), rule)
         return kernel * mask
@@ -86,7 +86,9 @@ class Plan:
         if len(lead) != 1:
             x = x.reshape(prod(lead), *x.shape[len(lead) :])
         options = {
-            name: given.pop(name) if name in given else _steps(name, getattr(self.module, name))
+            name: given.pop(name)
+            if name in given
+            else frozen(_steps(name, getattr(self.module, name)))
             for name in (*self.row.options, *NUMERICS)
         }
         kernels = [values[name] for name in self.kernels]
@@ -128,9 +130,15 @@ def options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     return known | dict(given)
 
 
+def attribute(name: str, value: Any) -> Any:
+    """An argument as a module holds it: a mask stays an array, and the rest can be hashed."""
+    return value if name == "mask" else frozen(value)
+
+
 def frozen(value: Any) -> Any:
-    """`value` with tuples for lists and numpy's arrays, so that it can be hashed."""
-    if isinstance(value, np.ndarray):
+    """`value` with tuples for lists and arrays of numbers, so that it can be hashed."""
+    known = isinstance(value, jax.Array) and not isinstance(value, jax.core.Tracer)
+    if known or isinstance(value, np.ndarray):
         value = value.tolist()
     return tuple(map(frozen, value)) if isinstance(value, (list, tuple)) else value
 
@@ -152,7 +160,7 @@ def _sizes(name: str, module: Any, in_features: Any, out_features: Any) -> Layer
     if hasattr(module, "features"):  # linen's words
         in_name, out_name = "channels of inputs", "features"
     fields = [field.name for field in dataclasses.fields(LayerSizes)]
-    found = {key: getattr(module, key) for key in fields if hasattr(module, key)}
+    found = {key: frozen(getattr(module, key)) for key in fields if hasattr(module, key)}
     found["in_features"] = _checks.integer(name, in_name, in_features, minimum=1)
     if "kernel_size" in found:
         window = found["kernel_size"]
