@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import sparse as jsparse
 
 from convjax import _checks
 from convjax import padding as paddings
@@ -105,6 +104,8 @@ def conv_matrix(
     values = kernel.ravel()[offsets[1]]
     entries = jnp.zeros(len(places), kernel.dtype).at[inverse.ravel()].add(values)
     if sparse:
+        from jax.experimental import sparse as jsparse  # half a second, and few ask for it
+
         return jsparse.BCOO(
             (entries, jnp.asarray(indices)), shape=shape, indices_sorted=True, unique_indices=True
         )
