@@ -12,6 +12,7 @@ from typing import Any
 import jax
 from jax import lax
 
+from convjax.eager import are_known, compiled
 from convjax.rebinding import evaluate
 
 __all__ = [
@@ -34,9 +35,8 @@ def _drop_in(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
         return result
 
     @functools.lru_cache(maxsize=1024)
-    def compiled(options: _Options) -> Callable[..., jax.Array]:
-        # Inlined where a jaxpr is being made: it must hold a convolution, not a call of one
-        return jax.jit(lambda arrays: traced(arrays, options.arguments), inline=True)
+    def once(options: _Options) -> Callable[..., jax.Array]:
+        return compiled(lambda arrays: traced(arrays, options.arguments))
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> jax.Array:
@@ -47,10 +47,10 @@ def _drop_in(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
         arrays = {name: arguments.pop(name) for name in array_names}
         if not all(hasattr(array, "shape") for array in arrays.values()):
             return function(*args, **kwargs)  # as above
-        if any(isinstance(array, jax.core.Tracer) for array in arrays.values()):
+        if not are_known(*arrays.values()):
             return traced(arrays, arguments)
         try:
-            run = compiled(_Options(arguments))
+            run = once(_Options(arguments))
         except TypeError:  # an option that cannot be hashed
             return traced(arrays, arguments)
         return run(arrays)

@@ -233,6 +233,7 @@ def convs_saveable(primitive: Any, *_: Any, **params: Any) -> bool:
 
     Args:
         primitive: the primitive whose result may be saved.
+        params: its parameters.
 
     Returns:
         Whether it is a convolution, this library's or lax's.
