@@ -5,11 +5,13 @@ from collections.abc import Callable
 from typing import Any
 
 from convjax import _checks
+from convjax._public import public
 from convjax.changes import carry
 from convjax.rebinding import evaluate
 from convjax.traversal import trace
 
 
+@public
 def accelerate(fn: Callable[..., Any]) -> Callable[..., Any]:
     """The same function, with every ``lax.conv_general_dilated`` in it executed by this library.
 

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax.nn import initializers as _jax
 
 from convjax import _checks
+from convjax._public import public, public_class
 
 Initializer = Callable[..., jax.Array]
 
@@ -46,6 +47,7 @@ class KernelShape(tuple[int, ...]):
         return (tuple(self),), fans
 
 
+@public
 def kernel_shape(
     shape: Sequence[int], *, groups: int = 1, strides: Sequence[int] = (1,)
 ) -> KernelShape:
@@ -65,6 +67,7 @@ def kernel_shape(
     )
 
 
+@public
 def transposed_kernel_shape(
     shape: Sequence[int], *, groups: int = 1, strides: Sequence[int] = (1,)
 ) -> KernelShape:
@@ -82,6 +85,7 @@ def transposed_kernel_shape(
     return KernelShape(shape, fan_in=forward.fan_out, fan_out=forward.fan_in, drop_in=False)
 
 
+@public
 def resized(shape: KernelShape, scale: Sequence[int], method: str) -> KernelShape:
     """`shape` where the convolution reads an input enlarged by `scale`.
 
@@ -152,6 +156,10 @@ class VarianceScaling:
         return fans.get(self.mode, (shape.fan_in + shape.fan_out) / 2)
 
 
+public_class(VarianceScaling)
+
+
+@public
 def lecun_normal() -> VarianceScaling:
     """Variance 1 / fan_in: a linear layer keeps the variance of its input.
 
@@ -164,6 +172,7 @@ def lecun_normal() -> VarianceScaling:
     return VarianceScaling(1.0, "fan_in", "truncated_normal")
 
 
+@public
 def he_normal() -> VarianceScaling:
     """Variance 2 / fan_in: a layer followed by a ReLU keeps the mean square.
 
@@ -176,6 +185,7 @@ def he_normal() -> VarianceScaling:
     return VarianceScaling(2.0, "fan_in", "truncated_normal")
 
 
+@public
 def glorot_uniform() -> VarianceScaling:
     """Variance 2 / (fan_in + fan_out), uniform.
 
@@ -188,6 +198,7 @@ def glorot_uniform() -> VarianceScaling:
     return VarianceScaling(1.0, "fan_avg", "uniform")
 
 
+@public
 def drop_in() -> VarianceScaling:
     """The default of `Conv` and `ConvTranspose`: Flax's default, or `lecun_normal`.
 
@@ -203,6 +214,7 @@ def drop_in() -> VarianceScaling:
     return VarianceScaling(1.0, "fan_in", "truncated_normal", drop_in=True)
 
 
+@public
 def icnr(scale: Any, initializer: Initializer | None = None) -> Initializer:
     """Initial kernels of `subpixel_conv` that give no checkerboard: all pixels of a block alike.
 

@@ -12,6 +12,7 @@ import numpy as np
 from jax import lax
 from jax.extend.backend import get_backend
 
+from convjax import _checks
 from convjax.counting import count_macs
 from convjax.geometry import Geometry
 from convjax.lowerings import select
@@ -188,6 +189,7 @@ def cost_of(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> CostTable:
         conv forward  1x8x8x3, 3x3x3x16 -> 1x6x6x16      1     15,552  15,552       15,552
         total                                                          15,552       15,552
     """
+    _check_callable("cost_of", fn)
     rows, uncounted = [], []
     for site in walk(trace(fn, args, kwargs).jaxpr, _largest):
         found = _count(site.eqn)
@@ -198,6 +200,17 @@ def cost_of(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> CostTable:
         elif site.eqn.primitive.name in _UNCOUNTED:
             uncounted.append(site.eqn.primitive.name)
     return CostTable(tuple(rows), tuple(dict.fromkeys(uncounted)))
+
+
+def _check_callable(function: str, fn: Any) -> None:
+    if not callable(fn):
+        _checks.fail_type(
+            function,
+            "fn",
+            type(fn).__name__,
+            "must be a function",
+            f"Give its arguments after it: `{function}(fn, *args)`.",
+        )
 
 
 # ---- explain ---------------------------------------------------------------------------------
@@ -255,7 +268,8 @@ def explain(
     Args:
         fn: a function of arrays; for its gradient, pass ``jax.grad(fn)``.
         args, kwargs: its arguments. Arrays may be ``jax.ShapeDtypeStruct``; the rest is static.
-        platform: "cpu", "cuda", "rocm" or "tpu"; None is the default backend's.
+        platform: "cpu", "cuda", "rocm" or "tpu"; "gpu" is what this machine has of the two; None
+            is the default backend's.
         partitioned: whether XLA splits the computation over devices, or over how many mesh axes
             (True counts as several). Inside ``shard_map`` its mesh decides.
 
@@ -271,7 +285,10 @@ def explain(
         >>> found.rows[1].shapes
         ((1, 8, 8, 3), (1, 8, 8, 16), (3, 3, 3, 16))
     """
+    _check_callable("explain", fn)
     platform = _platform(platform)
+    if not isinstance(partitioned, bool):
+        _checks.integer("explain", "partitioned", partitioned, minimum=0)
     outside = 2 if partitioned is True else int(partitioned)
     rows = []
     for site in walk(trace(fn, args, kwargs).jaxpr):
@@ -296,7 +313,12 @@ def explain(
     return Explanation(tuple(rows))
 
 
+PLATFORMS = ("cpu", "cuda", "gpu", "rocm", "tpu")
+
+
 def _platform(platform: str | None) -> str:
+    if platform is not None:
+        _checks.choice("explain", "platform", platform, PLATFORMS)
     if platform in (None, "gpu"):
         backend = get_backend()
         platform = platform or backend.platform

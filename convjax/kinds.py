@@ -27,6 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from convjax import cost, dense_forms, equivalents, functional
+from convjax._public import public
 from convjax.dense_forms import conv_with
 from convjax.sizes import Shape, Sizes
 
@@ -345,6 +346,7 @@ def _kind(name: str) -> Kind:
     return KINDS[name]
 
 
+@public
 def markdown_table() -> str:
     """The README's table of kinds."""
     lines = [

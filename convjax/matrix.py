@@ -10,10 +10,12 @@ import numpy as np
 
 from convjax import _checks
 from convjax import padding as paddings
+from convjax._public import public
 from convjax.functional.arguments import sides
 from convjax.functional.worker import conv_as
 
 
+@public
 def conv_matrix(
     kernel: jax.Array,
     space: Any,

@@ -7,6 +7,7 @@ import jax
 
 from convjax import _checks
 from convjax import padding as paddings
+from convjax._public import public
 from convjax._symbolic import certainly
 from convjax.boundary import Operands, convolve
 from convjax.extension import fold
@@ -22,6 +23,7 @@ from convjax.geometry import Geometry, Pair, dilated
 from convjax.layout import Axes
 
 
+@public
 def conv_transpose(
     y: jax.Array,
     kernel: jax.Array,

@@ -15,6 +15,7 @@ from jax import lax
 
 from convjax import _checks, equivalents, functional
 from convjax import padding as paddings
+from convjax._public import public
 from convjax._symbolic import certainly
 from convjax.extension import extend
 from convjax.geometry import Pair, dilated
@@ -25,6 +26,7 @@ TRANSPOSED_WORDS = ("SAME", "VALID", "CIRCULAR", "CAUSAL")
 CONVENTIONS = ("flax", "adjoint")
 
 
+@public
 def conv(
     x: jax.Array,
     kernel: jax.Array,
@@ -121,6 +123,7 @@ def conv(
     )
 
 
+@public
 def conv_transpose(
     x: jax.Array,
     kernel: jax.Array,
@@ -211,6 +214,7 @@ def conv_transpose(
     return y
 
 
+@public
 def forward_kernel(kernel: jax.Array, feature_group_count: int = 1) -> jax.Array:
     """The kernel (*K, O/G, I) of `convjax.conv_transpose` for Flax's (*K, I/G, O).
 
@@ -226,6 +230,7 @@ def forward_kernel(kernel: jax.Array, feature_group_count: int = 1) -> jax.Array
     return equivalents.transposed(kernel, feature_group_count)
 
 
+@public
 def forward_padding(padding: Any, reach: Sequence[Any], strides: Sequence[int]) -> tuple[Pair, ...]:
     """The padding of `convjax.conv_transpose` for that of ``flax.nnx.ConvTranspose``.
 

@@ -5,6 +5,7 @@ ones; ``python -m convjax.models NAME key=value ...`` those of any configuration
 """
 
 import convjax.nn  # noqa: F401  says so where Flax is missing
+from convjax._public import public_class
 from convjax.models.alexnet import AlexNet
 from convjax.models.autoencoder import AutoEncoder
 from convjax.models.context import ContextModule, identity_init
@@ -53,3 +54,7 @@ __all__ = [
     "parameters_of",
     "tie",
 ]
+
+for _name in __all__:
+    if isinstance(_found := globals()[_name], type):
+        public_class(_found)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from convjax import _checks
+from convjax._public import public
 from convjax.jaxprs import CostTable, cost_of
 
 
@@ -83,6 +84,7 @@ def _convention(function: str, name: str) -> Convention:
     return CONVENTIONS[_checks.choice(function, "convention", name, tuple(CONVENTIONS))]
 
 
+@public
 def counts_of(model: nnx.Module, shape: Sequence[int]) -> Counts:
     """What `model` has, and what its forward pass on an input of this shape multiplies.
 
@@ -110,6 +112,7 @@ def counts_of(model: nnx.Module, shape: Sequence[int]) -> Counts:
     return Counts(**sizes, conv_macs=sum(row.macs for row in rows) - dense, dense_macs=dense)
 
 
+@public
 def macs_of(model: nnx.Module, shape: Sequence[int]) -> CostTable:
     """What every convolution and dense layer of `model` multiplies, as `convjax.cost_of` tells it.
 
@@ -134,6 +137,7 @@ def macs_of(model: nnx.Module, shape: Sequence[int]) -> CostTable:
     return cost_of(forward, state, jax.ShapeDtypeStruct(tuple(shape), jnp.float32))
 
 
+@public
 def parameters_of(model: nnx.Module) -> dict[str, dict[str, int]]:
     """How many weights, biases, norms and statistics each layer of `model` has, by its path.
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from convjax import _checks, nn
+from convjax._public import public
 from convjax.models import parts
 from convjax.models.resnet import Bottleneck, ResNet, apply, project
 
@@ -93,6 +94,7 @@ class PathsBottleneck(nnx.Module):
         return nnx.relu(self.norm(total) + apply(self.shortcut, x))
 
 
+@public
 def tie(block: PathsBottleneck, grouped: Bottleneck) -> None:
     """Give `block` the weights of `grouped`: of every path, its part; both then compute the same.
 

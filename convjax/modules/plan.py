@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from convjax import _checks, functional
+from convjax._public import refuse
 from convjax.functional.stages import split
 from convjax.initializers import KernelShape
 from convjax.interop.flax import CONVENTIONS
@@ -119,14 +120,27 @@ def plan(name: str, module: Any, in_features: Any, out_features: Any = None) -> 
     )
 
 
+# What every module takes besides the options of its function
+_SHARED = (
+    "use_bias",
+    "dtype",
+    "param_dtype",
+    *NUMERICS,
+    "kernel_init",
+    "bias_init",
+    "promote_dtype",
+    "kernel_metadata",
+    "bias_metadata",
+    "rngs",
+)
+
+
 def options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a module's function: `given`, and the defaults of the others."""
     known = ROWS[name].options
-    if unknown := sorted(given.keys() - known.keys()):
-        raise TypeError(
-            f"{name}: there is no argument `{unknown[0]}`. Besides what all modules take there are "
-            f"{', '.join(f'`{key}`' for key in known)}."
-        )
+    for word in given:
+        if word not in known:
+            refuse(name, word, [*known, *_SHARED])
     return known | dict(given)
 
 
