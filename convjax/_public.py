@@ -3,7 +3,9 @@
 import difflib
 import functools
 import inspect
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, NoReturn, TypeVar
 
 T = TypeVar("T", bound=Callable[..., Any])
@@ -53,13 +55,25 @@ def refuse(function: str, word: str, known: Iterable[str]) -> NoReturn:
     raise TypeError(f"{text} It takes {words}." if known else f"{text} It takes none.")
 
 
-def public(function: T, name: str = "", options_of: Callable[..., Any] | None = None) -> T:
+Check = Callable[[str, str, Any], Any]
+
+_POSITIONAL = inspect.Parameter.POSITIONAL_OR_KEYWORD
+
+
+def public(
+    function: T,
+    name: str = "",
+    options_of: Callable[..., Any] | None = None,
+    checks: Mapping[str, Check] = MappingProxyType({}),
+) -> T:
     """`function`, which refuses an unknown option in its public name, with the nearest right one.
 
     Args:
         function: a function.
         name: its public name, by default its own; of an ``__init__`` that of the class.
         options_of: the function that takes the ``**options`` of `function`.
+        checks: a check of `convjax._checks` for arguments by their names. Where there are some,
+            arguments that pass them, and do not fit together, are named in the error as well.
     """
     signature = inspect.signature(function)
     parameters = dict(signature.parameters)
@@ -71,9 +85,14 @@ def public(function: T, name: str = "", options_of: Callable[..., Any] | None = 
     known = dict.fromkeys(
         p.name
         for p in parameters.values()
-        if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD) and p.name != "self"
+        if p.kind in (p.KEYWORD_ONLY, _POSITIONAL) and p.name != "self"
     )
     label = name or function.__name__
+    kinds = [p.kind for p in signature.parameters.values()]
+    most = sum(kind in (_POSITIONAL, inspect.Parameter.POSITIONAL_ONLY) for kind in kinds)
+    unlimited = inspect.Parameter.VAR_POSITIONAL in kinds
+    explains = bool(checks)
+    checks = {key: check for key, check in checks.items() if key in known}
 
     @functools.wraps(function)
     def checked(*args: Any, **options: Any) -> Any:
@@ -81,13 +100,48 @@ def public(function: T, name: str = "", options_of: Callable[..., Any] | None = 
             for word in options:
                 if word not in known:
                     refuse(label, word, known)
+        if len(args) > most and not unlimited:
+            _check_binds(label, signature, args, options)
+        given = {**dict(zip(known, args, strict=False)), **options} if explains else options
+        for key, check in checks.items():
+            if key in given:
+                check(label, key, given[key])
         try:
             return function(*args, **options)
-        except TypeError:
+        except TypeError as error:
             _check_binds(label, signature, args, options)
-            raise
+            if not explains or _is_ours(error):
+                raise
+            raise _fitting(label, TypeError, given) from error
+        except AttributeError as error:
+            if not explains:
+                raise
+            raise _fitting(label, TypeError, given) from error
+        except (ArithmeticError, LookupError, ValueError) as error:
+            if not explains or _is_ours(error):
+                raise
+            raise _fitting(label, ValueError, given) from error
 
     return checked  # type: ignore[return-value]
+
+
+def _fitting(name: str, kind: type[Exception], given: Mapping[str, Any]) -> Exception:
+    shown = ", ".join(f"`{key}` (={_shown(value)})" for key, value in given.items())
+    return kind(f"{name}: the arguments do not fit together: {shown}.")
+
+
+def _is_ours(error: Exception) -> bool:
+    """Whether it starts with a public name, as ours do; those of JAX under a trace stay, too."""
+    ours = re.match(r"[\w.]+: ", str(error)) is not None
+    return ours or type(error).__module__.startswith("jax")
+
+
+def _shown(value: Any) -> str:
+    if hasattr(value, "shape"):
+        return f"array of shape {tuple(value.shape)}"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_shown, value))}]"
+    return repr(value)
 
 
 def _check_binds(name: str, signature: inspect.Signature, args: Any, options: Any) -> None:
@@ -102,9 +156,9 @@ def _check_binds(name: str, signature: inspect.Signature, args: Any, options: An
         raise TypeError(text) from None
 
 
-def public_with(options_of: Callable[..., Any]) -> Callable[[T], T]:
-    """`public` for a function that passes its ``**options`` on to `options_of`."""
-    return functools.partial(public, options_of=options_of)
+def public_with(options_of: Callable[..., Any] | None = None, **checks: Check) -> Callable[[T], T]:
+    """`public` for functions that pass ``**options`` on to `options_of`, and with `checks`."""
+    return functools.partial(public, options_of=options_of, checks=checks)
 
 
 def public_class(cls: type) -> None:

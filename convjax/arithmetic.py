@@ -12,9 +12,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from convjax import _checks
-from convjax._public import public
+from convjax._public import public_with
 from convjax.geometry import Geometry, dilated
 from convjax.padding import pairs, resolve
+
+public = public_with(k=_checks.axis)
 
 # ---- convolution -----------------------------------------------------------------------------
 

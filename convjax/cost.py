@@ -21,7 +21,7 @@ from typing import Any
 
 from convjax import _checks
 from convjax import padding as paddings
-from convjax._public import public, public_with
+from convjax._public import Check, public_with
 from convjax.arithmetic import conv_output_size, conv_transpose_output_size
 from convjax.counting import (
     Cost,
@@ -36,8 +36,29 @@ from convjax.counting import (
 )
 from convjax.geometry import Geometry
 
+_CHECKS: dict[str, Check] = {
+    "x": _checks.shape,
+    "y": _checks.shape,
+    "kernel": _checks.shape,
+    "depthwise_kernel": _checks.shape,
+    "pointwise_kernel": _checks.shape,
+    "lateral_kernel": _checks.shape,
+    "kernels": _checks.shapes,
+    "spatial_kernels": _checks.shapes,
+    "groups": _checks.positive,
+    "feature_group_count": _checks.positive,
+    "itemsize": _checks.positive,
+    "rank": _checks.positive,
+    "axis": _checks.axis,
+    "order": _checks.natural,
+    "image_size": _checks.positive,
+    "out_features": _checks.positive,
+}
+public = public_with(**_CHECKS)
+public_convolution = public_with(conv_cost, **_CHECKS)
 
-@public_with(conv_cost)
+
+@public_convolution
 def conv(x: Any, kernel: Any, **options: Any) -> Cost:
     """Cost of ``convjax.conv``: ``N * out * prod(K) * I * O / G`` MACs.
 
@@ -51,31 +72,31 @@ def conv(x: Any, kernel: Any, **options: Any) -> Cost:
     return conv_cost("conv", x, kernel, **options)[0]
 
 
-@public_with(conv_cost)
+@public_convolution
 def pointwise_conv(x: Any, kernel: Any, **options: Any) -> Cost:
     """Cost of ``convjax.pointwise_conv``: ``N * space * I * O`` MACs, ``I * O`` weights."""
     return conv_cost("pointwise_conv", x, kernel, **options)[0]
 
 
-@public_with(conv_cost)
+@public_convolution
 def dilated_conv(x: Any, kernel: Any, kernel_dilation: Any, **options: Any) -> Cost:
     """Cost of ``convjax.dilated_conv``: that of `conv`, whatever the dilation."""
     return conv_cost("dilated_conv", x, kernel, kernel_dilation=kernel_dilation, **options)[0]
 
 
-@public_with(conv_cost)
+@public_convolution
 def grouped_conv(x: Any, kernel: Any, groups: int, **options: Any) -> Cost:
     """Cost of ``convjax.grouped_conv``: 1/G of the dense convolution's weights and MACs."""
     return conv_cost("grouped_conv", x, kernel, feature_group_count=groups, **options)[0]
 
 
-@public_with(conv_cost)
+@public_convolution
 def pointwise_grouped_conv(x: Any, kernel: Any, groups: int, **options: Any) -> Cost:
     """Cost of ``convjax.pointwise_grouped_conv``: ``N * space * I * O / G`` MACs."""
     return conv_cost("pointwise_grouped_conv", x, kernel, feature_group_count=groups, **options)[0]
 
 
-@public_with(conv_cost)
+@public_convolution
 def shuffled_grouped_conv(
     x: Any, kernel: Any, groups: int, *, itemsize: int = 4, **options: Any
 ) -> Cost:
@@ -85,7 +106,7 @@ def shuffled_grouped_conv(
     return cost + channel_shuffle(shape, groups, itemsize=itemsize)
 
 
-@public_with(conv_cost)
+@public_convolution
 def depthwise_conv(x: Any, kernel: Any, **options: Any) -> Cost:
     """Cost of ``convjax.depthwise_conv``: ``N * out * prod(K) * I * M`` MACs."""
     groups = shape_of(x)[-1]
@@ -151,7 +172,7 @@ def conv_transpose(
     return Cost(math.prod(kernel), macs, useful, moved)
 
 
-@public_with(conv_cost)
+@public_convolution
 def depthwise_separable_conv(
     x: Any, depthwise_kernel: Any, pointwise_kernel: Any, *, itemsize: int = 4, **options: Any
 ) -> Cost:
@@ -161,7 +182,7 @@ def depthwise_separable_conv(
     return chain_cost("depthwise_separable_conv", x, stages, itemsize)
 
 
-@public_with(conv_cost)
+@public_convolution
 def spatially_separable_conv(
     x: Any, kernels: Sequence[Any], *, itemsize: int = 4, **options: Any
 ) -> Cost:
@@ -171,7 +192,7 @@ def spatially_separable_conv(
     return chain_cost(function, x, list(stages), itemsize)
 
 
-@public
+@public_convolution
 def flattened_conv(
     x: Any,
     lateral_kernel: Any,
@@ -212,7 +233,7 @@ def pixel_shuffle(x: Any, scale: Any, *, itemsize: int = 4) -> Cost:
 pixel_unshuffle = pixel_shuffle
 
 
-@public_with(conv_cost)
+@public_convolution
 def subpixel_conv(x: Any, kernel: Any, scale: Any, *, itemsize: int = 4, **options: Any) -> Cost:
     """Cost of ``convjax.subpixel_conv``: a convolution at low resolution, then a shuffle."""
     cost, shape = conv_cost("subpixel_conv", x, kernel, itemsize=itemsize, **options)
@@ -227,7 +248,7 @@ def resize(x: Any, scale: Any, *, method: str = "nearest", itemsize: int = 4) ->
     return Cost(bytes=itemsize * (math.prod(shape) + math.prod(larger)))
 
 
-@public_with(conv_cost)
+@public_convolution
 def resize_conv(
     x: Any, kernel: Any, scale: Any, *, method: str = "nearest", itemsize: int = 4, **options: Any
 ) -> Cost:
@@ -237,7 +258,7 @@ def resize_conv(
     return resize(x, scale, method=method, itemsize=itemsize) + cost
 
 
-@public
+@public_convolution
 def hold(
     x: Any,
     size: Any,

@@ -15,7 +15,7 @@ import numpy as np
 from jax import lax
 
 from convjax import _checks
-from convjax._public import public
+from convjax._public import public_with
 from convjax.factoring import Separation, separable_chain, separate_kernel
 from convjax.functional import channel_shuffle as _shuffle
 from convjax.functional import pixel_shuffle as _pixel_shuffle
@@ -44,6 +44,23 @@ __all__ = [
 ]
 
 _EXACT = lax.Precision.HIGHEST
+
+public = public_with(
+    kernel=_checks.kernel,
+    depthwise_kernel=_checks.kernel,
+    pointwise_kernel=_checks.kernel,
+    lateral_kernel=_checks.kernel,
+    kernels=_checks.kernels,
+    spatial_kernels=_checks.kernels,
+    groups=_checks.positive,
+    feature_group_count=_checks.positive,
+    channels=_checks.positive,
+    features=_checks.positive,
+    in_features=_checks.positive,
+    rank=_checks.positive,
+    order=_checks.natural,
+    dtype=_checks.dtype,
+)
 
 
 @public

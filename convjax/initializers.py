@@ -17,9 +17,11 @@ import jax.numpy as jnp
 from jax.nn import initializers as _jax
 
 from convjax import _checks
-from convjax._public import public, public_class
+from convjax._public import public_class, public_with
 
 Initializer = Callable[..., jax.Array]
+
+public = public_with(shape=_checks.shape, groups=_checks.positive)
 
 
 class KernelShape(tuple[int, ...]):

@@ -10,12 +10,12 @@ import numpy as np
 
 from convjax import _checks
 from convjax import padding as paddings
-from convjax._public import public
+from convjax._public import public_with
 from convjax.functional.arguments import sides
 from convjax.functional.worker import conv_as
 
 
-@public
+@public_with(kernel=_checks.kernel, sparse=_checks.flag)
 def conv_matrix(
     kernel: jax.Array,
     space: Any,

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from convjax import _checks
-from convjax._public import public
+from convjax._public import public_with
 
 
 class EmpiricalField(NamedTuple):
@@ -19,7 +19,7 @@ class EmpiricalField(NamedTuple):
     weights: jax.Array
 
 
-@public
+@public_with(fn=_checks.function, shape=_checks.size)
 def channel_reachability(
     fn: Callable[[jax.Array], jax.Array], shape: Sequence[int], *, draws: int = 4, seed: int = 0
 ) -> jax.Array:
@@ -72,7 +72,7 @@ def channel_reachability(
     return lax.map(reach, _keys(function, seed, draws)).any(axis=0)
 
 
-@public
+@public_with(fn=_checks.function, shape=_checks.size)
 def empirical_receptive_field(
     fn: Callable[[jax.Array], jax.Array], shape: Sequence[int], *, draws: int = 4, seed: int = 0
 ) -> EmpiricalField:

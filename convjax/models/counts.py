@@ -14,8 +14,14 @@ import jax.numpy as jnp
 from flax import nnx
 
 from convjax import _checks
-from convjax._public import public
+from convjax._public import public_with
 from convjax.jaxprs import CostTable, cost_of
+
+
+def _module(function: str, argument: str, value: Any) -> None:
+    if not isinstance(value, nnx.Module):
+        mend = "Make it by `nnx.eval_shape`, or as it is."
+        _checks.fail_type(function, argument, type(value).__name__, "must be an NNX module", mend)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +90,7 @@ def _convention(function: str, name: str) -> Convention:
     return CONVENTIONS[_checks.choice(function, "convention", name, tuple(CONVENTIONS))]
 
 
-@public
+@public_with(model=_module, shape=_checks.size)
 def counts_of(model: nnx.Module, shape: Sequence[int]) -> Counts:
     """What `model` has, and what its forward pass on an input of this shape multiplies.
 
@@ -112,7 +118,7 @@ def counts_of(model: nnx.Module, shape: Sequence[int]) -> Counts:
     return Counts(**sizes, conv_macs=sum(row.macs for row in rows) - dense, dense_macs=dense)
 
 
-@public
+@public_with(model=_module, shape=_checks.size)
 def macs_of(model: nnx.Module, shape: Sequence[int]) -> CostTable:
     """What every convolution and dense layer of `model` multiplies, as `convjax.cost_of` tells it.
 
@@ -137,7 +143,7 @@ def macs_of(model: nnx.Module, shape: Sequence[int]) -> CostTable:
     return cost_of(forward, state, jax.ShapeDtypeStruct(tuple(shape), jnp.float32))
 
 
-@public
+@public_with(model=_module, shape=_checks.size)
 def parameters_of(model: nnx.Module) -> dict[str, dict[str, int]]:
     """How many weights, biases, norms and statistics each layer of `model` has, by its path.
 

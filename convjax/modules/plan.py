@@ -109,6 +109,8 @@ def plan(name: str, module: Any, in_features: Any, out_features: Any = None) -> 
     row = ROWS[name]
     sizes = _sizes(name, module, in_features, out_features)
     kernels = row.fans(row.kind.shapes(sizes), sizes)
+    for flag in ("use_bias", "stage_bias"):
+        _checks.flag(name, flag, getattr(module, flag, False))
     biases = list(row.stage_biases(sizes)) if getattr(module, "stage_bias", False) else []
     biases += ["bias"] * module.use_bias
     return Plan(
