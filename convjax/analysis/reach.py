@@ -19,7 +19,7 @@ class EmpiricalField(NamedTuple):
     weights: jax.Array
 
 
-@public_with(fn=_checks.function, shape=_checks.size)
+@public_with(fn=_checks.function)
 def channel_reachability(
     fn: Callable[[jax.Array], jax.Array], shape: Sequence[int], *, draws: int = 4, seed: int = 0
 ) -> jax.Array:
@@ -72,7 +72,7 @@ def channel_reachability(
     return lax.map(reach, _keys(function, seed, draws)).any(axis=0)
 
 
-@public_with(fn=_checks.function, shape=_checks.size)
+@public_with(fn=_checks.function)
 def empirical_receptive_field(
     fn: Callable[[jax.Array], jax.Array], shape: Sequence[int], *, draws: int = 4, seed: int = 0
 ) -> EmpiricalField:
