@@ -183,8 +183,8 @@ def dtype(function: str, argument: str, value: Any) -> None:
 
 
 def flag(function: str, argument: str, value: Any) -> None:
-    """True or False."""
-    if not isinstance(value, (bool, np.bool_)):
+    """True or False; 1 or 0, too."""
+    if not (isinstance(value, (bool, np.bool_)) or (is_int(value) and value in (0, 1))):
         fail_type(function, argument, value, "must be True or False")
 
 

@@ -26,12 +26,15 @@ TRANSPOSED_WORDS = ("SAME", "VALID", "CIRCULAR", "CAUSAL")
 CONVENTIONS = ("flax", "adjoint")
 
 
-@public_with(
+public = public_with(
     x=_checks.numbers,
     kernel=_checks.kernel,
     feature_group_count=_checks.positive,
     reach=_checks.sequence,
 )
+
+
+@public
 def conv(
     x: jax.Array,
     kernel: jax.Array,
@@ -128,12 +131,7 @@ def conv(
     )
 
 
-@public_with(
-    x=_checks.numbers,
-    kernel=_checks.kernel,
-    feature_group_count=_checks.positive,
-    reach=_checks.sequence,
-)
+@public
 def conv_transpose(
     x: jax.Array,
     kernel: jax.Array,
@@ -224,12 +222,7 @@ def conv_transpose(
     return y
 
 
-@public_with(
-    x=_checks.numbers,
-    kernel=_checks.kernel,
-    feature_group_count=_checks.positive,
-    reach=_checks.sequence,
-)
+@public
 def forward_kernel(kernel: jax.Array, feature_group_count: int = 1) -> jax.Array:
     """The kernel (*K, O/G, I) of `convjax.conv_transpose` for Flax's (*K, I/G, O).
 
@@ -245,12 +238,7 @@ def forward_kernel(kernel: jax.Array, feature_group_count: int = 1) -> jax.Array
     return equivalents.transposed(kernel, feature_group_count)
 
 
-@public_with(
-    x=_checks.numbers,
-    kernel=_checks.kernel,
-    feature_group_count=_checks.positive,
-    reach=_checks.sequence,
-)
+@public
 def forward_padding(padding: Any, reach: Sequence[Any], strides: Sequence[int]) -> tuple[Pair, ...]:
     """The padding of `convjax.conv_transpose` for that of ``flax.nnx.ConvTranspose``.
 
