@@ -13,37 +13,46 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from convjax import _checks
+from convjax._public import public_with
 from convjax.geometry import Geometry, dilated
 from convjax.padding import pairs, resolve
+
+public = public_with(k=_checks.axis)
 
 # ---- convolution -----------------------------------------------------------------------------
 
 
+@public
 def relation_1(i: int, k: int) -> int:
     """Unit strides, no padding: ``o = (i - k) + 1``."""
     return _size("relation_1", i, k)
 
 
+@public
 def relation_2(i: int, k: int, p: int) -> int:
     """Unit strides, padding p: ``o = (i - k) + 2p + 1``."""
     return _size("relation_2", i, k, p=p)
 
 
+@public
 def relation_3(i: int, k: int) -> int:
     """Half ("same") padding, unit strides, odd k: ``o = i + 2*floor(k/2) - (k - 1) = i``."""
     return _size("relation_3", i, k, p=_half("relation_3", k))
 
 
+@public
 def relation_4(i: int, k: int) -> int:
     """Full padding, unit strides: ``o = i + 2(k - 1) - (k - 1) = i + (k - 1)``."""
     return _size("relation_4", i, k, p=k - 1)
 
 
+@public
 def relation_5(i: int, k: int, s: int) -> int:
     """No padding, strides s: ``o = floor((i - k) / s) + 1``."""
     return _size("relation_5", i, k, s=s)
 
 
+@public
 def relation_6(i: int, k: int, s: int, p: int) -> int:
     """Any padding and strides: ``o = floor((i + 2p - k) / s) + 1``.
 
@@ -54,6 +63,7 @@ def relation_6(i: int, k: int, s: int, p: int) -> int:
     return _size("relation_6", i, k, s=s, p=p)
 
 
+@public
 def relation_7(i: int, k: int, s: int) -> int:
     """Pooling, which pads nothing: ``o = floor((i - k) / s) + 1``."""
     return _size("relation_7", i, k, s=s)
@@ -62,31 +72,37 @@ def relation_7(i: int, k: int, s: int) -> int:
 # ---- transposed convolution ------------------------------------------------------------------
 
 
+@public
 def relation_8(i: int, k: int) -> int:
     """Transpose of unit strides, no padding: ``o = i + (k - 1)``."""
     return _transposed_size("relation_8", i, k)
 
 
+@public
 def relation_9(i: int, k: int, p: int) -> int:
     """Transpose of unit strides, padding p: ``o = i + (k - 1) - 2p``."""
     return _transposed_size("relation_9", i, k, p=p)
 
 
+@public
 def relation_10(i: int, k: int) -> int:
     """Transpose of half padding, unit strides, odd k: ``o = i``."""
     return _transposed_size("relation_10", i, k, p=_half("relation_10", k))
 
 
+@public
 def relation_11(i: int, k: int) -> int:
     """Transpose of full padding, unit strides: ``o = i - (k - 1)``."""
     return _transposed_size("relation_11", i, k, p=k - 1)
 
 
+@public
 def relation_12(i: int, k: int, s: int) -> int:
     """Transpose of no padding, strides s that divide (its size) - k: ``o = s(i - 1) + k``."""
     return _transposed_size("relation_12", i, k, s=s)
 
 
+@public
 def relation_13(i: int, k: int, s: int, p: int) -> int:
     """Transpose of any padding, strides s that divide (its size) + 2p - k.
 
@@ -95,6 +111,7 @@ def relation_13(i: int, k: int, s: int, p: int) -> int:
     return _transposed_size("relation_13", i, k, s=s, p=p)
 
 
+@public
 def relation_14(i: int, k: int, s: int, p: int, a: int) -> int:
     """Transpose of any padding and strides: ``o = s(i - 1) + a + k - 2p``.
 
@@ -110,6 +127,7 @@ def relation_14(i: int, k: int, s: int, p: int, a: int) -> int:
 # ---- dilated convolution ---------------------------------------------------------------------
 
 
+@public
 def relation_15(i: int, k: int, s: int, p: int, d: int) -> int:
     """Kernel dilation d: ``o = floor((i + 2p - k - (k - 1)(d - 1)) / s) + 1``.
 
@@ -154,6 +172,7 @@ def _half(function: str, k: int) -> int:
 # ---- in general ------------------------------------------------------------------------------
 
 
+@public
 def conv_output_size(
     input_size: Any,
     kernel_size: Any,
@@ -205,6 +224,7 @@ def conv_output_size(
     return _like(input_size, Geometry(s, sides, holes, d).output_space(space, window))
 
 
+@public
 def conv_transpose_output_size(
     input_size: Any,
     kernel_size: Any,
@@ -295,6 +315,7 @@ class ReceptiveField(NamedTuple):
     start: Any
 
 
+@public
 def receptive_field(layers: Iterable[Sequence[Any]]) -> ReceptiveField:
     """Receptive field of one output of a stack of convolutions (or poolings).
 

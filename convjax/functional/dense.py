@@ -8,10 +8,12 @@ import jax
 from jax import lax
 
 from convjax import _checks
+from convjax._public import public
 from convjax.functional.arguments import check_pointwise, operands, sides
 from convjax.functional.worker import conv_as
 
 
+@public
 def conv(
     x: jax.Array,
     kernel: jax.Array,
@@ -109,6 +111,7 @@ def _conv_of_rank(function: str, rank: int, x: Any, kernel: Any, options: Any) -
     return conv_as(function, x, kernel, **options)
 
 
+@public
 @_like_conv
 def conv1d(x: jax.Array, kernel: jax.Array, **options: Any) -> jax.Array:
     """`conv` with one spatial axis; other ranks raise an error.
@@ -136,6 +139,7 @@ def conv1d(x: jax.Array, kernel: jax.Array, **options: Any) -> jax.Array:
     return _conv_of_rank("conv1d", 1, x, kernel, options)
 
 
+@public
 @_like_conv
 def conv2d(x: jax.Array, kernel: jax.Array, **options: Any) -> jax.Array:
     """`conv` with two spatial axes; other ranks raise an error.
@@ -163,6 +167,7 @@ def conv2d(x: jax.Array, kernel: jax.Array, **options: Any) -> jax.Array:
     return _conv_of_rank("conv2d", 2, x, kernel, options)
 
 
+@public
 @_like_conv
 def conv3d(x: jax.Array, kernel: jax.Array, **options: Any) -> jax.Array:
     """`conv` with three spatial axes; other ranks raise an error.
@@ -192,6 +197,7 @@ def conv3d(x: jax.Array, kernel: jax.Array, **options: Any) -> jax.Array:
     return _conv_of_rank("conv3d", 3, x, kernel, options)
 
 
+@public
 @_like_conv
 def correlate(x: jax.Array, kernel: jax.Array, **options: Any) -> jax.Array:
     """Cross-correlation: another name for `conv`, which deep learning calls convolution.
@@ -219,6 +225,7 @@ def correlate(x: jax.Array, kernel: jax.Array, **options: Any) -> jax.Array:
     return conv_as("correlate", x, kernel, **options)
 
 
+@public
 @_like_conv
 def convolve(x: jax.Array, kernel: jax.Array, **options: Any) -> jax.Array:
     """True convolution, as signal processing defines it: `conv` with the kernel flipped in space.
@@ -253,6 +260,7 @@ def convolve(x: jax.Array, kernel: jax.Array, **options: Any) -> jax.Array:
     return conv_as("convolve", x, lax.rev(kernel, where.kernel[2]), **options)
 
 
+@public
 def pointwise_conv(
     x: jax.Array,
     kernel: jax.Array,
@@ -303,6 +311,7 @@ def pointwise_conv(
     )
 
 
+@public
 def dilated_conv(
     x: jax.Array,
     kernel: jax.Array,

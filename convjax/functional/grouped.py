@@ -6,11 +6,13 @@ import jax
 import jax.numpy as jnp
 
 from convjax import _checks
+from convjax._public import public
 from convjax.functional.arguments import sides
 from convjax.functional.stages import Stages
 from convjax.functional.worker import conv_as
 
 
+@public
 def grouped_conv(
     x: jax.Array,
     kernel: jax.Array,
@@ -72,6 +74,7 @@ def grouped_conv(
     )
 
 
+@public
 def pointwise_grouped_conv(
     x: jax.Array,
     kernel: jax.Array,
@@ -127,6 +130,7 @@ def pointwise_grouped_conv(
     )
 
 
+@public
 def shuffled_grouped_conv(
     x: jax.Array,
     kernel: jax.Array,
@@ -187,6 +191,7 @@ def shuffled_grouped_conv(
     return channel_shuffle(y, groups, axis=channels)
 
 
+@public
 def depthwise_conv(
     x: jax.Array,
     kernel: jax.Array,
@@ -244,6 +249,7 @@ def depthwise_conv(
     )
 
 
+@public
 def channel_shuffle(x: jax.Array, groups: int, *, axis: int = -1) -> jax.Array:
     """Interleave the channels of `groups` contiguous groups.
 
@@ -273,6 +279,7 @@ def channel_shuffle(x: jax.Array, groups: int, *, axis: int = -1) -> jax.Array:
     return _shuffle("channel_shuffle", x, groups, axis, inverse=False)
 
 
+@public
 def channel_unshuffle(x: jax.Array, groups: int, *, axis: int = -1) -> jax.Array:
     """Undo `channel_shuffle` with the same `groups`: ``out[g*n + j] = x[j*G + g]``.
 

@@ -7,6 +7,7 @@ import jax
 
 from convjax import _checks
 from convjax import padding as paddings
+from convjax._public import public
 from convjax._symbolic import certainly
 from convjax.boundary import Operands, convolve
 from convjax.extension import fold
@@ -23,6 +24,7 @@ from convjax.layout import Axes
 from convjax.sharding import as_operand, divisible, named_sharding
 
 
+@public
 def conv_transpose(
     y: jax.Array,
     kernel: jax.Array,

@@ -3,6 +3,7 @@
 These functions work on numpy arrays. They accept the arrays of every framework and import none.
 """
 
+from convjax._public import public_class
 from convjax.interop.arrays import FRAMEWORKS
 from convjax.interop.channels import bias_from, bias_to, from_depth_to_space, to_depth_to_space
 from convjax.interop.kernels import kernel_from, kernel_to
@@ -30,3 +31,5 @@ __all__ = [
     "to_depth_to_space",
     "to_torch",
 ]
+
+public_class(Layer)

@@ -15,6 +15,7 @@ from jax import lax
 
 from convjax import _checks, equivalents, functional
 from convjax import padding as paddings
+from convjax._public import public_with
 from convjax._symbolic import certainly
 from convjax.extension import extend
 from convjax.geometry import Pair, dilated
@@ -25,6 +26,15 @@ TRANSPOSED_WORDS = ("SAME", "VALID", "CIRCULAR", "CAUSAL")
 CONVENTIONS = ("flax", "adjoint")
 
 
+public = public_with(
+    x=_checks.numbers,
+    kernel=_checks.kernel,
+    feature_group_count=_checks.positive,
+    reach=_checks.sequence,
+)
+
+
+@public
 def conv(
     x: jax.Array,
     kernel: jax.Array,
@@ -121,6 +131,7 @@ def conv(
     )
 
 
+@public
 def conv_transpose(
     x: jax.Array,
     kernel: jax.Array,
@@ -211,6 +222,7 @@ def conv_transpose(
     return y
 
 
+@public
 def forward_kernel(kernel: jax.Array, feature_group_count: int = 1) -> jax.Array:
     """The kernel (*K, O/G, I) of `convjax.conv_transpose` for Flax's (*K, I/G, O).
 
@@ -226,6 +238,7 @@ def forward_kernel(kernel: jax.Array, feature_group_count: int = 1) -> jax.Array
     return equivalents.transposed(kernel, feature_group_count)
 
 
+@public
 def forward_padding(padding: Any, reach: Sequence[Any], strides: Sequence[int]) -> tuple[Pair, ...]:
     """The padding of `convjax.conv_transpose` for that of ``flax.nnx.ConvTranspose``.
 

@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 from typing import Any, NoReturn
 
 from convjax import _checks
+from convjax._public import public
 from convjax.interop.kernels import SINGLE_KINDS
 
 # kind of layer: PyTorch's entry -> our leaf
@@ -91,6 +92,7 @@ class Layer:
 Layers = Mapping[str, "Layer | str"]
 
 
+@public
 def layers_of(
     model: Any,
     *,

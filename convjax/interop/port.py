@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from convjax import _checks
+from convjax._public import public_with
 from convjax.geometry import Pair, dilated
 from convjax.interop.agreement import (
     POLICIES,
@@ -117,6 +118,7 @@ class Port:
         return text
 
 
+@public_with(transposed=_checks.flag)
 def check_port(
     kernel_size: Any,
     *,
@@ -228,6 +230,7 @@ def check_port(
     )
 
 
+@public_with(transposed=_checks.flag)
 def check_layer(layer: Any, *, input_size: Any = None) -> Port:
     """`check_port` of a PyTorch layer: a ``Conv1d`` to ``ConvTranspose3d``.
 
@@ -259,6 +262,7 @@ def check_layer(layer: Any, *, input_size: Any = None) -> Port:
     return check_port(**options, input_size=input_size)
 
 
+@public_with(transposed=_checks.flag)
 def check_model(model: Any) -> dict[str, Port]:
     """`check_port` of every convolution in a PyTorch model, by its name in the model.
 

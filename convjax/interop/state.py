@@ -14,12 +14,14 @@ from typing import Any, NoReturn
 import numpy as np
 
 from convjax import _checks
+from convjax._public import public
 from convjax.interop.arrays import to_numpy
 from convjax.interop.kernels import SINGLE_KINDS, kernel_from, kernel_to
 from convjax.interop.layers import COUNTER, ENTRIES, Layer, Layers, fail_entry, find, table_of
 from convjax.interop.trees import Tree, dotted, leaves, tree_of
 
 
+@public
 def from_torch(
     state_dict: Mapping[str, Any],
     layers: Layers,
@@ -101,6 +103,7 @@ def from_torch(
     )
 
 
+@public
 def to_torch(
     tree: Mapping[Any, Any],
     layers: Layers,

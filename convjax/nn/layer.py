@@ -63,14 +63,14 @@ class Layer(nnx.Module):
         self.use_bias = use_bias
         self.dtype = dtype
         self.param_dtype = param_dtype
-        self.precision = precision
+        self.precision = modules.frozen(precision)
         self.preferred_element_type = preferred_element_type
-        self.algorithm = algorithm
+        self.algorithm = modules.frozen(algorithm)
         self.promote_dtype = promote_dtype
         if "kernel_size" in own:
             own = {**own, "given_kernel_size": own["kernel_size"]}
         for name, value in {**own, **modules.options(self.row, options)}.items():
-            setattr(self, name, modules.frozen(value))
+            setattr(self, name, modules.attribute(name, value))
         plan = modules.plan(self.row, self, in_features, out_features)
         self.in_features, self.out_features = plan.sizes.in_features, plan.sizes.out_features
         if "kernel_size" in own:
