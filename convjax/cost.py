@@ -100,7 +100,9 @@ def conv_transpose(
     """Cost of ``convjax.conv_transpose``: useful MACs as the convolution that it transposes.
 
     Its MACs are those of the equivalent direct convolution (relation 14) without the zeros that
-    strides insert: ``N * space * prod(K) * I * O / G`` useful ones where nothing is cropped.
+    strides insert. Every element of `y` meets every tap: ``N * space * prod(K) * I * O / G`` MACs
+    where the result is `strides` times as large as `y`, and as many useful ones where nothing is
+    cropped.
 
     Args:
         y: shape (N, *space, I).
@@ -108,6 +110,10 @@ def conv_transpose(
         strides, padding, padding_mode, kernel_dilation, feature_group_count, output_padding,
             output_shape: as in the function priced.
         itemsize: bytes per element.
+
+    Example:
+        >>> conv_transpose((1, 2, 2, 3), (2, 2, 1, 3), strides=2, padding="VALID").macs
+        48
     """
     function = "conv_transpose"
     y, kernel = shapes_of(function, y, kernel)

@@ -68,12 +68,13 @@ def pairs(padding, space, window, strides, input_dilation=1, kernel_dilation=1):
 def source(position, n, mode, dilation=1):
     """The element of an axis of `n` that lies at `position` (which may be outside).
 
-    An index, or "pad" where a padding zero lies, or "hole" where a dilation zero lies.
+    An index, or "pad" where a padding zero lies, or "hole" where a dilation zero lies. Dilation
+    spreads the padded axis: the places between two elements of padding are holes, too.
     """
     if mode == "constant":
-        if not 0 <= position < extent(n, dilation):
-            return "pad"
-        return "hole" if position % dilation else position // dilation
+        if position % dilation:
+            return "hole"
+        return position // dilation if 0 <= position < extent(n, dilation) else "pad"
     assert dilation == 1
     if 0 <= position < n:
         return position
