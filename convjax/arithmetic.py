@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from convjax import _checks
 from convjax.geometry import Geometry, dilated
 from convjax.padding import pairs, resolve
+from convjax.transposed_sizes import transposed_extents
 
 # ---- convolution -----------------------------------------------------------------------------
 
@@ -215,7 +216,8 @@ def conv_transpose_output_size(
 ) -> Any:
     """Spatial extents of ``convjax.conv_transpose``'s result: relation 14, for every padding.
 
-    ``o = (i - 1)*s + k̂ - lo - hi + output_padding``; ``i*s`` for "SAME" and "SAME_LOWER".
+    ``o = (i - 1)*s + k̂ - lo - hi + output_padding``; ``i*s`` for "SAME", "SAME_LOWER" and
+    "CAUSAL", which looks back in time.
 
     Args:
         input_size: an int for one spatial axis, or one int per spatial axis.
@@ -237,28 +239,15 @@ def conv_transpose_output_size(
     """
     function = "conv_transpose_output_size"
     space, window, s, d = _axes(function, input_size, kernel_size, strides, kernel_dilation)
-    rank = len(space)
-    extra = _checks.ints(function, "output_padding", output_padding, rank, minimum=0)
-    sides = resolve(
+    sizes, _ = transposed_extents(
         function,
         padding,
-        space=tuple(n * stride for n, stride in zip(space, s, strict=True)),
+        space=space,
         window=window,
         strides=s,
-        input_dilation=(1,) * rank,
         kernel_dilation=d,
+        output_padding=output_padding,
     )
-    sizes = []
-    for axis, (n, (lo, hi), a) in enumerate(zip(space, sides, extra, strict=True)):
-        same = padding in ("SAME", "SAME_LOWER") or (padding == "CAUSAL" and axis > 0)
-        if a and (same or a >= s[axis]):
-            rule = f"must be 0 under padding {padding!r}" if same else "must be less than `strides`"
-            _checks.fail(function, "output_padding", a, f"{rule} (={s[axis]}) on axis {axis}")
-        size = n * s[axis] if same else (n - 1) * s[axis] + dilated(window[axis], d[axis])
-        sizes.append(size if same else size - lo - hi + a)
-    if min(sizes, default=1) < 1 and 0 not in space:
-        rule = f"crops everything: the result would have extents {tuple(sizes)}"
-        _checks.fail(function, "padding", padding, rule)
     return _like(input_size, tuple(max(0, size) for size in sizes))
 
 

@@ -21,7 +21,6 @@ from typing import Any
 
 from convjax import _checks
 from convjax import padding as paddings
-from convjax.arithmetic import conv_output_size, conv_transpose_output_size
 from convjax.counting import (
     Cost,
     Shape,
@@ -34,6 +33,7 @@ from convjax.counting import (
     split,
 )
 from convjax.geometry import Geometry
+from convjax.transposed_sizes import check_causal_mode, transposed_extents
 
 
 def conv(x: Any, kernel: Any, **options: Any) -> Cost:
@@ -122,26 +122,19 @@ def conv_transpose(
     rank = len(window)
     s = _checks.ints(function, "strides", strides, rank, minimum=1)
     d = _checks.ints(function, "kernel_dilation", kernel_dilation, rank, minimum=1)
-    if output_shape is not None:
-        out = _checks.ints(function, "output_shape", output_shape, rank, minimum=0)
-        options = {"strides": s, "padding": padding, "kernel_dilation": d}
-        if conv_output_size(out, window, **options) != tuple(space):
-            rule = f"must be extents that `conv` would map to those of `y`, {tuple(space)}"
-            _checks.fail(function, "output_shape", output_shape, rule)
-    else:
-        out = conv_transpose_output_size(
-            space,
-            window,
-            strides=s,
-            padding=padding,
-            kernel_dilation=d,
-            output_padding=output_padding,
-        )
-    ones = (1,) * rank
-    options = {"strides": s, "input_dilation": ones, "kernel_dilation": d}
-    sides = paddings.resolve(function, padding, space=out, window=window, **options)
+    check_causal_mode(function, padding, paddings.modes(function, padding_mode, rank))
+    out, sides = transposed_extents(
+        function,
+        padding,
+        space=tuple(space),
+        window=tuple(window),
+        strides=s,
+        kernel_dilation=d,
+        output_padding=output_padding,
+        output_shape=output_shape,
+    )
     written, sides = extended(function, out, sides, padding_mode)
-    geometry = Geometry(s, sides, ones, d).input_gradient(written, tuple(window))
+    geometry = Geometry(s, sides, (1,) * rank, d).input_gradient(written, tuple(window))
     macs, useful = count_macs(n * i * per_group, space, window, written, geometry)
     result = (n, *out, per_group * feature_group_count)
     moved = itemsize * sum(map(math.prod, (y, kernel, result)))

@@ -141,14 +141,14 @@ FAULTS = [
     ),
     Fault(
         "make output_padding as large as the stride legal",
-        "functional/transposed.py",
+        "transposed_sizes.py",
         "if a >= s and a > 0:",
         "if a > s and a > 0:",
         "tests/test_transposed.py::test_output_padding_and_output_shape_errors",
     ),
     Fault(
         "put output_padding before instead of after",
-        "functional/transposed.py",
+        "transposed_sizes.py",
         "        return out, pairs\n\n    pairs = resolve(out)",
         "        return out, tuple((lo + a, hi - a) for (lo, hi), a in zip(pairs, extra))\n\n"
         "    pairs = resolve(out)",

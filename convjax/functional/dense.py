@@ -39,9 +39,9 @@ def conv(
         kernel: (*K, I/G, O).
         strides: steps between outputs; an int, or one per spatial axis.
         padding: "SAME" (output ``ceil(n / strides)``, odd padding high), "SAME_LOWER" (odd padding
-            low), "VALID", "FULL" (``k̂ - 1`` on both sides), "CAUSAL" (the first spatial axis sees
-            only its past; the others SAME), an int, one int per axis (both sides), or (low, high)
-            pairs per axis; negative ones crop.
+            low), "VALID", "FULL" (``k̂ - 1`` on both sides), "CAUSAL" (looks back: on the first
+            spatial axis output ``t`` sees the inputs up to ``t * strides``; the others SAME), an
+            int, one int per axis (both sides), or (low, high) pairs per axis; negative ones crop.
         padding_mode: what lies beyond the edge: "constant" (zeros), "reflect", "symmetric",
             "edge" or "wrap" (numpy's words), or one per axis.
         input_dilation: zeros inserted between inputs, plus one.

@@ -131,7 +131,9 @@ class ConvTranspose(Layer):
         in_features, out_features: channels.
         kernel_size: one extent per spatial axis; an int means one axis.
         strides, kernel_dilation: an int, or one per spatial axis; None is 1.
-        padding: in the words and numbers of the convention.
+        padding: in the words and numbers of the convention. In both "CAUSAL" looks back: along the
+            first spatial axis there are ``n * strides`` outputs, and output ``t`` sees the inputs
+            up to ``t // strides``; it crops only the end, as decoders of sound do.
         use_bias: whether a bias (out_features,) is added to the result.
         mask: what the kernel is multiplied by; of its shape.
         dtype: dtype of the computation; by default that of inputs and parameters together.
