@@ -193,9 +193,7 @@ def test_any_transposed_convolution(case):
     ):
         if mode != "constant":  # the copies beyond the edges are painted, too, and folded back
             lo, u = lo - max(lo, 0), u + max(lo, 0) + max(hi, 0)
-        lands = [
-            (0 <= p < n, p * s + t * d - lo) for p in range(-99, 99) for t in range(k)
-        ]
+        lands = [(0 <= p < n, p * s + t * d - lo) for p in range(-99, 99) for t in range(k)]
         macs *= sum(0 <= place < u for _, place in lands)
         useful *= sum(real and 0 <= place < u for real, place in lands)
     y, kernel = case.y_shape, case.kernel_shape

@@ -148,9 +148,7 @@ def test_pairs_are_the_adjoint_of_a_causal_convolution(k, s, d):
     options = {"strides": s, "kernel_dilation": d}
     forward = convjax.conv(u, kernel, padding="CAUSAL", **options)
     v = oracle.integers(3, forward.shape)
-    back = convjax.conv_transpose(
-        v, kernel, padding=[(reach - 1, 0)], output_shape=20, **options
-    )
+    back = convjax.conv_transpose(v, kernel, padding=[(reach - 1, 0)], output_shape=20, **options)
     assert float((forward * v).sum()) == float((u * back).sum())
     looks = convjax.conv_transpose(v, kernel, padding=[(0, reach - s)], **options)
     np.testing.assert_array_equal(looks, decode(v, kernel, s, kernel_dilation=d))
