@@ -193,6 +193,7 @@ def depthwise_conv(
     strides: Any = 1,
     padding: Any = "SAME",
     padding_mode: Any = "constant",
+    input_dilation: Any = 1,
     kernel_dilation: Any = 1,
     dimension_numbers: Any = None,
     precision: Any = None,
@@ -207,8 +208,8 @@ def depthwise_conv(
     Args:
         x: (N, *space, I).
         kernel: (*K, 1, I*M); M is the channel multiplier.
-        strides, padding, padding_mode, kernel_dilation, dimension_numbers, precision,
-            preferred_element_type, out_sharding, algorithm: as in `conv`.
+        strides, padding, padding_mode, input_dilation, kernel_dilation, dimension_numbers,
+            precision, preferred_element_type, out_sharding, algorithm: as in `conv`.
 
     Returns:
         (N, *out_space, I*M).
@@ -231,6 +232,7 @@ def depthwise_conv(
         "strides": strides,
         "padding": padding,
         "padding_mode": padding_mode,
+        "input_dilation": input_dilation,
         "kernel_dilation": kernel_dilation,
         "feature_group_count": stages.channels,
     }

@@ -85,7 +85,8 @@ class Conv(Layer):
         super().__init__(
             in_features,
             out_features,
-            {"kernel_size": kernel_size, "mask": mask},
+            {"kernel_size": kernel_size},
+            mask=mask,
             strides=strides,
             padding=padding,
             padding_mode=padding_mode,
@@ -195,7 +196,8 @@ class ConvTranspose(Layer):
         super().__init__(
             in_features,
             out_features,
-            {"kernel_size": kernel_size, "mask": mask},
+            {"kernel_size": kernel_size},
+            mask=mask,
             strides=strides,
             padding=padding,
             padding_mode=padding_mode,
