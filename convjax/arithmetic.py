@@ -8,13 +8,21 @@ Source: V. Dumoulin, F. Visin, A guide to convolution arithmetic for deep learni
     https://arxiv.org/abs/1603.07285
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from convjax import _checks
 from convjax.geometry import Geometry, dilated
-from convjax.padding import pairs, resolve
+from convjax.padding import resolve
+from convjax.receptive import ReceptiveField, receptive_field
 from convjax.transposed_sizes import transposed_extents
+
+__all__ = [
+    *(f"relation_{number}" for number in range(1, 16)),
+    "ReceptiveField",
+    "conv_output_size",
+    "conv_transpose_output_size",
+    "receptive_field",
+]
 
 # ---- convolution -----------------------------------------------------------------------------
 
@@ -266,67 +274,3 @@ def _axes(
 
 def _like(input_size: Any, sizes: tuple[int, ...]) -> Any:
     return sizes[0] if _checks.is_int(input_size) else sizes
-
-
-# ---- receptive fields ------------------------------------------------------------------------
-
-
-class ReceptiveField(NamedTuple):
-    """Output ``o`` sees the `size` input elements from ``start + o*jump`` on, along each axis.
-
-    Ints, or one per spatial axis. Elements before 0 or beyond the input are padding; `size` counts
-    first to last, gaps that dilation leaves included.
-    """
-
-    size: Any
-    jump: Any
-    start: Any
-
-
-def receptive_field(layers: Iterable[Sequence[Any]]) -> ReceptiveField:
-    """Receptive field of one output of a stack of convolutions (or poolings).
-
-    ``size += (k - 1)*d*jump``, ``start -= lo*jump``, then ``jump *= s``, layer by layer.
-
-    Args:
-        layers: from input to output, each ``(kernel_size, strides, kernel_dilation, padding)``, of
-            which everything after `kernel_size` may be left out (1, 1 and 0). Each entry is one
-            int or one per spatial axis; `padding` also pairs (low, high).
-
-    Returns:
-        A `ReceptiveField`: `size`, `jump` (the stack's stride) and `start`; ints if every entry of
-        every layer was one, else tuples.
-
-    Raises:
-        ValueError: values out of range, or layers of different ranks.
-
-    Example:
-        >>> [receptive_field([(3, 1, 1), (3, 1, 2), (3, 1, 4)][:depth]).size for depth in (1, 2, 3)]
-        [3, 7, 15]
-        >>> receptive_field([(7, 2, 1, 3), (3, 2, 1, 1)])
-        ReceptiveField(size=11, jump=4, start=-5)
-
-    Source: A. Araujo, W. Norris, J. Sim, Computing receptive fields of convolutional neural
-        networks, Distill, 2019, https://distill.pub/2019/computing-receptive-fields
-    """
-    function = "receptive_field"
-    rows = []
-    for layer in layers:
-        if not isinstance(layer, Sequence) or isinstance(layer, str) or not 1 <= len(layer) <= 4:
-            rule = "must be (kernel_size, strides, kernel_dilation, padding), or the first few"
-            _checks.fail(function, "layer", layer, rule)
-        rows.append((*layer, *(1, 1, 1, 0)[len(layer) :]))
-    entries = [entry for row in rows for entry in row if not _checks.is_int(entry)]
-    rank = len(tuple(entries[0])) if entries else 1
-    size, jump, start = [1] * rank, [1] * rank, [0] * rank
-    for kernel_size, strides, kernel_dilation, padding in rows:
-        k = _checks.ints(function, "kernel_size", kernel_size, rank, minimum=1)
-        s = _checks.ints(function, "strides", strides, rank, minimum=1)
-        d = _checks.ints(function, "kernel_dilation", kernel_dilation, rank, minimum=1)
-        sides = pairs(function, padding, rank)
-        for axis in range(rank):
-            size[axis] += (k[axis] - 1) * d[axis] * jump[axis]
-            start[axis] -= sides[axis][0] * jump[axis]
-            jump[axis] *= s[axis]
-    field = ReceptiveField(tuple(size), tuple(jump), tuple(start))
-    return field if entries else ReceptiveField(*(values[0] for values in field))
