@@ -50,8 +50,28 @@ EXPERIMENTS: dict[str, ModuleType] = {
 }
 
 # Seconds that each takes on one idle core in the profile quick: the page says it of sections to
-# come, and several processes begin with the longest.
-SECONDS: dict[str, int] = {}
+# come, and several processes begin with the longest. About 18 minutes together, measured; their
+# division among the longer ones is an estimate by the networks that they train.
+SECONDS: dict[str, int] = {
+    "photo": 10,
+    "true_convolution": 7,
+    "shapes": 4,
+    "motion": 20,
+    "reductions": 60,
+    "transposed": 10,
+    "checkerboard": 200,
+    "dilated": 10,
+    "context": 60,
+    "worked_numbers": 10,
+    "kernel_rank": 60,
+    "depthwise_separable": 90,
+    "flattened": 80,
+    "groups": 20,
+    "filter_groups": 120,
+    "colour_groups": 60,
+    "shuffle": 120,
+    "regulariser": 150,
+}
 
 
 def about(name: str, module: ModuleType) -> str:

@@ -49,7 +49,8 @@ def conv_transpose(
     The adjoint is that of `conv` with the same options, but for one word. The adjoint of a causal
     convolution looks forward in time: each output sees its own and later inputs. ``"CAUSAL"`` here
     looks back, as decoders of sound need it: on the first spatial axis output ``t`` sees the inputs
-    up to ``t // s``, and none after them.
+    up to ``t // s``, and none after them. It does not depend on how long `y` goes on: to the last
+    bit in groups of few channels on one CPU (see `depthwise_conv`), else to rounding.
 
     Args:
         y: (N, *space, I).
