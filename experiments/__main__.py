@@ -138,14 +138,14 @@ def _run(chosen: dict[str, Any], options: argparse.Namespace) -> int:
         )
         found: dict[str, report.Section] = {}
 
-        def write() -> None:
+        def write(stopped: bool = False) -> None:
             """What is known so far, as the page and as numbers."""
             made_with = _made_with(settings) | {"seconds": round(time.perf_counter() - start)}
             if settings.resume:
                 made_with["resumed"] = True  # runs that were finished before took other seconds
             sections = [found[name] for name in chosen if name in found]
             texts = {
-                "index.html": page(sections, made_with, list(waiting.values())),
+                "index.html": page(sections, made_with, list(waiting.values()), stopped=stopped),
                 "results.json": report.results(sections, made_with, waiting),
             }
             report.write(options.out, texts)
@@ -159,11 +159,16 @@ def _run(chosen: dict[str, Any], options: argparse.Namespace) -> int:
             made = pool.at_once(registry.by_length(chosen), settings, min(jobs, len(chosen)))
         else:
             made = pool.in_turn(chosen, settings, bar.set_description)
-        for section in made:
-            found[section.name] = section
-            waiting.pop(section.name, None)
+        try:
+            for section in made:
+                found[section.name] = section
+                waiting.pop(section.name, None)
+                if first:
+                    write()
+        except BaseException:
             if first:
-                write()
+                write(stopped=True)
+            raise
     sections = [found[name] for name in chosen]
     failures = [section for section in sections if section.failed]
     if not first:
@@ -185,7 +190,8 @@ def _to_come(name: str, module: Any, profile: str) -> Any:
     seconds = registry.SECONDS.get(name, 0) if profile == "quick" else 0
     expected = getattr(module, "EXPECTED", {}).get(profile, "")
     if seconds and not expected:
-        expected = f"about {seconds} seconds of one core"
+        long = seconds >= 90
+        expected = f"about {round(seconds / 60)} minutes" if long else f"about {seconds} seconds"
     return ToCome(name, registry.about(name, module), expected)
 
 

@@ -39,9 +39,16 @@ RELOAD = 15  # seconds after which a page with sections to come loads itself aga
 
 
 def page(
-    sections: Sequence[Section], made_with: dict[str, Any], to_come: Sequence[ToCome] = ()
+    sections: Sequence[Section],
+    made_with: dict[str, Any],
+    to_come: Sequence[ToCome] = (),
+    *,
+    stopped: bool = False,
 ) -> str:
-    """The whole page as HTML; while sections are to come it lists them, and reloads itself."""
+    """The whole page as HTML; while sections are to come it lists them, and reloads itself.
+
+    `stopped` says that those will not come: the run was interrupted.
+    """
     style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
     claims = [claim for section in sections for claim in section.claims]
     footer = " · ".join(f"{prose(name)} {prose(show(value))}" for name, value in made_with.items())
@@ -50,29 +57,38 @@ def page(
             '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
             f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            *([f'<meta http-equiv="refresh" content="{RELOAD}">'] if to_come else []),
+            *([f'<meta http-equiv="refresh" content="{RELOAD}">'] * bool(to_come and not stopped)),
             f"<title>{TITLE}</title>\n<style>\n{style}</style>\n</head>\n<body>",
             f"<h1>{TITLE}</h1>\n<p>{prose(LEAD)}</p>",
             _counts(claims),
-            *([_to_come(to_come)] if to_come else []),
+            *([_notice(len(to_come), stopped)] if to_come else []),
             _summary(sections),
             *(_section(section) for section in sections),
+            *([_to_come(to_come, stopped)] if to_come else []),
             f"<footer>Made with: {footer}</footer>\n</body>\n</html>\n",
         ]
     )
 
 
-def _to_come(waiting: Sequence[ToCome]) -> str:
+def _notice(number: int, stopped: bool) -> str:
+    """Above all, where sections are missing."""
+    some = f'<a href="#to-come">{number} section{"s" * (number > 1)}</a>'
+    if stopped:
+        return f'<p class="notice card">This run was stopped: {some} were not computed.</p>'
+    return (
+        f'<p class="notice card">{some} still to come. This page loads itself again every '
+        f"{RELOAD} seconds.</p>"
+    )
+
+
+def _to_come(waiting: Sequence[ToCome], stopped: bool) -> str:
     items = "\n".join(
         f"<li><b>{prose(one.name.replace('_', ' '))}</b>: {prose(one.about)} "
         f"<small>{prose(one.expected)}</small></li>"
         for one in waiting
     )
-    return (
-        f'<section id="to-come" class="card">\n<h2>Still to come: {len(waiting)} sections</h2>\n'
-        f"<p>They are being computed. This page loads itself again every {RELOAD} seconds.</p>\n"
-        f"<ul>{items}</ul>\n</section>"
-    )
+    heading = "Not computed" if stopped else "Still to come"
+    return f'<section id="to-come">\n<h2>{heading}</h2>\n<ul>\n{items}\n</ul>\n</section>'
 
 
 def _failure(section: Section) -> str:

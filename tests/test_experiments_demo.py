@@ -45,7 +45,7 @@ def broken(settings: Settings) -> report.Section:
 def several(monkeypatch: pytest.MonkeyPatch, **runs: Any) -> None:
     tiny = {name: module(name, run) for name, run in runs.items()}
     monkeypatch.setattr(registry, "EXPERIMENTS", tiny)
-    monkeypatch.setattr(registry, "SECONDS", {"second": 40, "third": 70})
+    monkeypatch.setattr(registry, "SECONDS", {"second": 40, "third": 110})
 
 
 def read(folder: Path) -> tuple[str, dict[str, Any]]:
@@ -75,7 +75,7 @@ def test_the_page_is_written_after_every_experiment(
     assert main(["--out", str(tmp_path)]) == 0
     for number, (text, numbers) in enumerate([*seen, read(tmp_path)]):
         done, waiting = names[:number], names[number:]
-        assert sections(text) == ["to-come"] * bool(waiting) + list(done)
+        assert sections(text) == [*done, *["to-come"] * bool(waiting)]
         assert [row["experiment"] for row in numbers["claims"]] == list(done)
         assert numbers.get("to_come", []) == list(waiting) and "failed" not in numbers
         assert ('http-equiv="refresh"' in text) == bool(waiting)
@@ -83,8 +83,9 @@ def test_the_page_is_written_after_every_experiment(
             listed = f"<li><b>{name}</b>: About {name}: two lines. <small>" in text
             assert listed == (name in waiting)
     first, _ = seen[0]
-    assert "Still to come: 3 sections" in first
-    assert "<small>about 40 seconds of one core</small>" in first
+    assert '<a href="#to-come">3 sections</a> still to come' in first
+    assert "<small>about 40 seconds</small>" in first
+    assert "<small>about 2 minutes</small>" in first
     assert "<small></small>" in first  # of which nothing is known
 
 
@@ -100,7 +101,7 @@ def test_an_experiment_that_fails_gets_a_section(
     others = [name for name in runs if name != where]
     assert [row["experiment"] for row in numbers["claims"]] == others
     assert list(numbers["failed"]) == [where] and BROKEN in numbers["failed"][where]
-    assert "Still to come" not in text and 'http-equiv="refresh"' not in text
+    assert "to come" not in text and 'http-equiv="refresh"' not in text
     (failed,) = re.findall(rf'<section id="{where}">(.*?)</section>', text, re.DOTALL)
     assert "did not get to its end" in failed and BROKEN in failed
     assert text.count("did not get to its end") == 1
@@ -122,7 +123,9 @@ def test_an_interrupted_run_keeps_what_was_done(
     assert main(["--out", str(tmp_path)]) == 130
     assert "what is in" in capsys.readouterr().err
     text, numbers = read(tmp_path)
-    assert sections(text) == ["to-come", "first"] and numbers["to_come"] == ["second", "third"]
+    assert sections(text) == ["first", "to-come"] and numbers["to_come"] == ["second", "third"]
+    assert "This run was stopped: " in text and "<h2>Not computed</h2>" in text
+    assert 'http-equiv="refresh"' not in text and "still to come" not in text
 
 
 def test_wrong_arguments_still_stop_everything(
@@ -201,7 +204,7 @@ BROWSER = next(filter(None, map(shutil.which, BROWSERS)), "")
 
 @pytest.mark.skipif(not BROWSER, reason="no chromium or chrome on this machine")
 def test_an_unfinished_page_opens_in_a_browser(tmp_path: Path) -> None:
-    """With a section, a failed one, and two to come: no console message."""
+    """With a section, a failed one, and two to come: no console message, nothing too wide."""
     waiting = [page.ToCome(name, f"About {name}.", "about 9 seconds") for name in ("later", "last")]
     made = [found("first"), pool.failed("second", f"Traceback\n  <{BROKEN}>")]
     (tmp_path / "index.html").write_text(page.page(made, {"seed": 0}, waiting), encoding="utf-8")
@@ -213,5 +216,5 @@ def test_an_unfinished_page_opens_in_a_browser(tmp_path: Path) -> None:
     ]  # fmt: skip
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert not [line for line in ended.stderr.splitlines() if "CONSOLE" in line]
-    assert sections(ended.stdout) == ["to-come", "first", "second"]
+    assert sections(ended.stdout) == ["first", "second", "to-come"]
     assert f"&lt;{BROKEN}&gt;" in ended.stdout
