@@ -206,8 +206,8 @@ def depthwise_conv(
     ``out[n, p, i*M + m] = sum_t x[n, p + t, i] * kernel[t, 0, i*M + m]``
 
     With ``padding="CAUSAL"`` a prefix gives the prefix: an output does not depend on how long `x`
-    goes on after it, on one CPU to the last bit (float32, up to 64 taps, forward only; gradients
-    and other devices to rounding).
+    goes on after it, on one CPU to the last bit (M up to 16, up to 64 taps; gradients, and other
+    devices, to rounding).
 
     Args:
         x: (N, *space, I).
