@@ -160,9 +160,9 @@ def _run(chosen: dict[str, Any], options: argparse.Namespace) -> int:
         else:
             made = pool.in_turn(chosen, settings, bar.set_description)
         try:
-            for section in made:
-                found[section.name] = section
-                waiting.pop(section.name, None)
+            for name, section in made:
+                found[name] = section
+                waiting.pop(name)
                 if first:
                     write()
         except BaseException:

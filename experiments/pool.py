@@ -18,11 +18,11 @@ from experiments.settings import Settings
 
 def in_turn(
     chosen: dict[str, ModuleType], settings: Settings, begins: Callable[[str], Any]
-) -> Iterator[Section]:
-    """The sections, in the order of `chosen`, made here; `begins` hears each name."""
+) -> Iterator[tuple[str, Section]]:
+    """Names and sections, in the order of `chosen`, made here; `begins` hears each name."""
     for name, module in chosen.items():
         begins(name)
-        yield section(name, module, settings)
+        yield name, section(name, module, settings)
 
 
 def section(name: str, module: ModuleType, settings: Settings) -> Section:
@@ -50,8 +50,8 @@ def failed(name: str, why: str) -> Section:
 
 def at_once(
     names: Sequence[str], settings: Settings, jobs: int, serve: Callable[..., None] | None = None
-) -> Iterator[Section]:
-    """The sections as they are done, by `jobs` processes that take experiments in this order.
+) -> Iterator[tuple[str, Section]]:
+    """Names and sections as they are done, by `jobs` processes that take experiments in this order.
 
     `serve` is what each process runs: `_serve`, but in tests.
     """
@@ -80,10 +80,10 @@ def at_once(
                     raise value
                 elif kind == "died":
                     running.pop(worker.connection)
-                    yield failed(worker.name, worker.epitaph())
+                    yield worker.name, failed(worker.name, worker.epitaph())
                 else:
-                    worker.name = ""
-                    yield value
+                    name, worker.name = worker.name, ""
+                    yield name, value
     finally:
         for worker in running.values():
             worker.end()

@@ -169,7 +169,7 @@ def serve(connection: Any, cores: tuple[int, ...], settings: Settings) -> None:
 def test_a_process_that_dies_takes_no_other_with_it() -> None:
     names, parts = ["a", "dies", "b", "fails", "c", "d"], []
     settings = Settings("smoke", progress=parts.append)
-    made = {section.name: section for section in pool.at_once(names, settings, 2, serve)}
+    made = dict(pool.at_once(names, settings, 2, serve))
     assert made.keys() == set(names) and sorted(parts) == ["a", "b", "c", "d", "fails"]
     assert {name for name, section in made.items() if section.failed} == {"dies", "fails"}
     assert "died (exit code 7)" in made["dies"].failed and BROKEN in made["fails"].failed
