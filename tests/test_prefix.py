@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compilation import AS_USERS
 
 import convjax
 from convjax import nn
@@ -32,7 +33,7 @@ def same_bits(found, wanted):
 
 def check(function, x, taps, outputs=lambda length: length):
     """The result of every prefix of `x`, compiled for its length, is the prefix of x's result."""
-    function = jax.jit(function)
+    function = jax.jit(function, compiler_options=AS_USERS)
     whole = np.asarray(function(x))
     for length in taps if isinstance(taps, list) else lengths(taps):
         prefix = function(np.ascontiguousarray(x[:, :length]))
@@ -128,9 +129,14 @@ def test_causal_planes():
 def test_pieces_of_a_stream():
     """Chunks with the last k - 1 inputs before them give the bits of the whole, one by one too."""
     x, kernel = numbers(0, 2, 40, 6), numbers(1, 4, 1, 6)
-    whole = np.asarray(convjax.depthwise_conv(x, kernel, padding="CAUSAL"))
+    whole = jax.jit(
+        lambda x: convjax.depthwise_conv(x, kernel, padding="CAUSAL"), compiler_options=AS_USERS
+    )(x)
     padded = np.pad(x, [(0, 0), (3, 0), (0, 0)])
-    step = jax.jit(lambda piece: convjax.depthwise_conv(piece, kernel, padding="VALID"))
+    step = jax.jit(
+        lambda piece: convjax.depthwise_conv(piece, kernel, padding="VALID"),
+        compiler_options=AS_USERS,
+    )
     for size in (1, 2, 3, 5, 20):
         pieces = [step(padded[:, at : at + 3 + size]) for at in range(0, 40, size)]
         same_bits(np.concatenate(pieces, 1), whole)
