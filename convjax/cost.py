@@ -22,7 +22,6 @@ from typing import Any
 from convjax import _checks
 from convjax import padding as paddings
 from convjax._public import Check, public_with
-from convjax.arithmetic import conv_output_size, conv_transpose_output_size
 from convjax.counting import (
     Cost,
     Shape,
@@ -35,6 +34,7 @@ from convjax.counting import (
     split,
 )
 from convjax.geometry import Geometry
+from convjax.transposed_sizes import check_causal_mode, transposed_extents
 
 __all__ = [
     "Cost",
@@ -153,7 +153,9 @@ def conv_transpose(
     """Cost of ``convjax.conv_transpose``: useful MACs as the convolution that it transposes.
 
     Its MACs are the MACs of the equivalent direct convolution (relation 14) without the zeros that
-    strides insert: ``N * space * prod(K) * I * O / G`` useful ones where nothing is cropped.
+    strides insert. Every element of `y` meets every tap: ``N * space * prod(K) * I * O / G`` MACs
+    where the result is `strides` times as large as `y`, and as many useful MACs where nothing is
+    cropped.
 
     Args:
         y: shape (N, *space, I).
@@ -161,6 +163,10 @@ def conv_transpose(
         strides, padding, padding_mode, kernel_dilation, feature_group_count, output_padding,
             output_shape: as in the function priced.
         itemsize: bytes per element.
+
+    Example:
+        >>> conv_transpose((1, 2, 2, 3), (2, 2, 1, 3), strides=2, padding="VALID").macs
+        48
     """
     function = "conv_transpose"
     y, kernel = shapes_of(function, y, kernel)
@@ -169,26 +175,19 @@ def conv_transpose(
     rank = len(window)
     s = _checks.ints(function, "strides", strides, rank, minimum=1)
     d = _checks.ints(function, "kernel_dilation", kernel_dilation, rank, minimum=1)
-    if output_shape is not None:
-        out = _checks.ints(function, "output_shape", output_shape, rank, minimum=0)
-        options = {"strides": s, "padding": padding, "kernel_dilation": d}
-        if conv_output_size(out, window, **options) != tuple(space):
-            rule = f"must be extents that `conv` would map to those of `y`, {tuple(space)}"
-            _checks.fail(function, "output_shape", output_shape, rule)
-    else:
-        out = conv_transpose_output_size(
-            space,
-            window,
-            strides=s,
-            padding=padding,
-            kernel_dilation=d,
-            output_padding=output_padding,
-        )
-    ones = (1,) * rank
-    options = {"strides": s, "input_dilation": ones, "kernel_dilation": d}
-    sides = paddings.resolve(function, padding, space=out, window=window, **options)
+    check_causal_mode(function, padding, paddings.modes(function, padding_mode, rank))
+    out, sides = transposed_extents(
+        function,
+        padding,
+        space=tuple(space),
+        window=tuple(window),
+        strides=s,
+        kernel_dilation=d,
+        output_padding=output_padding,
+        output_shape=output_shape,
+    )
     written, sides = extended(function, out, sides, padding_mode)
-    geometry = Geometry(s, sides, ones, d).input_gradient(written, tuple(window))
+    geometry = Geometry(s, sides, (1,) * rank, d).input_gradient(written, tuple(window))
     macs, useful = count_macs(n * i * per_group, space, window, written, geometry)
     result = (n, *out, per_group * feature_group_count)
     moved = itemsize * sum(map(math.prod, (y, kernel, result)))

@@ -177,8 +177,9 @@ def cost_of(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> CostTable:
 
     Returns:
         A `CostTable`. ``.macs`` counts (output, tap) pairs on real input elements and on padding,
-        never on inserted zeros; ``.useful_macs`` only those on real input elements, so that it is
-        equal for a convolution and both its gradients. ``.rows`` has one `CostRow` per call site.
+        never on the zeros that input dilation inserts, in the input or in its padding;
+        ``.useful_macs`` only those on real input elements, so that it is equal for a convolution
+        and both its gradients. ``.rows`` has one `CostRow` per call site.
 
     Example:
         >>> import jax, jax.numpy as jnp, convjax

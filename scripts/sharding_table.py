@@ -20,7 +20,7 @@ from jax.sharding import PartitionSpec as P  # noqa: E402
 
 import convjax  # noqa: E402
 
-QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+QUICK: dict[str, str | bool] = {"xla_backend_optimization_level": "0", "xla_llvm_disable_expensive_passes": True}
 # layout: shardings of x (N, H, W, I), of the kernel (K, K, I, O) and of the result
 LAYOUTS = {
     "batch": (P("a"), P(), P("a")),
@@ -57,7 +57,7 @@ def counted(layout: str) -> list[str]:
     forward = jax.jit(convjax.conv, out_shardings=y_spec)
     both = jax.jit(training, out_shardings=(y_spec, x_spec, k_spec))
     for lowered in (forward.lower(x, kernel), both.lower(x, kernel, y)):
-        text = lowered.compile(QUICK).as_text()
+        text = lowered.compile(QUICK).as_text() or ""
         counts = {kind: len(re.findall(rf" {kind}(?:-start)?\(", text)) for kind in KINDS}
         shown = [f"{number} {WORDS[kind]}" for kind, number in counts.items() if number]
         found.append(", ".join(shown) or "nothing")

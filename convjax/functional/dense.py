@@ -36,15 +36,20 @@ def conv(
     kernel[t, i, o]``, with ``g`` the group of output channel ``o``. Extents are
     ``floor((i + lo + hi - k̂) / s) + 1`` with ``k̂ = (k - 1)*d + 1`` (relations 6 and 15).
 
+    Under "CAUSAL" an output does not depend on how long `x` goes on after it: to the last bit for
+    groups of few channels (see `depthwise_conv`), else to rounding, since the order in which XLA
+    sums many channels may depend on the extents.
+
     Args:
         x: (N, *space, I), or as `dimension_numbers` says. The rank is ``kernel.ndim - 2``.
         kernel: (*K, I/G, O).
         strides: steps between outputs; an int, or one per spatial axis.
         padding: one of these. "SAME": the result has extents ``ceil(n / strides)``, and the odd
             element of padding is at the high end. "SAME_LOWER": it is at the low end. "VALID":
-            none. "FULL": ``k̂ - 1`` at both ends. "CAUSAL": the first spatial axis sees only its
-            past, the other axes are "SAME". An int, or one int per axis: so many at both ends.
-            A (low, high) pair per axis: so many at each end, where negative numbers crop.
+            none. "FULL": ``k̂ - 1`` at both ends. "CAUSAL" looks back: on the first spatial axis
+            output ``t`` sees the inputs up to ``t * strides``, the other axes are "SAME". An int,
+            or one int per axis: so many at both ends. A (low, high) pair per axis: so many at each
+            end, where negative numbers crop.
         padding_mode: what lies beyond the edge: "constant" (zeros), "reflect", "symmetric",
             "edge" or "wrap" (numpy's words), or one per axis.
         input_dilation: distance between inputs; zeros are inserted between them.

@@ -199,6 +199,7 @@ def depthwise_conv(
     strides: Any = 1,
     padding: Any = "SAME",
     padding_mode: Any = "constant",
+    input_dilation: Any = 1,
     kernel_dilation: Any = 1,
     dimension_numbers: Any = None,
     precision: Any = None,
@@ -210,11 +211,15 @@ def depthwise_conv(
 
     ``out[n, p, i*M + m] = sum_t x[n, p + t, i] * kernel[t, 0, i*M + m]``
 
+    With ``padding="CAUSAL"`` a prefix gives the prefix: an output does not depend on how long `x`
+    goes on after it, on one CPU to the last bit (M up to 16, up to 64 taps; gradients, and other
+    devices, to rounding).
+
     Args:
         x: (N, *space, I).
         kernel: (*K, 1, I*M); M is the channel multiplier.
-        strides, padding, padding_mode, kernel_dilation, dimension_numbers, precision,
-            preferred_element_type, out_sharding, algorithm: as in `conv`.
+        strides, padding, padding_mode, input_dilation, kernel_dilation, dimension_numbers,
+            precision, preferred_element_type, out_sharding, algorithm: as in `conv`.
 
     Returns:
         (N, *out_space, I*M).
@@ -237,6 +242,7 @@ def depthwise_conv(
         "strides": strides,
         "padding": padding,
         "padding_mode": padding_mode,
+        "input_dilation": input_dilation,
         "kernel_dilation": kernel_dilation,
         "feature_group_count": stages.channels,
     }

@@ -6,6 +6,7 @@ from math import prod
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from convjax import _checks, functional
@@ -66,14 +67,29 @@ class Plan:
                 "It looks channels-first: move its channels last." if first else "",
             )
 
-    def masked(self, kernel: Any, mask: Any) -> Any:
-        """`kernel` times `mask`, if there is one."""
+    def masked(self, values: Mapping[str, Any], mask: Any) -> dict[str, Any]:
+        """The parameters `values`, by name, their kernels times `mask`, or each times its own."""
         if mask is None:
-            return kernel
-        if tuple(_checks.array(self.name, "mask", mask).shape) != tuple(kernel.shape):
-            rule = f"must have the kernel's shape {tuple(kernel.shape)}"
-            _checks.fail(self.name, "mask", tuple(mask.shape), rule)
-        return kernel * mask
+            return dict(values)
+        names = tuple(self.kernels)
+        if not isinstance(mask, Mapping):
+            if len(names) > 1:
+                rule = f"must map the names of kernels to masks: {', '.join(names)}"
+                _checks.fail(self.name, "mask", np.shape(mask), rule)
+            mask = {names[0]: mask}
+        if unknown := sorted(mask.keys() - self.kernels.keys()):
+            rule = f"must have no other names than those of the kernels: {', '.join(names)}"
+            _checks.fail(self.name, "mask", unknown, rule)
+        found = dict(values)
+        for name, factor in mask.items():
+            if factor is None:
+                continue
+            if np.shape(factor) != tuple(found[name].shape):
+                rule = f"must have the kernel's shape {tuple(found[name].shape)}"
+                argument = "mask" if len(names) == 1 else f"mask[{name!r}]"
+                _checks.fail(self.name, argument, np.shape(factor), rule)
+            found[name] = found[name] * jnp.asarray(factor)
+        return found
 
     def apply(self, x: jax.Array, values: Mapping[str, Any], **given: Any) -> jax.Array:
         """The convolution of `x`, whose leading axes are batch axes.
