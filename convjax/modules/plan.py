@@ -84,9 +84,10 @@ class Plan:
         for name, factor in mask.items():
             if factor is None:
                 continue
+            argument = "mask" if len(names) == 1 else f"mask[{name!r}]"
+            _checks.array(self.name, argument, factor)
             if np.shape(factor) != tuple(found[name].shape):
                 rule = f"must have the kernel's shape {tuple(found[name].shape)}"
-                argument = "mask" if len(names) == 1 else f"mask[{name!r}]"
                 _checks.fail(self.name, argument, np.shape(factor), rule)
             found[name] = found[name] * jnp.asarray(factor)
         return found
