@@ -7,6 +7,7 @@ command line.
 """
 
 from convjax.draw.arithmetic import arithmetic
+from convjax.draw.boxes import layer, network
 from convjax.draw.drawing import Drawing
 from convjax.draw.flow import connectivity, overlap, receptive_field
 from convjax.draw.heat import filters, matrix
@@ -16,7 +17,9 @@ __all__ = [
     "arithmetic",
     "connectivity",
     "filters",
+    "layer",
     "matrix",
+    "network",
     "overlap",
     "receptive_field",
 ]

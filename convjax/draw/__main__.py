@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from convjax.draw.arithmetic import STEPS_BY, arithmetic
@@ -22,7 +22,7 @@ examples:
 
 
 def _extents(words: str) -> Any:
-    """"3x3" as (3, 3), "3" as 3."""
+    """ "3x3" as (3, 3), "3" as 3."""
     found = tuple(int(word) for word in words.lower().replace("×", "x").split("x"))
     return found if len(found) > 1 else found[0]
 
@@ -36,7 +36,7 @@ def _padding(words: str) -> Any:
     return _extents(words)
 
 
-_READERS = {
+_READERS: dict[str, tuple[Callable[[str], Any], str]] = {
     "input": (_extents, "extents, such as 5x5; the number of them is the rank"),
     "kernel": (_extents, "taps, such as 3 or 3x2"),
     "strides": (_extents, "such as 2 or 2x1"),

@@ -116,7 +116,8 @@ def drawn(worked: Worked, by: str = "output") -> Drawing:
     bottom = max(board.top + board.height for board in boards.values()) + 30
     count = worked.values[-1 if by == "output" else 0].size
     steps = [Step(worked, boards, number).frame(by, left, bottom) for number in range(count)]
-    lines = max(sum(1 for i in step.items if isinstance(i, Text) and i.y >= bottom) for step in steps)
+    below = [[i for i in s.items if isinstance(i, Text) and i.y >= bottom] for s in steps]
+    lines = max(map(len, below))
     used = {item.role for item in (*items, *(i for step in steps for i in step.items))}
     wide = max(board.left + board.width for board in boards.values()) - left
     items += legend(used, left, bottom + 18 * lines + 4, wide)

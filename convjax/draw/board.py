@@ -220,4 +220,3 @@ def described(space: Sequence[int], channels: int) -> str:
     """Extents in words: "4×4", and the channels if there are several."""
     words = "×".join(map(str, space))
     return f"{words}, {channels} channels" if channels > 1 else words
-

@@ -1,4 +1,4 @@
-"""What each role looks like, on light and dark grounds, in colours that the colour-blind tell apart.
+"""What each role looks like, on light and dark grounds, for the colour-blind too.
 
 The hues are those of Okabe and Ito; no difference is told by hue alone: padding is dashed, the
 window has an outline, what is computed now is darker.
@@ -58,7 +58,7 @@ def _rgb(colour: str) -> tuple[int, int, int]:
 
 def brightness(colour: str) -> float:
     """0 for black, 1 for white, as the eye weighs the three lights."""
-    linear = [(c / 255 / 12.92) if c < 11 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in _rgb(colour)]
+    linear = [c / 3294.6 if c < 11 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in _rgb(colour)]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 

@@ -41,9 +41,7 @@ class Drawing:
         """How many steps it has; 1 if it stands still."""
         return max(len(self.scene.frames), 1)
 
-    def svg(
-        self, *, step: int | None = None, animated: bool = False, seconds: float = 1.0
-    ) -> str:
+    def svg(self, *, step: int | None = None, animated: bool = False, seconds: float = 1.0) -> str:
         """SVG text of one step, or of all of them one after the other.
 
         Args:

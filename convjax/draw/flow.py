@@ -107,7 +107,8 @@ def _wires(each: Sequence[np.ndarray], counts: Sequence[int], names: Sequence[st
 
     for number, reach in enumerate(each):
         for i, o in zip(*np.nonzero(reach), strict=True):
-            ends = (number * 130 + size, middle(number, i)), ((number + 1) * 130, middle(number + 1, o))
+            start = number * 130 + size, middle(number, i)
+            ends = start, ((number + 1) * 130, middle(number + 1, o))
             group = groups[number][i]
             lines.append(Path(ends, "link" if group is None else f"link-{group % colours.GROUPS}"))
         name = names[number]
@@ -120,9 +121,8 @@ def _wires(each: Sequence[np.ndarray], counts: Sequence[int], names: Sequence[st
             at = number * 130.0, middle(number, channel) - size / 2
             boxes.append(Rect(*at, size, size, role, f"c{number}.{channel}"))
             if size >= 12:
-                boxes.append(
-                    Text(at[0] + size / 2, at[1] + size * 0.72, str(channel + 1), "ink", size * 0.58)
-                )
+                place = at[0] + size / 2, at[1] + size * 0.72
+                boxes.append(Text(*place, str(channel + 1), "ink", size * 0.58))
     return [*lines, *boxes]
 
 
@@ -266,7 +266,8 @@ def receptive_field(layers: Sequence[Sequence[Any]], *, names: Sequence[str] = (
         top = (max(sizes) - size) * cell / 2
         items += list(grid(found, shift, top, cell, numbers=cell >= 14 and found.max() < 100))
         k, s, d = rows[depth]
-        name = names[depth] if names else f"+ {k}×{k}" + f", strides {s}" * (s > 1) + f", dilation {d}"
+        made = f"+ {k}×{k}" + f", strides {s}" * (s > 1) + f", dilation {d}"
+        name = names[depth] if names else made
         base = max(sizes) * cell + 18
         items.append(Text(left + wide / 2, base, name, "quiet", 12))
         items.append(Text(left + wide / 2, base + 18, f"sees {size}×{size}", "ink", 13, bold=True))
@@ -288,5 +289,3 @@ def _gradient(rows: Sequence[tuple[int, int, int]], size: int) -> np.ndarray:
 
     found = analysis.empirical_receptive_field(stack, (1, size, size, 1), draws=1)
     return np.asarray(found.weights)
-
-

@@ -1,6 +1,6 @@
 """Grids of coloured cells: `matrix`, `filters`, and what other drawings are made of."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ from convjax import _checks
 from convjax.draw import colours
 from convjax.draw.board import shown
 from convjax.draw.drawing import Drawing
-from convjax.draw.scene import Item, Path, Picture, Rect, Text, fitted
+from convjax.draw.scene import Item, Picture, Rect, Text, fitted
 from convjax.draw.worked import work_out
 
 MOST_CELLS = 4096  # of a grid of cells; larger matrices are summarised
@@ -118,7 +118,8 @@ def matrix(
     counted = int(np.count_nonzero(values))
     title = f"{title + ': ' if title else ''}{high}×{wide}, {counted:,} not zero"
     cell = float(np.clip(520 / max(high, wide), 4, 34))
-    numbers = cell >= 15 and len(shown(float(np.abs(values).max()))) < 4 if numbers is None else numbers
+    if numbers is None:
+        numbers = cell >= 15 and len(shown(float(np.abs(values).max()))) < 4
     items = list(_values(values, cell, numbers, signed))
     for block in range(blocks if blocks > 1 else 0):
         size = wide / blocks * cell, high / blocks * cell
@@ -131,9 +132,7 @@ def matrix(
     return Drawing(fitted(title, words, items, note=note), details=values)
 
 
-def _values(
-    values: np.ndarray, cell: float, numbers: bool, signed: bool | None
-) -> Iterator[Item]:
+def _values(values: np.ndarray, cell: float, numbers: bool, signed: bool | None) -> Iterator[Item]:
     """The cells, or an image of them where they are too many."""
     high, wide = values.shape
     if values.size <= MOST_CELLS:
@@ -225,5 +224,3 @@ def _rgb(values: np.ndarray) -> np.ndarray:
     """One filter scaled to its own range, as an image."""
     low, high = values.min(), values.max()
     return np.round((values - low) / ((high - low) or 1) * 255).astype(np.uint8)
-
-

@@ -136,7 +136,7 @@ def _colours(worked: Worked) -> list[tuple[int | None, ...]]:
     for reads, value in zip(worked.reads, worked.values[1:], strict=True):
         before, channels = found[-1], value.shape[-1]
         per = reads.reshape(-1, channels, reads.shape[1] // len(before), len(before))
-        mixed = per.any(axis=(0, 2))
+        mixed = np.asarray(per.any(axis=(0, 2)))
         shared = [{before[i] for i in np.flatnonzero(row)} for row in mixed]
         found.append(tuple(s.pop() if len(s) == 1 else None for s in shared))
     return found

@@ -6,7 +6,7 @@ from pathlib import Path as File
 from typing import Any
 
 from convjax.draw.colours import Style, look, mixed
-from convjax.draw.scene import Item, Path, Picture, Rect, Scene, Text
+from convjax.draw.scene import Item, Picture, Rect, Scene, Text
 from convjax.draw.svg import arrow_head
 
 THEMES = ("light", "dark")
@@ -96,10 +96,10 @@ def _blended(colour: str, style: Style, page: Style) -> str:
 def _draw(canvas: Any, pen: Any, item: Item, factor: float, theme: str) -> None:
     if isinstance(item, Picture):
         pillow, _ = _pillow()
-        left, top, right, bottom = (round(value * factor) for value in item.bounds())
+        x0, y0, x1, y1 = (round(value * factor) for value in item.bounds())
         way = pillow.Resampling.BICUBIC if item.smooth else pillow.Resampling.NEAREST
-        picture = pillow.fromarray(item.pixels).resize((right - left, bottom - top), way)
-        canvas.paste(picture, (left, top))
+        picture = pillow.fromarray(item.pixels).resize((x1 - x0, y1 - y0), way)
+        canvas.paste(picture, (x0, y0))
         return
     style = _style(item.role, theme)
     page = _style("page", theme)
@@ -136,7 +136,11 @@ def _draw(canvas: Any, pen: Any, item: Item, factor: float, theme: str) -> None:
 
 
 def _lines(
-    pen: Any, points: Sequence[tuple[float, float]], colour: str, width: int, dash: tuple[float, ...]
+    pen: Any,
+    points: Sequence[tuple[float, float]],
+    colour: str,
+    width: int,
+    dash: tuple[float, ...],
 ) -> None:
     """Lines through points, solid or dashed."""
     if not dash:

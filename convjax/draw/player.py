@@ -63,7 +63,7 @@ function light(tensor, index) {
     if (cell) cell.classList.add('lit');
   }
   words.textContent = tensor === 0
-    ? `This input cell feeds ${found.length} output cell${found.length === 1 ? '' : 's'} (outlined).`
+    ? `This input cell feeds ${found.length} of the output cells (outlined).`
     : data.frames.length === data.reads.length ? data.frames[index].words
     : `This output cell reads ${found.length} input cells (outlined).`;
 }
@@ -141,6 +141,6 @@ def _page(scene: Scene, picture: str, controls: str) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{policy}; img-src data:">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{html.escape(scene.title)}</title>\n<style>{style}</style>\n</head>\n<body>\n"
-        f"<main>\n<h1 style=\"font-size:18px;margin:0 0 8px\">{html.escape(scene.title)}</h1>\n"
+        f'<main>\n<h1 style="font-size:18px;margin:0 0 8px">{html.escape(scene.title)}</h1>\n'
         f"{picture}{controls}\n</main>\n</body>\n</html>\n"
     )

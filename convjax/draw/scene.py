@@ -1,7 +1,8 @@
 """What a picture is made of, before it is SVG or pixels: shapes and words, each with a role.
 
 A role is a word such as "input" or "tap"; `convjax.draw.colours` says what each looks like on a
-light and on a dark ground. A colour such as "#d55e00" is a role too, the same on both. Lengths are pixels at scale 1, x to the right and y downward.
+light and on a dark ground. A colour such as "#d55e00" is a role too, the same on both. Lengths are
+pixels at scale 1, x to the right and y downward.
 """
 
 import dataclasses

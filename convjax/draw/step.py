@@ -31,7 +31,8 @@ class Step:
 
     def _output(self) -> Iterator[Item]:
         """The cell of the result, the window, and what it reads, tensor by tensor."""
-        *out, _ = (int(i) for i in np.unravel_index(self.number, self.boards[self.last].values.shape))
+        shape = self.boards[self.last].values.shape
+        *out, _ = (int(i) for i in np.unravel_index(self.number, shape))
         for tensor in range(self.last):
             window = self.worked.windows[tensor] if tensor == self.last - 1 else None
             yield from self._taps(tensor, window, out)
@@ -79,9 +80,7 @@ class Step:
             return
         yield board.number_at(left, top, value, ink, raised=board.cell * 0.13)
         words, size = f"×{shown(weight)}", board.cell * 0.27
-        yield Text(
-            left + board.cell - 3, top + board.cell - 4, words, ink, round(size, 1), "end"
-        )
+        yield Text(left + board.cell - 3, top + board.cell - 4, words, ink, round(size, 1), "end")
 
     def _window(
         self, board: Board, window: Window, out: list[int], channels: list[int]

@@ -152,5 +152,3 @@ def arrow_head(item: Path) -> tuple[tuple[float, float], ...]:
 
 def _short(value: float) -> str:
     return f"{round(value, 2):g}"
-
-

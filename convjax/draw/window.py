@@ -119,7 +119,7 @@ def window_of(
     """The window of `convjax.conv` with these options; `others` do not move it."""
     space, size = tuple(space), tuple(size)
     rank = len(space)
-    steps = {
+    steps: dict[str, Any] = {
         "strides": _checks.ints(function, "strides", strides, rank, minimum=1),
         "input_dilation": _checks.ints(function, "input_dilation", input_dilation, rank, minimum=1),
         "kernel_dilation": _checks.ints(

@@ -6,6 +6,7 @@ compiled call. These probes are the columns of its Jacobian, for every kind is l
 """
 
 import dataclasses
+import inspect
 from collections.abc import Sequence
 from math import prod
 from typing import Any
@@ -99,12 +100,16 @@ def work_out(
     **options: Any,
 ) -> Worked:
     """Run one configuration; options that are None are not passed on."""
-    row = KINDS[_checks.choice(FUNCTION, "kind", kind, tuple(KINDS))]
-    given = {name: value for name, value in options.items() if value is not None}
-    sizes, given = _sizes(
-        row, input_size, kernel_size, in_features, out_features, channel_multiplier, scale, given
+    row, sizes, given, call = configured(
+        kind,
+        input_size,
+        kernel_size,
+        in_features=in_features,
+        out_features=out_features,
+        channel_multiplier=channel_multiplier,
+        scale=scale,
+        **options,
     )
-    _check_options(row, given)
     shapes = row.shapes(sizes)
     in_shape = (*sizes.space, row.in_features(sizes))
     _check_cells("input_size", input_size, prod(in_shape))
@@ -133,8 +138,28 @@ def work_out(
     stages = stages_of(row, sizes, given)
     found = _run(drawn, arrays, whole, stages)
     taps = _taps(in_shape, arrays[0], whole) if len(arrays) == 1 else None
-    call = _call(row, sizes, given, len(arrays))
     return Worked(row, sizes, given, call, stages, *found, kernels=arrays, taps=taps)
+
+
+def configured(
+    kind: str,
+    input_size: Any,
+    kernel_size: Any,
+    *,
+    in_features: int | None = None,
+    out_features: int | None = None,
+    channel_multiplier: int = 1,
+    scale: Any = 2,
+    **options: Any,
+) -> tuple[Kind, Sizes, dict[str, Any], str]:
+    """The kind's row, its sizes, the options that its function takes, and the call in words."""
+    row = KINDS[_checks.choice(FUNCTION, "kind", kind, tuple(KINDS))]
+    given = {name: value for name, value in options.items() if value is not None}
+    sizes, given = _sizes(
+        row, input_size, kernel_size, in_features, out_features, channel_multiplier, scale, given
+    )
+    _check_options(row, given)
+    return row, sizes, given, _call(row, sizes, given, len(row.shapes(sizes)))
 
 
 def _run(
@@ -225,7 +250,7 @@ def _sizes(
             usual_in = usual_out = groups
         elif usual_in % groups or usual_out % groups:
             usual_in = usual_out = 2 * groups
-        if "groups" in row.function.__code__.co_varnames[: row.function.__code__.co_argcount]:
+        if "groups" in inspect.signature(row.function).parameters:
             options = {n: v for n, v in options.items() if n != "feature_group_count"}
     sizes = Sizes(
         space,
@@ -271,7 +296,8 @@ def _check_cells(name: str, value: Any, cells: int) -> None:
 
 def _reshaped(name: str, array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     """`array` with the axes of extent 1 that `shape` has and it may lack."""
-    if array.size != prod(shape) or [n for n in array.shape if n > 1] != [n for n in shape if n > 1]:
+    given, wanted = ([n for n in extents if n > 1] for extents in (array.shape, shape))
+    if array.size != prod(shape) or given != wanted:
         _checks.fail(FUNCTION, name, array.shape, f"must have the shape {tuple(shape)}")
     return array.reshape(shape)
 
