@@ -13,7 +13,7 @@ from convjax.draw import colours
 from convjax.draw.drawing import Drawing
 from convjax.draw.scene import Item, Path, Rect, Text, fitted
 from convjax.draw.stages import stages_of
-from convjax.draw.worked import configured
+from convjax.draw.worked import configured, kernel_shapes
 from convjax.jaxprs import CostRow, cost_of
 
 _SLANT = 0.55  # of a box's depth, to the right and upward
@@ -141,7 +141,7 @@ def layer(
             scale=scale,
             **options,
         )
-        kernels = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in row.shapes(sizes)]
+        kernels = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in kernel_shapes(row, sizes, given)]
         shape = (1, *sizes.space, row.in_features(sizes))
         stages = [
             (stage.name, lambda x, stage=stage: cost_of(stage.apply, x, kernels), stage.apply)

@@ -98,7 +98,7 @@ LOOKS: dict[str, Look] = {
     "tap": _cell((ORANGE, "#8a5f00"), (ORANGE, "#ffd98a"), width=1.5),
     "tap-zero": _cell(("#fbe9c4", "#b98a2a"), ("#4d3a12", "#c7972f"), width=1.5, dash=(3, 3)),
     "current": _cell(("#00785a", "#00402f"), ("#2fd0a3", "#d2fff0"), width=2),
-    "fed": _cell(("#7fd3ba", "#00644a"), ("#1f8a69", "#aef5dd"), width=1.5),
+    "fed": _cell(("#7fd3ba", "#00644a"), ("#14664d", "#aef5dd"), width=1.5),
     "window": _pen(VERMILLION, "#ff8a3d", width=3),
     "link": _pen(VERMILLION, "#ff8a3d", width=1.4, opacity=0.65),
     "outline": _pen("#56616d", "#a3afbb", width=1.2),
@@ -119,7 +119,7 @@ LOOKS: dict[str, Look] = {
 for _number, _hue in enumerate(_GROUP_HUES):
     _edge = mixed(_hue, "#000000", 0.35), mixed(_hue, "#ffffff", 0.25)
     LOOKS[f"group-{_number}"] = _cell(
-        (mixed(_hue, "#ffffff", 0.55), _edge[0]), (mixed(_hue, "#000000", 0.5), _edge[1])
+        (mixed(_hue, "#ffffff", 0.55), _edge[0]), (mixed(_hue, "#000000", 0.62), _edge[1])
     )
     LOOKS[f"link-{_number}"] = _pen(_edge[0], _edge[1], width=1.3, opacity=0.8)
 for _number in range(STEPS):
@@ -127,7 +127,7 @@ for _number in range(STEPS):
         _fills = [_between(stops, _number / (STEPS - 1)) for stops in _scale]
         LOOKS[f"{_name}-{_number}"] = Look(Style(_fills[0], "none"), Style(_fills[1], "none"))
         LOOKS[f"on-{_name}-{_number}"] = _ink(
-            *("#11161c" if brightness(fill) > 0.25 else "#ffffff" for fill in _fills)
+            *("#11161c" if brightness(fill) > 0.18 else "#ffffff" for fill in _fills)
         )
 
 

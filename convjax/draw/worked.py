@@ -110,7 +110,7 @@ def work_out(
         scale=scale,
         **options,
     )
-    shapes = row.shapes(sizes)
+    shapes = kernel_shapes(row, sizes, given)
     in_shape = (*sizes.space, row.in_features(sizes))
     _check_cells("input_size", input_size, prod(in_shape))
     for shape in shapes:
@@ -160,6 +160,19 @@ def configured(
     )
     _check_options(row, given)
     return row, sizes, given, _call(row, sizes, given, len(row.shapes(sizes)))
+
+
+def kernel_shapes(row: Kind, sizes: Sizes, options: dict[str, Any]) -> list[tuple[int, ...]]:
+    """The shapes of the kind's kernels, with the groups that an option may ask for."""
+    shapes = [tuple(shape) for shape in row.shapes(sizes)]
+    groups = options.get("feature_group_count", 1)
+    if groups == 1:
+        return shapes
+    if sizes.in_features % groups or sizes.out_features % groups:
+        rule = f"must divide the channels (={sizes.in_features}, {sizes.out_features})"
+        _checks.fail(FUNCTION, "feature_group_count", groups, rule)
+    (*window, fewer, features) = shapes[0]
+    return [(*window, fewer // groups, features)]
 
 
 def _run(

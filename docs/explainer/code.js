@@ -1,0 +1,1 @@
+'use strict'; if (typeof module !== 'undefined') module.exports = {};
