@@ -340,6 +340,19 @@ Conv.solve = function (s) {
   };
 };
 
+// The canvas of one axis of a stage's input: padding and inserted zeros around the elements, and
+// where on it the window of output o begins: { before, hole, after, step, shift, reach }.
+Conv.canvas = function (a, type) {
+  const reach = Conv.dilated(a.k, a.d);
+  const turned = type === 'transposed';
+  const hole = turned ? a.s : a.hole, lo = turned ? reach - 1 - a.lo : a.lo;
+  const hi = turned ? a.n + reach - 1 - Conv.dilated(a.size, a.s) - lo : a.hi;
+  return {
+    before: Math.max(lo, 0), after: Math.max(hi, 0), hole, wide: Conv.dilated(turned ? a.size : a.n, hole),
+    step: turned ? 1 : a.s, shift: Math.max(-lo, 0), reach,
+  };
+};
+
 // Receptive field of a stack of convolutions (k, s, d): size, jump.
 Conv.field = function (layers) {
   let size = 1, jump = 1;
