@@ -74,7 +74,9 @@ def shuffled_pixels(space, features, scale):
     out = [n * r for n, r in zip(space, scale, strict=True)]
     for place in itertools.product(*map(range, out)):
         source = [p // r for p, r in zip(place, scale, strict=True)]
-        offset = int(np.ravel_multi_index([p % r for p, r in zip(place, scale, strict=True)], scale))
+        offset = int(
+            np.ravel_multi_index([p % r for p, r in zip(place, scale, strict=True)], scale)
+        )
         for c in range(features):
             row = np.zeros((*space, features * int(np.prod(scale))), int)
             row[(*source, c * int(np.prod(scale)) + offset)] = 1
@@ -240,7 +242,9 @@ def test_cells_and_highlights():
 
 
 def test_numbers_in_the_cells_are_the_values():
-    x = np.array([[3, 3, 2, 1, 0], [0, 0, 1, 3, 1], [3, 1, 2, 2, 3], [2, 0, 0, 2, 2], [2, 0, 0, 0, 1]])
+    x = np.array(
+        [[3, 3, 2, 1, 0], [0, 0, 1, 3, 1], [3, 1, 2, 2, 3], [2, 0, 0, 2, 2], [2, 0, 0, 0, 1]]
+    )
     kernel = np.array([[0, 1, 2], [2, 2, 0], [0, 1, 2]])
     drawing = draw.arithmetic("dense", (5, 5), 3, padding="VALID", x=x, kernels=kernel)
     out = drawing.details.values[-1][..., 0]

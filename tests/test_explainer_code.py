@@ -112,7 +112,9 @@ def test_keras(monkeypatch):
         x, kernel = map(jnp.asarray, operands(s, answer["kernel"]))
         ours = run(answer["code"]["convjax"], x=x, kernel=kernel)
         code = answer["code"]["Keras"]
-        if "Transpose" in code and any(k < n for k, n in zip(s["kernel"], s["strides"], strict=True)):
+        if "Transpose" in code and any(
+            k < n for k, n in zip(s["kernel"], s["strides"], strict=True)
+        ):
             continue  # the comment in the code says so
         weights = "layer.build(x.shape); layer.set_weights([kernel])"
         theirs = run(filled(code, weights), x=x, kernel=kernel)

@@ -258,6 +258,9 @@ Code.Keras = function (s, solved) {
   }
   if (!plain && s.kind !== 'transposed') return composed('Keras', s);
   const q = parts(s, solved);
+  if (!all(q.strides, v => v === 1) && !all(q.dilation, v => v === 1)) {
+    return '# Keras refuses strides and dilation above 1 at the same time.';
+  }
   if (s.kind === 'transposed') {
     if (typeof s.padding !== 'string' || !['SAME', 'VALID'].includes(s.padding) || !q.zeros || q.groups > 1) {
       return '# Keras’ Conv*DTranspose knows "same" and "valid" only, zeros only, and no groups.';
@@ -268,9 +271,6 @@ Code.Keras = function (s, solved) {
       'y = layer(x)  # for kernels smaller than the stride, VALID is larger here'].join('\n');
   }
   if (uneven(q) || ['wrap', 'edge'].includes(q.mode[0])) return '# Keras’ ops.pad knows zeros, reflect and symmetric.';
-  if (all(q.strides, v => v > 1) && !all(q.dilation, v => v === 1)) {
-    return '# Keras refuses strides and dilation above 1 at the same time.';
-  }
   const call = pads => [`layer = keras.layers.Conv${s.rank}D(`,
     `    ${q.out}, ${tuple(q.kernel)}, strides=${tuple(q.strides)}, padding="${pads}",`,
     `    dilation_rate=${tuple(q.dilation)}, groups=${q.groups}, use_bias=False)`, 'y = layer(x)'];

@@ -17,7 +17,7 @@ const WORDS = {
   mode: ['Beyond the edge', ['constant', 'reflect', 'symmetric', 'edge', 'wrap'], 'constant'],
   method: ['Method', ['nearest', 'bilinear'], 'nearest'],
 };
-const START = { input: 2, strides: 2 };
+const START = { input: 3, strides: 2 };
 const MOST = { cells: 700, matrix: 4096 };
 const values = {};
 let windows = null, solved = null, settings = null, feeds = null, chosen = { tensor: 1, index: 0 }, library = 'convjax';
@@ -68,7 +68,7 @@ function build() {
 function knobsOf(kind) {
   const found = new Set(['rank', 'kind', 'input', ...Conv.KNOBS[kind]]);
   if (found.has('padding') && values.padding === 'numbers') { found.add('lo'); found.add('hi'); }
-  if (found.has('kernel') || kind === 'hold') found.add('layers');
+  if ((found.has('kernel') && kind !== 'transposed') || kind === 'hold') found.add('layers');
   return found;
 }
 
