@@ -141,7 +141,9 @@ def layer(
             scale=scale,
             **options,
         )
-        kernels = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in kernel_shapes(row, sizes, given)]
+        kernels = [
+            jax.ShapeDtypeStruct(shape, jnp.float32) for shape in kernel_shapes(row, sizes, given)
+        ]
         shape = (1, *sizes.space, row.in_features(sizes))
         stages = [
             (stage.name, lambda x, stage=stage: cost_of(stage.apply, x, kernels), stage.apply)

@@ -167,9 +167,11 @@ def overlap(kernel_size: Any, strides: Any, input_size: Any) -> Drawing:
     counts = reads.sum(axis=1).reshape(worked.values[-1].shape[:-1])
     inner = _inner(counts)
     even = "even" if inner.min() == inner.max() else "uneven"
+    least, most = int(inner.min()), int(inner.max())
+    counts_in_words = str(least) if least == most else f"{least} to {most}"
     title = (
         f"kernel {_short(kernel_size)}, strides {_short(strides)}: {even} overlap inside "
-        f"({inner.min()} to {inner.max()})"
+        f"({counts_in_words})"
     )
     if worked.rank == 1:
         items = _paint(reads, counts)

@@ -15,7 +15,7 @@ _LEGEND = {
     "current": "computed now",
     "fed": "fed by it",
     "padding": "padding",
-    "tap-zero": "read, beyond the edge",
+    "tap-zero": "read now: zero or copy",
     "inserted": "inserted zero",
     "copy": "copy of an element",
     "cropped": "cropped away",

@@ -1,4 +1,4 @@
-"""The list of figures, and what several of them are made of: panels, tables, curves, photographs."""
+"""The list of figures, and what they are made of: panels, tables, curves, photographs."""
 
 import dataclasses
 import functools

@@ -18,7 +18,7 @@ ARTICLE = {"in_features": 16, "out_features": 128, "padding": "VALID"}
 
 @figure("F38", "10")
 def alexnet():
-    """AlexNet as two paths: conv2, conv4 and conv5 are grouped, conv1, conv3 and the rest are not."""
+    """AlexNet as two paths: only conv2, conv4 and conv5 are grouped."""
     from convjax.models import NETWORKS
 
     row = NETWORKS["alexnet"]
@@ -53,7 +53,7 @@ def resnext():
 
 @functools.cache
 def responses(groups: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """conv2c and conv3a of an untrained network in the manner of NiN, on patches of a photograph."""
+    """conv2c and conv3a of an untrained network like NiN, on patches of a photograph."""
     photo = photograph(256)
     corners = np.random.default_rng(seed).integers(0, 240, (160, 2))
     x = jnp.asarray(np.stack([photo[r : r + 16, c : c + 16] for r, c in corners]))
@@ -91,7 +91,14 @@ def interlayer(groups: int, scored: int) -> Drawing:
         items.append(Rect(block * size, block * size, size, size, "block", radius=0))
     name = f"{groups} groups" if groups > 1 else "no groups"
     items.append(
-        Text(0, side + 20, f"N = {score + 0.0:.2f} for {scored} blocks", "quiet", 12, "start")
+        Text(
+            0,
+            side + 20,
+            f"N = {round(score, 2) + 0.0:.2f} for {scored} blocks",
+            "quiet",
+            12,
+            "start",
+        )
     )
     words = f"{name}: {score:.2f} of what can lie in {scored} blocks does."
     return Drawing(fitted(name, words, items), details=(found, score))
