@@ -78,8 +78,8 @@ __all__ = [
 
 
 # Loaded when they are asked for: `kinds` so that ``python -m convjax.kinds`` loads it once, and
-# others because `import convjax` has no need of them, or of Flax.
-_ROOMS = ("initializers", "kinds", "linen", "models", "nn")
+# others because `import convjax` has no need of them, of Flax or of what draws.
+_ROOMS = ("draw", "initializers", "kinds", "linen", "models", "nn")
 
 
 def __getattr__(name: str) -> Any:

@@ -41,10 +41,15 @@ def test_twelve_sections_in_order():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_exercises(page):
+    text = page.read_text()
+    assert "## Exercises" in text and "<details><summary>Answers</summary>" in text
+
+
+@pytest.mark.parametrize("page", [*PAGES, FOLDER / "drawing.md"], ids=lambda page: page.stem)
 def test_answers(page):
     """The sessions of a page, one after the other, print what it says."""
     text = page.read_text()
-    assert "## Exercises" in text and "<details><summary>Answers</summary>" in text
     session = "\n".join(SESSION.findall(text))
     test = doctest.DocTestParser().get_doctest(session, {}, page.name, str(page), 0)
     assert test.examples
@@ -65,7 +70,7 @@ def test_all_figures_are_on_the_pages(figures):
 
 def test_links(figures):
     """Every link of the pages leads to a page, the explainer, or a picture that is built."""
-    for page in [*PAGES, FOLDER / "index.md"]:
+    for page in [*PAGES, FOLDER / "index.md", FOLDER / "drawing.md"]:
         for target in LINK.findall(page.read_text()):
             picture = re.fullmatch(r"pictures/F(\d\d)\.(svg|html)", target)
             if picture:

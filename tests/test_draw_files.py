@@ -172,6 +172,11 @@ def test_each_kind_of_file_opens(tmp_path, small, ending):
         with image.open(path) as picture:
             assert picture.size == (small.scene.width, small.scene.height)
             assert getattr(picture, "n_frames", 1) == (small.steps if ending == ".gif" else 1)
+            if ending == ".gif":  # frames hold what changed: put together they are the steps
+                picture.seek(2)
+                step = np.asarray(small.image(step=2, scale=1), int)
+                assert np.abs(np.asarray(picture.convert("RGB"), int) - step).mean() < 8
+                assert picture.convert("RGB").getpixel((1, 1)) == (255, 255, 255)
             assert picture.convert("RGB").getcolors(1 << 20)  # decodes, to the last row
 
 

@@ -59,7 +59,7 @@ def filled(code, kernel):
 
 def test_convjax_and_lax():
     ran = {kind: 0 for kind in KINDS_WITH_CALLS}
-    for s, answer in found(100):
+    for s, answer in found(70):
         x, kernel = map(jnp.asarray, operands(s, answer["kernel"]))
         ours = run(answer["code"]["convjax"], x=x, kernel=kernel)
         assert list(ours.shape[1:-1]) == answer["space"]
@@ -67,13 +67,13 @@ def test_convjax_and_lax():
         if theirs is not None:
             np.testing.assert_array_equal(theirs, ours, err_msg=str(s))
             ran[s["kind"]] += 1
-    assert min(ran.values()) > 5, ran
+    assert min(ran.values()) > 3, ran
 
 
 def test_flax():
     pytest.importorskip("flax", reason="needs Flax")
     ran = {kind: 0 for kind in KINDS_WITH_CALLS}
-    for s, answer in found(50, seed=1):
+    for s, answer in found(40, seed=1):
         x, kernel = map(jnp.asarray, operands(s, answer["kernel"]))
         ours = run(answer["code"]["convjax"], x=x, kernel=kernel)
         code = filled(answer["code"]["Flax"], "layer.kernel.set_value(kernel)")
@@ -87,7 +87,7 @@ def test_flax():
 def test_pytorch():
     torch = pytest.importorskip("torch", reason="needs PyTorch")
     ran = {kind: 0 for kind in KINDS_WITH_CALLS}
-    for s, answer in found(100, seed=2):
+    for s, answer in found(70, seed=2):
         x, kernel = operands(s, answer["kernel"])
         ours = run(answer["code"]["convjax"], x=jnp.asarray(x), kernel=jnp.asarray(kernel))
         weight = np.moveaxis(kernel, (-1, -2), (0, 1))
@@ -99,7 +99,7 @@ def test_pytorch():
         if theirs is not None:
             np.testing.assert_array_equal(np.moveaxis(theirs, 1, -1), ours, err_msg=str(s))
             ran[s["kind"]] += 1
-    assert min(ran.values()) > 3, ran
+    assert min(ran.values()) > 2, ran
 
 
 def test_keras(monkeypatch):
@@ -108,7 +108,7 @@ def test_keras(monkeypatch):
     if keras.backend.backend() != "jax":
         pytest.skip("Keras was imported with another backend")
     ran = {kind: 0 for kind in KINDS_WITH_CALLS}
-    for s, answer in found(70, seed=4):
+    for s, answer in found(50, seed=4):
         x, kernel = map(jnp.asarray, operands(s, answer["kernel"]))
         ours = run(answer["code"]["convjax"], x=x, kernel=kernel)
         code = answer["code"]["Keras"]
@@ -121,11 +121,11 @@ def test_keras(monkeypatch):
         if theirs is not None:
             np.testing.assert_array_equal(theirs, ours, err_msg=f"{s} {code}")
             ran[s["kind"]] += 1
-    assert sum(ran.values()) > 20, ran
+    assert sum(ran.values()) > 12, ran
 
 
 def test_every_kind_has_code_in_every_library():
-    for s, answer in found(60, seed=3, kinds=tuple(KINDS)):
+    for s, answer in found(40, seed=3, kinds=tuple(KINDS)):
         for library, code in answer["code"].items():
             assert code and "undefined" not in code and "NaN" not in code, (library, s)
             compile(code, library, "exec")

@@ -5,11 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path as File
 from typing import Any
 
+import numpy as np
+
 from convjax.draw.colours import Style, look, mixed
-from convjax.draw.scene import Item, Picture, Rect, Scene, Text
+from convjax.draw.scene import Frame, Item, Picture, Rect, Scene, Text
 from convjax.draw.svg import arrow_head
 
 THEMES = ("light", "dark")
+_COLOURS = 63  # of a GIF, and one more for what stays as it was
 _SMOOTH = 2  # pictures are drawn this much larger, and reduced: Pillow's lines are not smooth
 
 
@@ -32,21 +35,39 @@ def save_png(scene: Scene, path: File, step: int | None, scale: float, theme: st
 
 
 def save_gif(scene: Scene, path: File, seconds: float, scale: float, theme: str) -> None:
-    """Write all steps, in 64 colours and for ever."""
-    pillow, _ = _pillow()
-    steps = range(max(len(scene.frames), 1))
-    pictures = [image(scene, step, scale=scale, theme=theme) for step in steps]
-    # One palette of all steps, so that what stands still does not flicker.
-    sample = pictures[:: max(1, len(pictures) // 8)]
-    column = pillow.new("RGB", (sample[0].width, sample[0].height * len(sample)))
+    """Write all steps, for ever, in colours of one palette, so that what rests does not flicker."""
+    pillow, drawing = _pillow()
+    # Not enlarged and reduced as stills are: even colours keep the file small.
+    size = round(scene.width * scale), round(scene.height * scale)
+    rest = pillow.new("RGB", size, _style("page", theme).fill)
+    for item in scene.items:
+        _draw(rest, drawing.Draw(rest), item, scale, theme)
+    pictures = []
+    for frame in scene.frames or (Frame(),):
+        picture = rest.copy()
+        for item in frame.items:
+            _draw(picture, drawing.Draw(picture), item, scale, theme)
+        pictures.append(picture)
+    sample = pictures[:: max(1, len(pictures) // 4)]
+    column = pillow.new("RGB", (size[0], size[1] * len(sample)))
     for row, picture in enumerate(sample):
-        column.paste(picture, (0, row * picture.height))
-    palette = column.quantize(128)
-    first, *rest = (p.quantize(palette=palette, dither=pillow.Dither.NONE) for p in pictures)
+        column.paste(picture, (0, row * size[1]))
+    palette = column.quantize(_COLOURS)
+    found = [np.asarray(p.quantize(palette=palette, dither=pillow.Dither.NONE)) for p in pictures]
+    frames = [pillow.fromarray(found[0], "P")]
+    for before, after in zip(found, found[1:], strict=False):
+        # What does not change stays transparent: a long run of one number, which is stored short.
+        frames.append(pillow.fromarray(np.where(after == before, _COLOURS, after).astype(np.uint8), "P"))
+    colours = np.array(palette.getpalette()[: 3 * _COLOURS], int).reshape(-1, 3)
+    page = np.array(pictures[0].getpixel((0, 0)))
+    colours[np.abs(colours - page).sum(axis=1).argmin()] = page  # quantizing moves it a little
+    for frame in frames:
+        frame.putpalette([*colours.ravel().tolist(), 0, 0, 0])
     options: dict[str, Any] = {"comment": scene.title.encode()}
-    if rest:
-        options |= {"append_images": rest, "duration": round(seconds * 1000), "loop": 0}
-    first.save(path, format="GIF", save_all=bool(rest), optimize=False, **options)
+    if len(frames) > 1:
+        options |= {"append_images": frames[1:], "duration": round(seconds * 1000), "loop": 0}
+        options |= {"save_all": True, "transparency": _COLOURS, "disposal": 1}
+    frames[0].save(path, format="GIF", optimize=False, **options)
 
 
 def _pillow() -> tuple[Any, Any]:

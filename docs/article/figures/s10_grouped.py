@@ -121,7 +121,8 @@ def maps_with_groups():
 def trained(steps: int = 300) -> np.ndarray:
     """The first kernel (7, 7, 3, 24) of a small net whose second layer has two groups.
 
-    It learns which of four photographs a patch is from.
+    It learns which picture a patch is from: one of two photographs, or of the two upside down, with
+    red and blue exchanged.
     """
     from sklearn.datasets import load_sample_image
 
