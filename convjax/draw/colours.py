@@ -127,7 +127,7 @@ for _number in range(STEPS):
         _fills = [_between(stops, _number / (STEPS - 1)) for stops in _scale]
         LOOKS[f"{_name}-{_number}"] = Look(Style(_fills[0], "none"), Style(_fills[1], "none"))
         LOOKS[f"on-{_name}-{_number}"] = _ink(
-            *("#11161c" if brightness(fill) > 0.18 else "#ffffff" for fill in _fills)
+            *("#000000" if brightness(fill) > 0.179 else "#ffffff" for fill in _fills)
         )
 
 
