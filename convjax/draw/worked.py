@@ -202,7 +202,7 @@ def _run(
     weights, depends = [own_weights[-1]], [own_depends[-1]]
     for weight, depend in zip(own_weights[-2::-1], own_depends[-2::-1], strict=True):
         weights.insert(0, weights[0] @ weight)
-        depends.insert(0, depends[0].astype(int) @ depend.astype(int) > 0)
+        depends.insert(0, depends[0].astype(np.float32) @ depend.astype(np.float32) > 0)
     weights[0], depends[0] = whole_weights, whole_depends
     return values, windows, weights, depends, own_depends
 
@@ -219,11 +219,8 @@ def _probe(
         return function(batch, real), function(batch[:-1], ones)
 
     found, reached = (np.asarray(part) for part in both(jnp.asarray(basis)))
-    return (
-        found[:-1].reshape(count, -1).T,
-        np.abs(reached.reshape(count, -1).T) > 1e-6,
-        found[-1],
-    )
+    # Ones are not negative, so that nothing cancels; the least weights are those of interpolation.
+    return found[:-1].reshape(count, -1).T, np.abs(reached.reshape(count, -1).T) > 1e-6, found[-1]
 
 
 def _taps(in_shape: Sequence[int], kernel: np.ndarray, whole: Any) -> np.ndarray | None:
