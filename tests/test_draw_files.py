@@ -93,6 +93,8 @@ def test_overlap(k, s):
     expected = convjax.analysis.overlap_counts((k, 2), (s, 1), (4, 3))
     np.testing.assert_array_equal(plane.details, expected)
     assert line.svg().count('data-k="1.') == len(line.details)
+    with pytest.raises(ValueError, match="^overlap: `kernel_size`"):
+        draw.overlap(0, s, 6)
     even = k % s == 0
     assert (" even" in line.title) == even and ("uneven" in line.title) == (not even)
 
@@ -133,8 +135,26 @@ def test_layer():
     assert all(shape in both.svg() for shape in ("7×7×3", "5×5×3", "5×5×128"))
     assert draw.layer("dense", (5, 5, 5), 3).details[0].window == (3, 3, 3)
     assert draw.layer("channel_shuffle", (5, 5)).details == []
+    with pytest.raises(ValueError, match="^layer: `padding` .* is not an option of pointwise"):
+        draw.layer("pointwise", (5, 5), padding=1)
     with pytest.raises(ValueError, match="must contain a convolution"):
         draw.layer(lambda x: x, (1, 4, 4, 2))
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+@pytest.mark.parametrize("kind", KINDS)
+def test_costs_of_layers(kind, rank):
+    """The steps of each kind have the weights and MACs of its closed form."""
+    drawing = draw.layer(kind, (5, 4, 3)[:rank], 3)
+    worked = KINDS[kind]
+    shape = [int(n) for n in drawing.title.split(": ")[1].split(" → ")[0].split("×")]
+    sizes = {"batch": 1, "space": shape[:-1], "in_features": shape[-1], "channel_multiplier": 1}
+    result = int(drawing.title.split("×")[-1])
+    groups = {"grouped": 2, "shuffled_grouped": 2, "pointwise_grouped": 2}.get(kind, 3)
+    sizes |= {"out_features": result, "groups": groups, "mid_features": (1,) * (rank - 1)}
+    price = worked.example(rank, kernel_size=(3,) * rank, **sizes).cost()
+    found = [sum(getattr(o, name) for o in drawing.details) for name in ("params", "macs")]
+    assert found == [price.params, price.macs]
 
 
 def test_network():

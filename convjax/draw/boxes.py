@@ -13,7 +13,7 @@ from convjax.draw import colours
 from convjax.draw.drawing import Drawing
 from convjax.draw.scene import Item, Path, Rect, Text, fitted
 from convjax.draw.stages import stages_of
-from convjax.draw.worked import configured, kernel_shapes
+from convjax.draw.worked import configured, in_the_name_of, kernel_shapes
 from convjax.jaxprs import CostRow, cost_of
 
 _SLANT = 0.55  # of a box's depth, to the right and upward
@@ -131,31 +131,18 @@ def layer(
     """
     note = ""
     if isinstance(layer, str):
-        row, sizes, given, note = configured(
-            layer,
-            input_size,
-            kernel_size,
-            in_features=in_features,
-            out_features=out_features,
-            channel_multiplier=channel_multiplier,
-            scale=scale,
-            **options,
-        )
-        kernels = [
-            jax.ShapeDtypeStruct(shape, jnp.float32) for shape in kernel_shapes(row, sizes, given)
-        ]
-        shape = (1, *sizes.space, row.in_features(sizes))
-        stages = [
-            (stage.name, lambda x, stage=stage: cost_of(stage.apply, x, kernels), stage.apply)
-            for stage in stages_of(row, sizes, given)
-        ]
-        found, shapes = [], [shape]
-        for name, price, apply in stages:
-            x = jax.ShapeDtypeStruct(shapes[-1], jnp.float32)
-            rows = operations(price(x).rows, sizes.rank)
-            shapes.append(jax.eval_shape(apply, x, kernels).shape)
-            found.append((name, rows[0] if rows else None))
-        title = title or row.name.replace("_", " ")
+        with in_the_name_of("layer"):
+            shapes, found, note = _steps_of_kind(
+                layer,
+                input_size,
+                kernel_size,
+                in_features=in_features,
+                out_features=out_features,
+                channel_multiplier=channel_multiplier,
+                scale=scale,
+                **options,
+            )
+        title = title or layer.replace("_", " ")
     else:
         shape = _checks.ints("layer", "input_size", input_size, len(tuple(input_size)), minimum=1)
         counted = cost_of(layer, jax.ShapeDtypeStruct(shape, jnp.float32))
@@ -175,6 +162,35 @@ def layer(
     total = f"{params:,} weights, {macs:,} MACs"
     items.append(Text(0, bottom, total, "ink", 13, "start", bold=True))
     return Drawing(fitted(title, words, items, note=note), last=len(found), details=known)
+
+
+def _steps_of_kind(
+    kind: str, input_size: Any, kernel_size: Any, **options: Any
+) -> tuple[list[tuple[int, ...]], list[tuple[str, Operation | None]], str]:
+    """Shapes from the input to the result, the steps between them, and the call in words."""
+    row, sizes, given, call = configured(kind, input_size, kernel_size, **options)
+    kernels = [
+        jax.ShapeDtypeStruct(shape, jnp.float32) for shape in kernel_shapes(row, sizes, given)
+    ]
+    shapes: list[tuple[int, ...]] = [(1, *sizes.space, row.in_features(sizes))]
+    found: list[tuple[str, Operation | None]] = []
+    for stage in stages_of(row, sizes, given):
+        x = jax.ShapeDtypeStruct(shapes[-1], jnp.float32)
+        result = jax.eval_shape(stage.apply, x, kernels)
+        rows = operations(cost_of(stage.apply, x, kernels).rows, sizes.rank)
+        whole = None
+        if rows:  # one convolution; the hold has one per axis, of kernels that are no weights
+            whole = dataclasses.replace(
+                rows[0],
+                window=tuple(
+                    max(extents) for extents in zip(*(r.window for r in rows), strict=True)
+                ),
+                params=sum(r.params for r in rows) if kernels else 0,
+                macs=sum(r.macs for r in rows),
+            )
+        shapes.append(tuple(result.shape))
+        found.append((stage.name, whole))
+    return shapes, found, call
 
 
 def _chain(

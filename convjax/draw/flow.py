@@ -13,7 +13,7 @@ from convjax.draw import colours
 from convjax.draw.drawing import Drawing
 from convjax.draw.heat import grid
 from convjax.draw.scene import Item, Path, Rect, Text, fitted
-from convjax.draw.worked import work_out
+from convjax.draw.worked import in_the_name_of, work_out
 
 _MOST_CHANNELS = 64
 _MOST_PLACES = 128
@@ -160,7 +160,8 @@ def overlap(kernel_size: Any, strides: Any, input_size: Any) -> Drawing:
     Source: Odena, Dumoulin & Olah, Deconvolution and checkerboard artifacts, 2016,
         https://distill.pub/2016/deconv-checkerboard
     """
-    worked = work_out("transposed", input_size, kernel_size, strides=strides, padding="VALID")
+    with in_the_name_of("overlap"):
+        worked = work_out("transposed", input_size, kernel_size, strides=strides, padding="VALID")
     if worked.rank > 2:
         _checks.fail("overlap", "input_size", input_size, "must have one or two spatial axes")
     reads = worked.depends[0]

@@ -10,7 +10,7 @@ from convjax.draw import colours
 from convjax.draw.board import shown
 from convjax.draw.drawing import Drawing
 from convjax.draw.scene import Item, Picture, Rect, Text, fitted
-from convjax.draw.worked import work_out
+from convjax.draw.worked import in_the_name_of, work_out
 
 MOST_CELLS = 4096  # of a grid of cells; larger matrices are summarised
 
@@ -100,7 +100,8 @@ def matrix(
     """
     note = ""
     if isinstance(matrix, str):
-        worked = work_out(matrix, input_size, kernel_size, **options)
+        with in_the_name_of("matrix"):
+            worked = work_out(matrix, input_size, kernel_size, **options)
         values, note = worked.weights[0], worked.call
         title = title or f"{'Cᵀ' if transpose else 'C'} of {worked.kind.name.replace('_', ' ')}"
         names = ("output elements", "input elements")

@@ -57,7 +57,9 @@ def save_gif(scene: Scene, path: File, seconds: float, scale: float, theme: str)
     frames = [pillow.fromarray(found[0], "P")]
     for before, after in zip(found, found[1:], strict=False):
         # What does not change stays transparent: a long run of one number, which is stored short.
-        frames.append(pillow.fromarray(np.where(after == before, _COLOURS, after).astype(np.uint8), "P"))
+        frames.append(
+            pillow.fromarray(np.where(after == before, _COLOURS, after).astype(np.uint8), "P")
+        )
     colours = np.array(palette.getpalette()[: 3 * _COLOURS], int).reshape(-1, 3)
     page = np.array(pictures[0].getpixel((0, 0)))
     colours[np.abs(colours - page).sum(axis=1).argmin()] = page  # quantizing moves it a little

@@ -5,9 +5,10 @@ the numbers that are drawn, and once for every element with a one there and zero
 compiled call. These probes are the columns of its Jacobian, for every kind is linear in x.
 """
 
+import contextlib
 import dataclasses
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import prod
 from typing import Any
 
@@ -83,6 +84,18 @@ class Worked:
     @property
     def rank(self) -> int:
         return self.sizes.rank
+
+
+@contextlib.contextmanager
+def in_the_name_of(function: str) -> Iterator[None]:
+    """Let what is raised about a configuration name the public function that was called."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        words = str(error)
+        if not words.startswith(f"{FUNCTION}: "):
+            raise
+        raise type(error)(function + words.removeprefix(FUNCTION)) from None
 
 
 def work_out(
