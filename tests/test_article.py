@@ -17,7 +17,8 @@ FOLDER = Path(__file__).parent.parent / "docs" / "article"
 PAGES = sorted(FOLDER.glob("[0-9][0-9]-*.md"))
 SESSION = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PICTURE = re.compile(r"!\[([^]]*)\]\(pictures/F(\d\d)\.svg\)")
-LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
+# Links to pages are Markdown, those to whole HTML files are HTML: the site's builder keeps them.
+LINK = re.compile(r"(?:\]\(|href=\")(?!https?:)([^)#\"]+)")
 SLOW = {"F19", "F42", "F43", "F44"}  # seconds each: they run networks
 
 
@@ -78,7 +79,7 @@ def test_links(figures):
                 assert picture[2] == "svg" or figure.moving, target
             else:
                 assert (page.parent / target).exists(), (page.name, target)
-        players = set(re.findall(r"\(pictures/F(\d\d)\.html\)", page.read_text()))
+        players = set(re.findall(r'href="pictures/F(\d\d)\.html"', page.read_text()))
         shown = {number for _, number in PICTURE.findall(page.read_text())}
         assert players == {n for n in shown if figures[f"F{int(n)}"].moving}
 
@@ -154,3 +155,19 @@ def test_build(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["F04.html", "F04.svg", "F09.svg"]
     wrong = build("F99")
     assert wrong.returncode == 2 and "no figure is named F99" in wrong.stderr
+
+
+SETTINGS = re.compile(r'href="\.\./explainer/index\.html#([^"]+)"')
+
+
+def test_links_to_settings_name_knobs():
+    """The explainer reads each setting that a page links to."""
+    view = (FOLDER.parent / "explainer" / "view.js").read_text()
+    knobs = set(re.findall(r"^  (\w+): \['", view, re.MULTILINE))
+    knobs |= set(re.findall(r" (\w+): \['[A-Z][^']*', -?\d", view))
+    found = [s for page in PAGES for s in SETTINGS.findall(page.read_text())]
+    assert len(found) >= 10
+    for settings in found:
+        for pair in settings.split("&amp;"):
+            name, value = pair.split("=")
+            assert name in knobs and value, pair
