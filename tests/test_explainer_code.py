@@ -67,7 +67,7 @@ def test_convjax_and_lax():
         if theirs is not None:
             np.testing.assert_array_equal(theirs, ours, err_msg=str(s))
             ran[s["kind"]] += 1
-    assert min(ran.values()) > 3, ran
+    assert min(ran.values()) > 1, ran
 
 
 def test_flax():
@@ -81,7 +81,7 @@ def test_flax():
         if theirs is not None:
             np.testing.assert_array_equal(theirs, ours, err_msg=str(s))
             ran[s["kind"]] += 1
-    assert min(ran.values()) > 1, ran
+    assert min(ran.values()) > 0, ran
 
 
 def test_pytorch():
@@ -99,7 +99,7 @@ def test_pytorch():
         if theirs is not None:
             np.testing.assert_array_equal(np.moveaxis(theirs, 1, -1), ours, err_msg=str(s))
             ran[s["kind"]] += 1
-    assert min(ran.values()) > 2, ran
+    assert min(ran.values()) > 1, ran
 
 
 def test_keras(monkeypatch):

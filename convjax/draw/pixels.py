@@ -61,8 +61,8 @@ def save_gif(scene: Scene, path: File, seconds: float, scale: float, theme: str)
             pillow.fromarray(np.where(after == before, _COLOURS, after).astype(np.uint8), "P")
         )
     colours = np.array(palette.getpalette()[: 3 * _COLOURS], int).reshape(-1, 3)
-    page = np.array(pictures[0].getpixel((0, 0)))
-    colours[np.abs(colours - page).sum(axis=1).argmin()] = page  # quantizing moves it a little
+    # Quantizing moves the page's colour a little.
+    colours[found[0][0, 0]] = pictures[0].getpixel((0, 0))
     for frame in frames:
         frame.putpalette([*colours.ravel().tolist(), 0, 0, 0])
     options: dict[str, Any] = {"comment": scene.title.encode()}
