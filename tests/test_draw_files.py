@@ -158,7 +158,7 @@ def test_costs_of_layers(kind, rank):
 
 
 def test_network():
-    pytest.importorskip("flax", reason="the networks need Flax")
+    nnx = pytest.importorskip("flax.nnx", reason="the networks need Flax")
     from convjax.models import NETWORKS
 
     row = NETWORKS["alexnet"]
@@ -166,6 +166,13 @@ def test_network():
     assert [o.groups for o in drawing.details] == [1, 2, 1, 2, 2, 1, 1, 1]
     assert sum(o.macs for o in drawing.details) == 724_406_816
     assert drawing.svg().count('data-k="m.') == 8
+    module = convjax.nn.DepthwiseSeparableConv(8, 16, (3, 3), rngs=nnx.Rngs(0))
+    layer = draw.layer(module, (1, 9, 9, 8))
+    assert [(o.window, o.groups, o.macs) for o in layer.details] == [
+        ((3, 3), 8, 5832),
+        ((1, 1), 1, 10368),
+    ]
+    assert layer.title == "DepthwiseSeparableConv: 9×9×8 → 9×9×16"
     with pytest.raises(ValueError, match="1 to 160 can be drawn"):
         draw.network(lambda x: x, (1, 4, 4, 2))
 
@@ -222,6 +229,15 @@ def test_wrong_files(tmp_path, small):
         small.save(tmp_path / "picture.png", scale=0)
     with pytest.raises(ValueError, match="`theme`"):
         small.save(tmp_path / "picture.png", theme="blue")
+
+
+def test_without_pillow(tmp_path, small, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(ImportError, match=r"need Pillow: `pip install convjax\[draw\]`"):
+        small.save(tmp_path / "picture.png")
+    assert main(["dense", "--input", "3", "-o", str(tmp_path / "picture.gif")]) == 2
+    assert "need Pillow" in capsys.readouterr().err
+    assert small.save(tmp_path / "picture.svg").exists()
 
 
 def test_notebooks(small):

@@ -30,8 +30,9 @@ def image(scene: Scene, step: int | None = None, *, scale: float = 2, theme: str
 
 def save_png(scene: Scene, path: File, step: int | None, scale: float, theme: str) -> None:
     """Write one step."""
+    picture = image(scene, step, scale=scale, theme=theme)
     words = _information(scene.title, scene.described(step))
-    image(scene, step, scale=scale, theme=theme).save(path, format="PNG", pnginfo=words)
+    picture.save(path, format="PNG", pnginfo=words)
 
 
 def save_gif(scene: Scene, path: File, seconds: float, scale: float, theme: str) -> None:
