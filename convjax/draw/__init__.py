@@ -1,4 +1,4 @@
-"""Pictures of convolutions, computed from the library's own functions.
+"""Pictures of convolutions, computed from the library's functions.
 
 `arithmetic` draws any configuration of any kind, cell by cell; the others what is around it. Each
 returns a `Drawing`, which notebooks display and ``save`` writes as .svg, .html (a player), .png or

@@ -42,8 +42,8 @@ def arithmetic(
     """Draw a convolution cell by cell: which inputs feed which output, with what weights.
 
     Input with its padding and inserted zeros, the window, and the output cell ``y[o] = sum_i
-    J[o, i] x[i]``, where the Jacobian J is that of the real function, found by linear probes; so
-    are all numbers. Kinds of several steps show what is between them.
+    J[o, i] x[i]``, where J is the Jacobian of the real function, found by linear probes. The
+    function computes all other numbers too. Kinds of several steps show what is between them.
 
     Args:
         kind: a name in ``convjax.kinds.KINDS``, such as "transposed".

@@ -100,8 +100,8 @@ def layer(
 ) -> Drawing:
     """Draw a layer as boxes: what enters, its filters, and what leaves, with shapes and costs.
 
-    Shapes are those of the real function, MACs those that `convjax.cost_of` counts in it. Channels
-    and filters have the colour of their group.
+    The real function gives the shapes, and `convjax.cost_of` counts its MACs. Channels and filters
+    have the colour of their group.
 
     Args:
         layer: the name of a kind in ``convjax.kinds.KINDS``, or a function of one array (a module

@@ -1,6 +1,6 @@
 """What each role looks like, on light and dark grounds, for the colour-blind too.
 
-The hues are those of Okabe and Ito; no difference is told by hue alone: padding is dashed, the
+The hues are those of Okabe and Ito; no difference is told by hue only: padding is dashed, the
 window has an outline, what is computed now is darker.
 
 Source: M. Okabe, K. Ito, Color universal design, 2008, https://jfly.uni-koeln.de/color

@@ -222,6 +222,6 @@ def filters(kernel: Any, *, groups: int = 1, columns: int | None = None) -> Draw
 
 
 def _rgb(values: np.ndarray) -> np.ndarray:
-    """One filter scaled to its own range, as an image."""
+    """One filter scaled to its range, as an image."""
     low, high = values.min(), values.max()
     return np.round((values - low) / ((high - low) or 1) * 255).astype(np.uint8)

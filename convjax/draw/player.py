@@ -94,7 +94,7 @@ show(step);
 
 
 def page(scene: Scene, *, seconds: float = 1.0, by: str = "output", last: int = 1) -> str:
-    """The scene as a page of its own; without steps, only the picture.
+    """The scene as a whole page; without steps, only the picture.
 
     Args:
         seconds: how long each step is shown while it plays.

@@ -48,7 +48,7 @@ class Step:
         weights = self.worked.weights[tensor][self.number]
         channels = sorted({int(flat) % board.channels for flat in found})
         if window is not None:
-            if not channels:  # the window is on padding alone
+            if not channels:  # the window is on padding only
                 channels = [0]
             for place in window.taps(out):
                 kind, element = window.place(place)

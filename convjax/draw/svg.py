@@ -50,7 +50,7 @@ def elements(items: Iterable[Item]) -> str:
 
 
 def styles(items: Iterable[Item]) -> str:
-    """The classes of these items, and those of the page and its words."""
+    """The classes of these items, of the page and of its words."""
     roles = {"page": None} | {item.role: None for item in items if not item.role.startswith("#")}
     used = {role: LOOKS[role] for role in roles}
     font = f".cj-t{{font-family:{FONT};font-variant-numeric:tabular-nums}}"

@@ -164,7 +164,7 @@ Code.lax = function (s, solved) {
     const pads = q.pairs.map((p, i) => [reach[i] - p[0], reach[i] - p[1] + extra[i]]);
     if (q.groups > 1) return '# lax.conv_transpose has no groups: one call per group, or convjax.';
     return ['from jax import lax', '',
-      '# padding is that of the stretched input; without transpose_kernel nothing is flipped',
+      '# padding speaks of the stretched input; without transpose_kernel nothing is flipped',
       'y = lax.conv_transpose(', `    x, kernel, ${tuple(q.strides)}, ${pairText(pads)},`,
       `    rhs_dilation=${tuple(q.dilation)}, dimension_numbers=${dims}, transpose_kernel=True)`,
     ].join('\n');
@@ -192,7 +192,7 @@ Code.Flax = function (s, solved) {
       const extra = a.n - ((stage.space[i] - 1) * a.s + reach + 1 - a.lo - a.hi);
       return [reach - p[0], reach - p[1] + extra];
     });
-    return head + ['# padding is that of the stretched input; transpose_kernel=True makes it the adjoint',
+    return head + ['# padding speaks of the stretched input; transpose_kernel=True makes it the adjoint',
       'layer = nnx.ConvTranspose(', `    ${q.in}, ${q.out}, ${tuple(q.kernel)}, strides=${tuple(q.strides)},`,
       `    padding=${pairText(pads)}, kernel_dilation=${tuple(q.dilation)},`,
       '    transpose_kernel=True, use_bias=False, rngs=nnx.Rngs(0))', 'y = layer(x)'].join('\n');

@@ -77,7 +77,7 @@ def _three_channels():
 
 @figure("F7", "2.2", moving=True)
 def each_channel():
-    """Step 1: every kernel of the filter convolves its own channel."""
+    """Step 1: every kernel of the filter convolves one channel."""
     x, kernels = _three_channels()
     return draw.arithmetic(
         "depthwise", (5, 5), 3, padding="VALID", x=x, kernels=kernels[:, :, None, :]
@@ -125,7 +125,7 @@ def three_dimensions():
 
 @figure("F12", "4")
 def one_by_one():
-    """A 1×1 convolution mixes the channels at every pixel, and leaves space alone."""
+    """A 1×1 convolution mixes the channels at every pixel, and mixes no pixels."""
     photo = photograph()
     weights = np.array([1.0, -0.5, -0.5])
     kernel = jnp.asarray(weights, jnp.float32).reshape(1, 1, 3, 1)

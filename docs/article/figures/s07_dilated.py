@@ -18,8 +18,8 @@ def dilated():
 
 @figure("F25", "7")
 def fields():
-    """Three taps per axis at dilations 1, 2 and 4: alone they span 3, 5, 9; stacked 3, 7, 15."""
-    single = [draw.receptive_field([(3, 1, d)], names=[f"dilation {d}, alone"]) for d in (1, 2, 4)]
+    """Three taps per axis at dilations 1, 2 and 4: single layers span 3, 5, 9; a stack 3, 7, 15."""
+    single = [draw.receptive_field([(3, 1, d)], names=[f"dilation {d}, single"]) for d in (1, 2, 4)]
     stack = draw.receptive_field([(3, 1, 1), (3, 1, 2), (3, 1, 4)])
-    alone = beside("One layer: nine taps, further and further apart", *single)
-    return beside("Dilation, alone and stacked", alone, stack, columns=1)
+    singles = beside("One layer: nine taps, with more and more distance", *single)
+    return beside("Dilation, single and stacked", singles, stack, columns=1)

@@ -86,7 +86,7 @@ def in_two_steps():
 
 @figure("F29", "8.1")
 def ratio_of_spatial():
-    """The cost of an m×1 and a 1×m convolution over that of the m×m one."""
+    """The cost of an m×1 and a 1×m convolution over the cost of the m×m one."""
     sizes = list(range(7, 65))
     curves = [
         (f"m = {m}", sizes, [float(cost.spatially_separable_ratio(n, m)) for n in sizes])
@@ -111,7 +111,7 @@ def dense_many():
 
 @figure("F32", "8.2")
 def depthwise_step():
-    """Step 1: three kernels, each on its own channel."""
+    """Step 1: three kernels, one for each channel."""
     return draw.layer("depthwise", (7, 7), 3, title="the depthwise step", **ARTICLE)
 
 
@@ -129,13 +129,13 @@ def pointwise_steps():
 
 @figure("F35", "8.2")
 def both_steps():
-    """Both steps: 675 + 9,600 multiplications in place of 86,400."""
+    """Both steps: 675 + 9,600 multiplications instead of 86,400."""
     return draw.layer("depthwise_separable", (7, 7), 3, out_features=128, **ARTICLE)
 
 
 @figure("F36", "8.2")
 def ratio_of_depthwise():
-    """The cost of a depthwise separable convolution over that of the dense one."""
+    """The cost of a depthwise separable convolution over the cost of the dense one."""
     features = list(range(2, 257, 2))
     curves = [
         (f"h = {h}", features, [float(cost.depthwise_separable_ratio(n, h)) for n in features])

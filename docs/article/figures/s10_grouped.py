@@ -114,7 +114,7 @@ def map_without_groups():
 def maps_with_groups():
     """With 1, 2, 4, 8 and 16 groups the blocks are there before anything is learned."""
     drawn = [interlayer(g, max(g, 2)) for g in (1, 2, 4, 8, 16)]
-    return beside("Untrained networks: the blocks that the wiring alone makes", *drawn, columns=3)
+    return beside("Untrained networks: the wiring makes blocks", *drawn, columns=3)
 
 
 @functools.cache
