@@ -73,8 +73,8 @@ class Drawing:
         seconds: float = 1.0,
         scale: float = 2,
         theme: str = "light",
-    ) -> Path:
-        """Write a file of the kind that its ending names, and return its path.
+    ) -> Any:
+        """Write a file of the kind that its ending names, and return its path, a ``pathlib.Path``.
 
         Args:
             path: ends in .svg or .png (one step), .gif (all steps) or .html (a player).
