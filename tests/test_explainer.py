@@ -141,7 +141,7 @@ def priced(s):
 SLOW = pytest.mark.slow
 
 
-@pytest.mark.parametrize("number", [400, pytest.param(3000, marks=SLOW)])
+@pytest.mark.parametrize("number", [400, pytest.param(2000, marks=SLOW)])
 def test_sizes_and_costs(number):
     """Extents, parameters, MACs and which settings are refused."""
     rng = np.random.default_rng(number)
