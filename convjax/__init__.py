@@ -79,12 +79,13 @@ __all__ = [
 ]
 
 
-# Loaded when they are asked for: `import convjax` has no need of them, or of Flax, and
+# Loaded when they are asked for: `import convjax` has no need of them, of Flax or of what draws, and
 # ``python -m convjax.kinds`` loads `kinds` once.
 _ROOMS = (
     "analysis",
     "arithmetic",
     "cost",
+    "draw",
     "equivalents",
     "initializers",
     "interop",
@@ -96,6 +97,7 @@ _ROOMS = (
 
 if TYPE_CHECKING:
     from convjax import analysis, arithmetic, cost, equivalents, interop, kinds
+    from convjax import draw as draw
     from convjax import initializers as initializers
     from convjax import linen as linen
     from convjax import models as models

@@ -16,8 +16,9 @@ from matplotlib.axes import Axes
 import convjax
 from convjax import initializers
 from convjax.analysis import overlap_counts, phase_gains
+from convjax.draw.charts import Theme, bars, matrix
 from experiments.discriminators import random_discriminators
-from experiments.figures import Theme, bars, chart, matrix
+from experiments.figures import chart
 from experiments.generator_search import generator_search
 from experiments.generators import random_generators
 from experiments.measure import difference

@@ -14,8 +14,9 @@ from flax import nnx
 from matplotlib.axes import Axes
 
 from convjax import nn
+from convjax.draw.charts import Theme
 from experiments.arms import Budget, Trained, trained
-from experiments.figures import Theme, chart, errors, pixels
+from experiments.figures import chart, errors, pixels
 from experiments.report import Picture, Section
 from experiments.settings import Settings
 from experiments.stacks import HE, Normalised, Stack, kernels

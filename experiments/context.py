@@ -14,11 +14,12 @@ from matplotlib.axes import Axes
 import convjax
 from convjax import nn
 from convjax.analysis import empirical_receptive_field
+from convjax.draw.charts import Theme
 from convjax.models import ContextModule, parts
 from convjax.models.context import DILATIONS
 from experiments.arms import Budget, Trained, compare
 from experiments.dilated import extent, field_panel, seen
-from experiments.figures import Theme, chart, intervals, pixels
+from experiments.figures import chart, intervals, pixels
 from experiments.flags import COLOURS, NEAR, flags, mean_iou, to_flag
 from experiments.measure import difference, integers
 from experiments.report import Section

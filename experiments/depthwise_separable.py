@@ -12,9 +12,10 @@ from matplotlib.axes import Axes
 
 import convjax
 from convjax import nn
+from convjax.draw.charts import Theme
 from convjax.models import Counts, MobileNetV1, counts_of
 from experiments.arms import Budget, Trained, compare, pictures, shown
-from experiments.figures import Theme, chart, errors
+from experiments.figures import chart, errors
 from experiments.report import Section
 from experiments.settings import Settings
 from experiments.stacks import HE, Normalised, Stack

@@ -6,7 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 import convjax
-from experiments.figures import Theme, chart, frame, matrix
+from convjax.draw.charts import Theme, frame, matrix
+from experiments.figures import chart
 from experiments.measure import difference, integers, macs, out_shape
 from experiments.report import Picture, Section
 from experiments.settings import Settings

@@ -13,10 +13,11 @@ from matplotlib.axes import Axes
 
 import convjax
 from convjax import nn
+from convjax.draw.charts import Theme
 from convjax.equivalents import separate_kernel
 from convjax.models import Counts, FlattenedLayer, parameters_of
 from experiments.arms import Budget, Trained, pictures, shown, trained
-from experiments.figures import Theme, chart, errors
+from experiments.figures import chart, errors
 from experiments.measure import difference, integers
 from experiments.report import Section
 from experiments.settings import Settings

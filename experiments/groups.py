@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import convjax
-from experiments.figures import chart, matrix
+from convjax.draw.charts import matrix
+from experiments.figures import chart
 from experiments.measure import (
     channel_reach,
     difference,

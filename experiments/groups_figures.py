@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from experiments.figures import Theme, blocks, chart, errors
+from convjax.draw.charts import Theme, blocks
+from experiments.figures import chart, errors
 from experiments.groups_scores import (
     AUTHORS,
     AUTHORS_2A,

@@ -10,10 +10,11 @@ from flax import nnx
 from matplotlib.axes import Axes
 
 from convjax import nn
+from convjax.draw.charts import Theme
 from convjax.models import parts
 from experiments.arms import Budget, compare
 from experiments.data import Dataset, Split
-from experiments.figures import Theme, chart, intervals, pixels
+from experiments.figures import chart, intervals, pixels
 from experiments.report import Section
 from experiments.settings import Settings
 from experiments.verdicts import above, estimate

@@ -11,10 +11,11 @@ from matplotlib.axes import Axes
 
 import convjax
 from convjax import nn
+from convjax.draw.charts import Theme
 from convjax.models import parts
 from experiments.arms import Budget, compare
 from experiments.data import Dataset, Split
-from experiments.figures import Theme, chart, intervals
+from experiments.figures import chart, intervals
 from experiments.report import Section
 from experiments.settings import Settings
 from experiments.verdicts import above, equal, estimate

@@ -9,8 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 
 import convjax
+from convjax.draw.charts import Theme
 from convjax.kinds import KINDS
-from experiments.figures import Theme, chart, photo, response
+from experiments.figures import chart, photo, response
 from experiments.measure import call, difference
 from experiments.recipes import RECIPES, unknown
 from experiments.report import Section

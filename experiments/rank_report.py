@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 
-from experiments.figures import SIGNED, Theme, chart, errors, matrix
+from convjax.draw.charts import SIGNED, Theme, matrix
+from experiments.figures import chart, errors
 from experiments.report import Section
 from experiments.settings import Settings
 from experiments.verdicts import above, below, equal, estimate

@@ -11,10 +11,11 @@ from flax import nnx
 from matplotlib.axes import Axes
 
 from convjax import nn
+from convjax.draw.charts import Theme
 from convjax.models import GoogLeNet, Inception, counts_of, parts
 from convjax.models.googlenet import MODULES
 from experiments.arms import Budget, Trained, compare
-from experiments.figures import Theme, chart, intervals
+from experiments.figures import chart, intervals
 from experiments.report import Section
 from experiments.settings import Settings
 from experiments.training import outputs

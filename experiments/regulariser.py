@@ -13,8 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 
+from convjax.draw.charts import Theme
 from experiments.arms import Budget, Trained, trained
-from experiments.figures import Theme, chart, errors
+from experiments.figures import chart, errors
 from experiments.filter_groups import network_in_network
 from experiments.groups_scores import TABLE
 from experiments.networks import crop_and_mirror

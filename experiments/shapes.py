@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from matplotlib.axes import Axes
 
 import convjax
-from experiments.figures import Theme, chart
+from convjax.draw.charts import Theme
+from experiments.figures import chart
 from experiments.measure import (
     difference,
     integers,

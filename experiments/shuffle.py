@@ -12,10 +12,11 @@ from matplotlib.axes import Axes
 import convjax
 from convjax import nn
 from convjax.analysis import channel_reachability
+from convjax.draw.charts import Theme, matrix
 from convjax.models import ShuffleUnit, parts
 from experiments import parity
 from experiments.arms import Budget, Build, Trained, compare
-from experiments.figures import Theme, chart, intervals, matrix
+from experiments.figures import chart, intervals
 from experiments.parity import FEATURES, ORDERS, OWN, order_of
 from experiments.report import Picture, Section
 from experiments.settings import Settings

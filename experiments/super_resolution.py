@@ -14,9 +14,10 @@ from matplotlib.axes import Axes
 import convjax
 from convjax import initializers
 from convjax.analysis import phase_variance_fraction
+from convjax.draw.charts import Theme
 from experiments import data
 from experiments.arms import keeping
-from experiments.figures import Theme, chart, photo, pixels
+from experiments.figures import chart, photo, pixels
 from experiments.report import Section
 from experiments.settings import Settings
 from experiments.training import Schedule, Task, Trained, beginning, outputs, train

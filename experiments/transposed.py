@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 import convjax
-from experiments.figures import Theme, bars, chart, frame, matrix
+from convjax.draw.charts import Theme, bars, frame, matrix
+from experiments.figures import chart
 from experiments.measure import call, difference, filters, image, integers, out_shape
 from experiments.report import Picture, Section
 from experiments.settings import Settings

@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 import convjax
-from experiments.figures import Theme, chart, frame, matrix, pixels
+from convjax.draw.charts import Theme, frame, matrix
+from experiments.figures import chart, pixels
 from experiments.measure import difference, filters, image, integers, out_shape
 from experiments.report import Picture, Section
 from experiments.settings import Settings

@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 import convjax
-from experiments.figures import Theme, chart, matrix
+from convjax.draw.charts import Theme, matrix
+from experiments.figures import chart
 from experiments.measure import (
     difference,
     filters,

@@ -20,7 +20,9 @@ from jax.sharding import PartitionSpec as P  # noqa: E402
 
 import convjax  # noqa: E402
 
-QUICK: dict[str, str | bool] = {"xla_backend_optimization_level": "0", "xla_llvm_disable_expensive_passes": True}
+QUICK: dict[str, str | bool] = {
+    "xla_backend_optimization_level": "0", "xla_llvm_disable_expensive_passes": True
+}  # fmt: skip
 # layout: shardings of x (N, H, W, I), of the kernel (K, K, I, O) and of the result
 LAYOUTS = {
     "batch": (P("a"), P(), P("a")),

@@ -35,6 +35,11 @@ FUNCTIONS |= {
     for name in convjax.analysis.__all__
     if inspect.isfunction(value := getattr(convjax.analysis, name))
 }
+DRAWINGS = {
+    f"draw.{name}": value
+    for name in convjax.draw.__all__
+    if inspect.isfunction(value := getattr(convjax.draw, name))
+}
 DROP_INS = {"conv_general_dilated"}
 TWO_FORMS = {"analysis.overlap_counts"}  # one layer, or a stack: its sizes are positional
 NO_SOURCE = {"convs_saveable", "explain", "cost_of"}
@@ -182,9 +187,9 @@ def test_options_are_keyword_only(name):
             assert parameter.kind is parameter.KEYWORD_ONLY, parameter
 
 
-@pytest.mark.parametrize("name", sorted(FUNCTIONS))
+@pytest.mark.parametrize("name", sorted(FUNCTIONS | DRAWINGS))
 def test_public_functions_are_annotated(name):
-    function = FUNCTIONS[name]
+    function = (FUNCTIONS | DRAWINGS)[name]
     if name not in DROP_INS:
         signature = inspect.signature(function)
         bare = [p.name for p in signature.parameters.values() if p.annotation is p.empty]
@@ -192,9 +197,9 @@ def test_public_functions_are_annotated(name):
         assert signature.return_annotation is not signature.empty
 
 
-@pytest.mark.parametrize("name", sorted(FUNCTIONS))
+@pytest.mark.parametrize("name", sorted(FUNCTIONS | DRAWINGS))
 def test_docstrings(name):
-    text = inspect.getdoc(FUNCTIONS[name]) or ""
+    text = inspect.getdoc((FUNCTIONS | DRAWINGS)[name]) or ""
     first = text.splitlines()[0] if text else ""
     assert first.endswith("."), "one line first, a sentence"
     if name in DROP_INS:
@@ -205,7 +210,8 @@ def test_docstrings(name):
     described = set(re.findall(r"\w+", text))
     if "options" in described and "options: those of `conv`" in text:
         return
-    parameters = {p for p in inspect.signature(FUNCTIONS[name]).parameters if p.strip("_")}
+    parameters = set(inspect.signature((FUNCTIONS | DRAWINGS)[name]).parameters)
+    parameters = {p for p in parameters if p.strip("_")}
     assert not parameters - described, "every argument is described"
 
 
