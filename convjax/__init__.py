@@ -7,6 +7,8 @@ from convjax import analysis, arithmetic, cost, equivalents, interop, lax
 from convjax.accelerate import accelerate
 from convjax.compiler import compiler_options
 from convjax.functional import (
+    causal_conv,
+    causal_step,
     channel_shuffle,
     channel_unshuffle,
     conv,
@@ -22,6 +24,7 @@ from convjax.functional import (
     flattened_conv,
     grouped_conv,
     hold,
+    init_state,
     pixel_shuffle,
     pixel_unshuffle,
     pointwise_conv,
@@ -40,6 +43,8 @@ __all__ = [
     "accelerate",
     "analysis",
     "arithmetic",
+    "causal_conv",
+    "causal_step",
     "channel_shuffle",
     "channel_unshuffle",
     "compiler_options",
@@ -62,6 +67,7 @@ __all__ = [
     "flattened_conv",
     "grouped_conv",
     "hold",
+    "init_state",
     "interop",
     "kinds",
     "lax",

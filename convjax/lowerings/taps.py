@@ -36,14 +36,24 @@ _IN_STRIPS_OF_GRADIENTS = 100  # which are compiled together with others
 
 def accepts(problem: Problem) -> str | None:
     """Why not, or None."""
-    inputs = problem.n if correlates(problem) else problem.i
+    inputs = problem.n if by_rows(problem) else problem.i
     if max(count((inputs,)), count((problem.o,))) > _CHANNELS:
         return f"it has more than {_CHANNELS} channels per group ({inputs} and {problem.o})"
-    if correlates(problem) and math.isinf(count((*problem.window, problem.i))):
+    if by_rows(problem) and math.isinf(count((*problem.window, problem.i))):
         return f"it has a symbolic size among {problem.window} and {problem.i}"
     if math.isinf(count(problem.window)):
         return f"its window {problem.window} has a symbolic size"
     return None
+
+
+def by_rows(problem: Problem) -> bool:
+    """Whether it sums over the rows of the input, as for the gradient of a kernel.
+
+    Forward, few products are written out even for fewer outputs than taps: so an output is the same
+    sum in the same order, whatever the number of outputs, down to the bit.
+    """
+    few = count((*problem.window, problem.i)) <= _UNROLLED
+    return correlates(problem) and not (problem.role == "forward" and few)
 
 
 def apart(problem: Problem) -> bool:
@@ -54,15 +64,14 @@ def apart(problem: Problem) -> bool:
 def partitionable(problem: Problem) -> bool:
     """Loops read rows at traced positions, which gathers rows that are sharded."""
     products = count((*problem.window, problem.i))
-    return not correlates(problem) and products <= _UNROLLED
+    return not by_rows(problem) and products <= _UNROLLED
 
 
 def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     """The convolution; `x`, `kernel` and the result in the caller's layout."""
-    window = call.layout.kernel.sizes(kernel.shape, "space")
     shape = call.out_shape(x, kernel)
     out_space = tuple(shape[axis] for axis in call.layout.out.space)
-    if count(window) > count(out_space):
+    if by_rows(call.problem(x, kernel)):
         return rows.correlate(x, kernel, call, shape)
     summed: Callable[..., jax.Array] = functools.partial(_shift, call=call, out_space=out_space)
     several = count(call.layout.kernel.sizes(kernel.shape, "out")) > 1
