@@ -8,6 +8,7 @@ from convjax.accelerate import accelerate
 from convjax.compiler import compiler_options
 from convjax.functional import (
     causal_conv,
+    causal_conv_transpose,
     causal_step,
     channel_shuffle,
     channel_unshuffle,
@@ -44,6 +45,7 @@ __all__ = [
     "analysis",
     "arithmetic",
     "causal_conv",
+    "causal_conv_transpose",
     "causal_step",
     "channel_shuffle",
     "channel_unshuffle",

@@ -1,6 +1,7 @@
 """The kinds of convolution, as pure functions on arrays."""
 
 from convjax.functional.causal import causal_conv, causal_step, init_state
+from convjax.functional.causal_transposed import causal_conv_transpose
 from convjax.functional.dense import (
     conv,
     conv1d,
@@ -30,6 +31,7 @@ from convjax.functional.upsample import hold, resize, resize_conv
 
 __all__ = [
     "causal_conv",
+    "causal_conv_transpose",
     "causal_step",
     "channel_shuffle",
     "channel_unshuffle",

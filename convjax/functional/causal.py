@@ -206,7 +206,7 @@ def causal_step(
         algorithm=algorithm,
     )
     _checks.array(function, "state", state)
-    y, new = run(made, x, kernel, state, None, None, None, True)
+    y, new = run(made, x, kernel, state, None, None, None)
     y = activated(function, biased(made, y, bias), activation)
     return lax.squeeze(y, (made.out_axis,)), new
 
@@ -270,9 +270,12 @@ def run(
     segment_ids: Any,
     mask: Any,
     mesh_axis: Any,
-    return_state: bool,
-) -> tuple[jax.Array, jax.Array | None]:
-    """What the plan computes, before bias and activation, and the next state."""
+    return_state: bool = True,
+) -> tuple[jax.Array, jax.Array]:
+    """What the plan computes, before bias and activation, and the next state.
+
+    Without `return_state` the second may be anything.
+    """
     x, kernel = jnp.asarray(x), jnp.asarray(kernel)
     state, segment_ids, mask = made.check(x, state, segment_ids, mask, mesh_axis, return_state)
     whole = mesh_axis is None
@@ -286,20 +289,21 @@ def run(
     elif mask is not None:
         y, new = _ragged(made, x, kernel, state, mask)
     else:
-        y, new = _one(made, x, kernel, state), None
-        if return_state:
-            new = made.tail(x, state)
+        y = _one(made, x, kernel, state)
+        new = made.tail(x, state) if return_state else x
     if return_state and not whole:
         new = sequences.of_the_last(new, mesh_axis)
-    return y, new if return_state else None
+    return y, new
 
 
 def _one(made: Plan, x: jax.Array, kernel: jax.Array, state: Any) -> jax.Array:
     """The convolution of one sequence per row."""
-    low = made.low
-    if state is not None and x.shape[made.axis] != 0:
-        x, low = lax.concatenate([state, x], made.axis), min(low, 0)
-    return conv_as(made.function, x, kernel, **made.options(low))
+    if state is None:
+        return conv_as(made.function, x, kernel, **made.options(made.low, made.mode))
+    if certainly(operator.eq, x.shape[made.axis], 0):
+        return conv_as(made.function, x, kernel, **made.options(made.low))
+    both = lax.concatenate([state, x], made.axis)
+    return conv_as(made.function, both, kernel, **made.options(min(made.low, 0)))
 
 
 def _ragged(

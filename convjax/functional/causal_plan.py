@@ -74,13 +74,12 @@ class Plan:
         """What lies before the first input."""
         return self.modes[self.index]
 
-    def options(self, low: int) -> dict[str, Any]:
+    def options(self, low: int, mode: str = "constant") -> dict[str, Any]:
         """The options of `conv`, with `low` inputs more on the left of the causal axis."""
         padding = list(self.others)
         padding.insert(self.index, (low, 0))
         modes = list(self.modes)
-        if low <= 0:
-            modes[self.index] = "constant"
+        modes[self.index] = mode
         return {
             "strides": self.strides,
             "padding": tuple(padding),
@@ -165,12 +164,13 @@ class Plan:
                 rule = f"must have the shape {per_step}, one entry per step of `x`"
                 _checks.fail(function, name, tuple(value.shape), rule)
             if self.numerics["out_sharding"] is not None:
-                rule = f"must be None where `{name}` are given"
+                rule = f"must be None where `{name}` is given"
                 value = self.numerics["out_sharding"]
                 _checks.fail(function, "out_sharding", value, rule, "Reshard the result.")
             if stride > 1:
-                rule = f"must be 1 along the causal axis where `{name}` are given: sequences may begin within a frame"
-                _checks.fail(function, "strides", stride, rule)
+                rule = f"must be 1 along the causal axis where `{name}` is given"
+                mend = "Sequences might begin within a frame."
+                _checks.fail(function, "strides", stride, rule, mend)
         if segment_ids is not None:
             if not jnp.issubdtype(segment_ids.dtype, jnp.integer):
                 rule = "must be integers"
@@ -260,7 +260,7 @@ def plan(
 
 
 def _is_ordered(kernel: Any, where: Sides, window: tuple[Any, ...], groups: Any) -> bool:
-    """Whether the lowering `taps` writes out its taps: few of a depthwise kernel, along one axis."""
+    """Whether the lowering `taps` writes it out: few taps of a depthwise kernel on one axis."""
     per_group, out = (kernel.shape[axis] for axis in where.kernel[:2])
     if len(window) != 1 or per_group != 1 or not _checks.is_int(groups) or groups < 2:
         return False

@@ -1,5 +1,6 @@
 """Packed and sharded sequences of a causal convolution."""
 
+import functools
 from typing import Any
 
 import jax
@@ -61,22 +62,30 @@ def _first_of_runs(made: Plan, x: jax.Array, run: jax.Array) -> jax.Array:
 
 def _summed(made: Plan, taps: list[jax.Array], kernel: jax.Array) -> jax.Array:
     """The sum of taps in their order: a depthwise kernel along one axis."""
-    y: Any = None
     (axis,) = made.where.kernel[2]
     kernel = jnp.transpose(kernel, (axis, *made.where.kernel[:2]))
+    order = (made.where.x[0], made.axis, made.where.x[1])
+    taps = [jnp.transpose(tap, order) for tap in taps]
     preferred = made.numerics["preferred_element_type"]
+    return _laid_out(made, _ordered_sum(taps, kernel, preferred))
+
+
+@functools.partial(jax.jit, static_argnames="preferred")  # one program outside of `jit`, too
+def _ordered_sum(taps: list[jax.Array], kernel: jax.Array, preferred: Any) -> jax.Array:
+    """(N, T, C*M) of taps (N, T, C) and weights (K, 1, C*M)."""
+    y: Any = None
     result = jnp.dtype(taps[0].dtype if preferred is None else preferred)
     narrow = jnp.issubdtype(result, jnp.floating) and result.itemsize < 4
     sums = jnp.dtype(jnp.float32) if narrow else result
     for tap, weights in zip(taps, kernel, strict=True):
-        tap = jnp.transpose(tap, (made.where.x[0], made.axis, made.where.x[1])).astype(sums)
+        tap = tap.astype(sums)
         weights = weights.reshape(tap.shape[-1], -1).astype(sums)
         if weights.shape[1] == 1:
             term = tap * weights[:, 0]
         else:
             term = (tap[..., None] * weights).reshape(*tap.shape[:2], -1)
         y = term if y is None else y + term
-    return _laid_out(made, y.astype(result))
+    return y.astype(result)
 
 
 def _folded(made: Plan, taps: list[jax.Array], kernel: jax.Array) -> jax.Array:
