@@ -26,6 +26,7 @@ class Plan:
 
     Attributes:
         function: the public function's name, for errors.
+        dimension_numbers: as in `conv`.
         where: the axes of operands and result.
         index: the causal axis among the spatial ones.
         window, strides, dilation: per spatial axis.
@@ -40,6 +41,7 @@ class Plan:
     """
 
     function: str
+    dimension_numbers: Any
     where: Sides
     index: int
     window: tuple[Any, ...]
@@ -86,6 +88,7 @@ class Plan:
             "padding_mode": tuple(modes),
             "kernel_dilation": self.dilation,
             "feature_group_count": self.groups,
+            "dimension_numbers": self.dimension_numbers,
             "algorithm": self.algorithm,
             **self.numerics,
         }
@@ -243,6 +246,7 @@ def plan(
         algorithm = ("taps", "taps" if strides == (1,) else None, None)
     return Plan(
         function,
+        dimension_numbers,
         where,
         index,
         window,
