@@ -7,6 +7,7 @@ except ImportError as error:
         "convjax.linen needs Flax: install it with `pip install 'convjax[flax]'`."
     ) from error
 
+from convjax.linen.causal import CausalConv, CausalConvTranspose
 from convjax.linen.drop_ins import Conv, ConvTranspose
 from convjax.linen.kinds import (
     ChannelShuffle,
@@ -25,6 +26,8 @@ from convjax.linen.kinds import (
 from convjax.linen.layer import Layer
 
 __all__ = [
+    "CausalConv",
+    "CausalConvTranspose",
     "ChannelShuffle",
     "Conv",
     "ConvTranspose",

@@ -7,6 +7,7 @@ except ImportError as error:
         "convjax.nn needs Flax: install it with `pip install 'convjax[flax]'`."
     ) from error
 
+from convjax.nn.causal import CausalConv, CausalConvTranspose, CausalState
 from convjax.nn.drop_ins import Conv, ConvTranspose
 from convjax.nn.grouped import (
     ChannelShuffle,
@@ -21,6 +22,9 @@ from convjax.nn.separable import DepthwiseSeparableConv, FlattenedConv, Spatiall
 from convjax.nn.upsample import ResizeConv, SubpixelConv
 
 __all__ = [
+    "CausalConv",
+    "CausalConvTranspose",
+    "CausalState",
     "ChannelShuffle",
     "Conv",
     "ConvTranspose",
