@@ -37,6 +37,11 @@ class Call(NamedTuple):
     `convolve(x, kernel, layout=, geometry=, role=)` executes another one, by whichever lowering is
     chosen for it, with the same precision and types. `partitioned` says that XLA splits the
     computation over devices, `platform` for what it is lowered.
+
+    `nothing` is a zero of the type to sum in that XLA does not know, or None. In a sum of two
+    products LLVM fuses one of them with the addition, now the first and now the second (seen on
+    jaxlib 0.10.2 and 0.12.0), and their roundings differ. A sum that begins with `nothing` has one
+    product in every addition: its bits do not depend on how many outputs there are.
     """
 
     layout: Layout
@@ -47,6 +52,7 @@ class Call(NamedTuple):
     convolve: Callable[..., Any]
     partitioned: bool = False
     platform: str = ""
+    nothing: Any = None
 
     def out_shape(self, x: Any, kernel: Any) -> tuple[Any, ...]:
         """The shape of the result, in the caller's layout."""

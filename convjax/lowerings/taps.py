@@ -99,11 +99,13 @@ def _shift(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.A
         roles = "batch space group contract"
     result, x = call.result_type(x), arranged(x, call.layout.x, roles)
     if axes:
-        return _strips_summed(x, first, geometry, weights, axes).astype(result)
+        return _strips_summed(x, first, geometry, weights, axes, call.nothing).astype(result)
     looped = looped_over(weights.window, _UNROLLED // weights.inputs)
     if looped == 0:
         met = pieces(x, geometry, first, weights.window, out_space, call.partitioned)
-        y: jax.Array = weights.summed((weights.of(tap), shifted) for tap, shifted in met)
+        y: jax.Array = weights.summed(
+            ((weights.of(tap), shifted) for tap, shifted in met), call.nothing
+        )
         return y.astype(result)
     x = padded(x, geometry, first).astype(weights.kernel.dtype)
     trailing = list(np.ndindex(*weights.window[looped:]))
@@ -204,6 +206,8 @@ class _Weights:
         piece that it meets."""
         for elements, shifted in met:
             shape = self.of_results(shifted.shape)
+            if total is not None:
+                total = _spread(total, shape)
             shifted = lax.convert_element_type(shifted, self.kernel.dtype)
             for i, element in enumerate(elements):
                 channel = _spread(self._channel(shifted, i), shape)
@@ -231,7 +235,12 @@ def _in_strips(x: jax.Array, weights: _Weights, call: Call) -> list[list[Strip]]
 
 
 def _strips_summed(
-    x: jax.Array, first: int, geometry: Geometry, weights: _Weights, axes: list[list[Strip]]
+    x: jax.Array,
+    first: int,
+    geometry: Geometry,
+    weights: _Weights,
+    axes: list[list[Strip]],
+    start: Any,
 ) -> jax.Array:
     """(N, *out_space, O, G), in strips: no padding is written, nor multiplied."""
     regions = list(itertools.product(*axes))
@@ -239,7 +248,7 @@ def _strips_summed(
     elements = {tap: weights.of(tap) for tap in np.ndindex(*weights.window)}
     parts = []
     for number, region in enumerate(regions):
-        total = None
+        total = start
         if any(len(strip.taps) < taps for strip, taps in zip(region, weights.window, strict=True)):
             sizes = [strip.end - strip.begin for strip in region]
             shape = (*x.shape[:first], *sizes, *x.shape[first + len(sizes) :])
