@@ -1,6 +1,7 @@
 """A convolution by its lowering, and the smaller ones that lowerings are made of."""
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -63,20 +64,21 @@ def execute(
 
         ordered = role == "forward" and choice.name == "taps"
         ordered = ordered and jnp.issubdtype(x.dtype, jnp.floating)
-        y = unfused(run)(x, kernel, *([_nothing(x, call.accumulator(x))] if ordered else []))
+        y = unfused(run)(x, kernel, *([_nothing((x, kernel), call.accumulator(x))] if ordered else []))
     else:
         y = lowering.run(x, kernel, call=call)
     return y if y.shape == shape else lax.reshape(y, shape)
 
 
-def _nothing(x: jax.Array, dtype: Any) -> jax.Array:
-    """Zero, made of an element of `x` in a way that XLA does not see through: a constant it would
-    carry into the call."""
-    bits = {2: jnp.uint16, 4: jnp.uint32}.get(x.dtype.itemsize, jnp.uint8)
-    element = lax.slice(x, [0] * x.ndim, [1] * x.ndim)
-    number = lax.bitcast_convert_type(element, bits).reshape(-1)[0]
-    even = number * (number + bits(1))
-    return (even & bits(1)).astype(dtype)
+def _nothing(operands: Sequence[jax.Array], dtype: Any) -> jax.Array:
+    """Zero, made of an element of each operand in a way that XLA does not see through: a constant,
+    which one operand may be, it would carry into the call."""
+    bits: Any = {2: jnp.uint16, 4: jnp.uint32}.get(operands[0].dtype.itemsize, jnp.uint8)
+    number = bits(0)
+    for x in operands:
+        element = lax.slice(x, [0] * x.ndim, [1] * x.ndim)
+        number += lax.bitcast_convert_type(element, bits).reshape(-1)[0]
+    return (number * (number + bits(1)) & bits(1)).astype(dtype)  # of two neighbours one is even
 
 
 def _plain(y: jax.Array, axes: Axes, role: str) -> jax.Array:
