@@ -64,7 +64,8 @@ def execute(
 
         ordered = role == "forward" and choice.name == "taps"
         ordered = ordered and jnp.issubdtype(x.dtype, jnp.floating)
-        y = unfused(run)(x, kernel, *([_nothing((x, kernel), call.accumulator(x))] if ordered else []))
+        zero = [_nothing((x, kernel), call.accumulator(x))] if ordered else []
+        y = unfused(run)(x, kernel, *zero)
     else:
         y = lowering.run(x, kernel, call=call)
     return y if y.shape == shape else lax.reshape(y, shape)
