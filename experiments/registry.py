@@ -7,6 +7,7 @@ Such a module has `run(settings) -> Section` and `PARTS`, what it goes through w
 from types import ModuleType
 
 from experiments import (
+    causal,
     checkerboard,
     colour_groups,
     context,
@@ -32,6 +33,7 @@ EXPERIMENTS: dict[str, ModuleType] = {
     "true_convolution": true_convolution,
     "shapes": shapes,
     "motion": motion,
+    "causal": causal,
     "reductions": reductions,
     "transposed": transposed,
     "checkerboard": checkerboard,

@@ -43,11 +43,12 @@ def causal_conv(
     ``out[n, t, o] = activation(bias[o] + sum_{j, i} x[n, t - (k - 1 - j)*d, g*I/G + i] *
     kernel[j, i, o])``. Inputs before the first one come from `state`, the last ``(k - 1)*d`` inputs
     of the chunk before; without a state they are zeros. So a whole sequence equals its chunks,
-    each with the state that the one before returned, and its single steps. The results are equal
-    bit for bit for depthwise kernels (``I/G = 1``) of at most 64 taps, along one spatial axis,
-    compiled by XLA for a CPU: every output is one sum, its taps in their order. Elsewhere they are
-    equal exactly on integers, and otherwise up to rounding, as the number of outputs may change
-    the order of a sum.
+    each with the state that the one before returned, and its single steps. The sums are equal bit
+    for bit, before an `activation`, for depthwise kernels (``I/G = 1``, at most 16 times the
+    channels) of at most 64 taps, in real floats, along one spatial axis, on one CPU device: every
+    output is one sum, its taps in their order. (XLA may compute a function such as ``exp``
+    otherwise for another number of elements.) Elsewhere they are equal exactly on integers, and
+    otherwise up to rounding, as the number of outputs may change the order of a sum.
 
     Args:
         x: (N, T, *space, I): time T is causal, the other axes are as in `conv`.
