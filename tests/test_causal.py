@@ -1,8 +1,13 @@
 """Causal convolution: the definition; a sequence equals its chunks, its steps, and its pack."""
 
 import dataclasses
+import os
+import pathlib
+import subprocess
+import sys
 from functools import partial
 
+import compilation
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -100,47 +105,6 @@ def test_truncated_gradients_stop_at_the_state():
     full, truncated = (jax.grad(loss)(x, cut) for cut in (lambda s: s, jax.lax.stop_gradient))
     assert (full[:, 1:4] != 0).any() and not truncated[:, :4].any()
     equal(full[:, 4:], truncated[:, 4:])
-
-
-# ---- bits ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_depthwise_bits(seed):
-    """Float32, depthwise, on CPU: whole = chunks = steps = pack = prefix, bit for bit."""
-    rng = np.random.default_rng(seed)
-    k, d, m = int(rng.integers(2, 9)), int(rng.integers(1, 4)), int(rng.integers(1, 3))
-    channels, steps = int(rng.integers(2, 40)), int(rng.integers(2, 60))
-    x = rng.standard_normal((2, steps, channels)).astype(np.float32)
-    kernel = rng.standard_normal((k, 1, channels * m)).astype(np.float32)
-    options = dict(
-        bias=jnp.asarray(rng.standard_normal(channels * m), jnp.float32),
-        activation="relu",
-        kernel_dilation=d,
-        feature_group_count=channels,
-    )
-    case = Case(x, kernel, 1, options)
-    whole = np.asarray(jax.jit(lambda x: case(x))(x))
-    equal(case(), whole)
-    chunked, _ = in_chunks(case, random_cuts(seed, steps))
-    equal(chunked, whole)
-    for length in {1, 2, 3, min(steps, k - 1), min(steps, k)}:
-        equal(case(x[:, :length]), whole[:, :length])
-
-    def step(state, x_t):
-        y_t, state = convjax.causal_step(x_t, kernel, state, **options)
-        return state, y_t
-
-    state = convjax.init_state(x, kernel, kernel_dilation=d)
-    end, ys = jax.jit(partial(jax.lax.scan, step))(state, x.swapaxes(0, 1))
-    equal(ys.swapaxes(0, 1), whole)
-    equal(end, case(return_state=True)[1])
-    cuts = sorted({0, *rng.integers(0, steps, 3), steps})
-    lengths = np.diff(cuts)
-    ids = np.broadcast_to(np.repeat(rng.permutation(len(lengths)), lengths), (2, steps))
-    apart = [case(x[:, a:b]) for a, b in zip(cuts, cuts[1:], strict=False)]
-    for run in (case, jax.jit(lambda **given: case(**given))):
-        equal(run(segment_ids=jnp.asarray(ids)), np.concatenate(apart, 1))
 
 
 # ---- packs and masks -----------------------------------------------------------------------------
@@ -273,3 +237,72 @@ def test_transposed(k, s, d, groups):
     )  # fmt: skip
     equal(got.swapaxes(1, 2), np.abs(wanted + np.arange(full.shape[-1])))
     equal(end.swapaxes(1, 2), state)
+
+
+# ---- as users compile ----------------------------------------------------------------------------
+
+BITS = """
+import jax, jax.numpy as jnp, numpy as np, convjax
+rng = np.random.default_rng(0)
+
+def in_order(x, kernel, k, d, m):
+    x = np.repeat(np.pad(x, ((0, 0), ((k - 1) * d, 0), (0, 0))), m, 2)
+    y = x[:, : x.shape[1] - (k - 1) * d] * kernel[0]
+    for j in range(1, k):
+        y = y + x[:, j * d :][:, : y.shape[1]] * kernel[j]
+    return y
+
+# batch, steps, channels, taps, dilation, kernels per channel
+sizes = [(2, 33, 3, 2, 1, 1), (3, 400, 3, 7, 2, 1), (2, 129, 5, 4, 1, 1), (1, 40, 99, 3, 3, 2)]
+low, high = (1, 1, 2, 2, 1, 1), (4, 60, 40, 9, 4, 3)
+sizes += [tuple(int(n) for n in rng.integers(low, high)) for _ in range(4)]
+for n, steps, channels, k, d, m in sizes:
+    x = jnp.asarray(rng.standard_normal((n, steps, channels)), jnp.float32)
+    kernel = jnp.asarray(rng.standard_normal((k, 1, channels * m)), jnp.float32)
+    bias = jnp.asarray(rng.standard_normal(channels * m), jnp.float32)
+    options = dict(bias=bias, kernel_dilation=d, feature_group_count=channels)
+    call = jax.jit(
+        lambda x, k, s=None: convjax.causal_conv(x, k, state=s, return_state=True, **options)
+    )
+    whole, end = call(x, kernel)
+    cut = int(rng.integers(0, steps + 1))
+    first, state = call(x[:, :cut], kernel)
+    rest, state = call(x[:, cut:], kernel, state)
+    step = lambda s, x_t: convjax.causal_step(x_t, kernel, s, **options)[::-1]
+    start = convjax.init_state(x, kernel, kernel_dilation=d)
+    scanned, ys = jax.jit(lambda s, xs: jax.lax.scan(step, s, xs))(start, x.swapaxes(0, 1))
+    causal = jax.jit(lambda x, k: convjax.depthwise_conv(x, k, padding="CAUSAL", kernel_dilation=d))
+    loss = lambda k: (lambda y: (y.sum(), y))(convjax.causal_conv(x, k, **options))
+    trained = jax.jit(jax.value_and_grad(loss, has_aux=True))
+    pairs = {
+        "chunks": (jnp.concatenate([first, rest], 1), whole),
+        "states": (jnp.stack([state, scanned]), jnp.stack([end, end])),
+        "steps": (ys.swapaxes(0, 1), whole),
+        "numpy": (in_order(x, kernel, k, d, m) + bias, whole),
+        "conv": (causal(x, kernel) + bias, whole),
+        "in training": (trained(kernel)[0][1], whole),
+        "eager": (convjax.causal_conv(x, kernel, **options), whole),
+    }
+    pairs |= {
+        f"prefix {t}": (call(x[:, :t], kernel)[0], whole[:, :t]) for t in {1, 2, 3, k - 1, k}
+    }
+    for name, (y, wanted) in pairs.items():
+        print(name, (n, steps, channels, k, d, m), bool((y == wanted).all()))
+"""
+
+
+def test_bits_as_users_compile():
+    """Depthwise, float32, on CPU: whole = chunks = steps = prefixes = numpy's loop, bit for bit.
+
+    LLVM would make one instruction, which rounds once, of some products and their additions, and of
+    which ones depends on the shapes: `lowerings.call.rounded` keeps it from that."""
+    options = compilation.flags(compilation.AS_USERS)
+    environment = os.environ | {"XLA_FLAGS": options, "JAX_PLATFORMS": "cpu"}
+    root = pathlib.Path(__file__).parent.parent
+    done = subprocess.run(
+        [sys.executable, "-c", BITS], cwd=root, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) > 8 * 10
+    assert not [line for line in lines if not line.endswith("True")]

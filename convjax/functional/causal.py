@@ -45,10 +45,10 @@ def causal_conv(
     of the chunk before; without a state they are zeros. So a whole sequence equals its chunks,
     each with the state that the one before returned, and its single steps. The sums are equal bit
     for bit, before an `activation`, for depthwise kernels (``I/G = 1``, at most 16 times the
-    channels) of at most 64 taps, in real floats, along one spatial axis, on one CPU device: every
-    output is one sum, its taps in their order. (XLA may compute a function such as ``exp``
-    otherwise for another number of elements.) Elsewhere they are equal exactly on integers, and
-    otherwise up to rounding, as the number of outputs may change the order of a sum.
+    channels) of at most 64 taps, in float32 or 16 bits, along one spatial axis, on one CPU device:
+    every output is one sum, its taps in their order, each product and each addition rounded. (XLA
+    may compute a function such as ``exp`` otherwise for another number of elements.) Elsewhere, and
+    with `segment_ids`, they are equal exactly on integers, and otherwise up to rounding.
 
     Args:
         x: (N, T, *space, I): time T is causal, the other axes are as in `conv`.
@@ -80,7 +80,8 @@ def causal_conv(
             shard gets its state from the shard before by one exchange of neighbours; the gradient
             has one back. `state` is the whole sequence's, on every shard, and so is the one that is
             returned.
-        dimension_numbers, precision, preferred_element_type, out_sharding, algorithm: see `conv`.
+        dimension_numbers, precision, preferred_element_type, out_sharding, algorithm: see `conv`;
+            None for `algorithm` sums the taps of such a depthwise kernel in order everywhere.
 
     Returns:
         (N, ceil(T / strides), *out_space, O), for output_at="last" floor(T / strides) outputs; if

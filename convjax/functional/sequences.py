@@ -40,10 +40,7 @@ def packed(
     step = made.dilation[made.index]
     taps = [met(at, run[:, made.held :], here) for at in range(0, made.held, step)]
     taps.append(x)
-    if made.ordered:
-        y = _summed(made, taps, kernel, (run[:, -1:] < 0).astype(jnp.int32))
-    else:
-        y = _folded(made, taps, kernel)
+    y = _summed(made, taps, kernel) if made.ordered else _folded(made, taps, kernel)
 
     last = jnp.broadcast_to(run[:, -1:], (rows, made.held))
     edge = edges if edges is None else lax.slice_in_dim(edges, -1, None, axis=made.axis)
@@ -63,30 +60,23 @@ def _first_of_runs(made: Plan, x: jax.Array, run: jax.Array) -> jax.Array:
     return made.at(x, lax.cummax(place, 1))
 
 
-def _summed(
-    made: Plan, taps: list[jax.Array], kernel: jax.Array, nothing: jax.Array
-) -> jax.Array:
-    """The sum of taps in their order: a depthwise kernel along one axis.
-
-    `nothing` (N, 1) are zeros that XLA does not know: see `lowerings.call.Call`.
-    """
+def _summed(made: Plan, taps: list[jax.Array], kernel: jax.Array) -> jax.Array:
+    """The sum of taps in their order: a depthwise kernel along one axis."""
     (axis,) = made.where.kernel[2]
     kernel = jnp.transpose(kernel, (axis, *made.where.kernel[:2]))
     order = (made.where.x[0], made.axis, made.where.x[1])
     taps = [jnp.transpose(tap, order) for tap in taps]
     preferred = made.numerics["preferred_element_type"]
-    return _laid_out(made, _ordered_sum(taps, kernel, nothing[..., None], preferred))
+    return _laid_out(made, _ordered_sum(taps, kernel, preferred))
 
 
 @functools.partial(jax.jit, static_argnames="preferred")  # one program outside of `jit`, too
-def _ordered_sum(
-    taps: list[jax.Array], kernel: jax.Array, nothing: jax.Array, preferred: Any
-) -> jax.Array:
+def _ordered_sum(taps: list[jax.Array], kernel: jax.Array, preferred: Any) -> jax.Array:
     """(N, T, C*M) of taps (N, T, C) and weights (K, 1, C*M)."""
     result = jnp.dtype(taps[0].dtype if preferred is None else preferred)
     narrow = jnp.issubdtype(result, jnp.floating) and result.itemsize < 4
     sums = jnp.dtype(jnp.float32) if narrow else result
-    y = nothing.astype(sums)
+    y: Any = None
     for tap, weights in zip(taps, kernel, strict=True):
         tap = tap.astype(sums)
         weights = weights.reshape(tap.shape[-1], -1).astype(sums)
@@ -94,7 +84,7 @@ def _ordered_sum(
             term = tap * weights[:, 0]
         else:
             term = (tap[..., None] * weights).reshape(*tap.shape[:2], -1)
-        y = y + term
+        y = term if y is None else y + term
     return y.astype(result)
 
 

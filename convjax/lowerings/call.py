@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from convjax._symbolic import product
 from convjax.geometry import Geometry
@@ -38,10 +39,10 @@ class Call(NamedTuple):
     chosen for it, with the same precision and types. `partitioned` says that XLA splits the
     computation over devices, `platform` for what it is lowered.
 
-    `nothing` is a zero of the type to sum in that XLA does not know, or None. In a sum of two
-    products LLVM fuses one of them with the addition, now the first and now the second (seen on
-    jaxlib 0.10.2 and 0.12.0), and their roundings differ. A sum that begins with `nothing` has one
-    product in every addition: its bits do not depend on how many outputs there are.
+    `nothing` is a zero of 32 bits that XLA does not know, or None. LLVM makes one instruction of
+    some products and the additions of them, which rounds once, and of others it does not: which
+    ones depends on how many outputs there are (seen on jaxlib 0.10.2 and 0.12.0). A product whose
+    bits `nothing` is put on (see `rounded`) is rounded by itself, everywhere.
     """
 
     layout: Layout
@@ -92,6 +93,12 @@ class Call(NamedTuple):
         # Where XLA splits axes over devices they must stay apart.
         einsum = products.einsum if self.on_one_cpu else jnp.einsum
         return einsum(spec, a, b, precision=self.precision, preferred_element_type=total)
+
+
+def rounded(product: Any, nothing: Any) -> Any:
+    """A float32 product, rounded before it is added to anything: see `Call`."""
+    bits = lax.bitcast_convert_type(product, jnp.uint32)
+    return lax.bitcast_convert_type(bits ^ nothing, product.dtype)
 
 
 def out_shape(x: Any, kernel: Any, layout: Layout, geometry: Geometry) -> tuple[Any, ...]:

@@ -62,24 +62,22 @@ def execute(
             y = lowering.run(x, kernel, call=call._replace(nothing=nothing))
             return _plain(y, layout.out, role)
 
-        ordered = role == "forward" and choice.name == "taps"
-        ordered = ordered and jnp.issubdtype(x.dtype, jnp.floating)
-        zero = [_nothing((x, kernel), call.accumulator(x))] if ordered else []
+        ordered = role == "forward" and choice.name == "taps" and x.dtype == jnp.float32
+        zero = [_nothing((x, kernel))] if ordered else []
         y = unfused(run)(x, kernel, *zero)
     else:
         y = lowering.run(x, kernel, call=call)
     return y if y.shape == shape else lax.reshape(y, shape)
 
 
-def _nothing(operands: Sequence[jax.Array], dtype: Any) -> jax.Array:
-    """Zero, made of an element of each operand in a way that XLA does not see through: a constant,
-    which one operand may be, it would carry into the call."""
-    bits: Any = {2: jnp.uint16, 4: jnp.uint32}.get(operands[0].dtype.itemsize, jnp.uint8)
-    number = bits(0)
+def _nothing(operands: Sequence[jax.Array]) -> jax.Array:
+    """Zero, made of an element of each float32 operand in a way that XLA does not see through: a
+    constant, which one operand may be, it would carry into the call."""
+    number = jnp.uint32(0)
     for x in operands:
         element = lax.slice(x, [0] * x.ndim, [1] * x.ndim)
-        number += lax.bitcast_convert_type(element, bits).reshape(-1)[0]
-    return (number * (number + bits(1)) & bits(1)).astype(dtype)  # of two neighbours one is even
+        number += lax.bitcast_convert_type(element, jnp.uint32).reshape(())
+    return number * (number + jnp.uint32(1)) & jnp.uint32(1)  # of two neighbours one is even
 
 
 def _plain(y: jax.Array, axes: Axes, role: str) -> jax.Array:

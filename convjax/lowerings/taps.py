@@ -19,7 +19,15 @@ from jax import lax
 from convjax.geometry import Geometry
 from convjax.layout import arranged, restored
 from convjax.lowerings import rows
-from convjax.lowerings.call import Call, Problem, correlates, count, is_large, size_in_bytes
+from convjax.lowerings.call import (
+    Call,
+    Problem,
+    correlates,
+    count,
+    is_large,
+    rounded,
+    size_in_bytes,
+)
 from convjax.lowerings.loops import by_all_threads
 from convjax.lowerings.patches import looped_over, padded, piece, pieces
 from convjax.lowerings.strips import Strip, joined, pieces_of, strips
@@ -88,7 +96,7 @@ def _shift(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.A
 
     `x` is the caller's, `kernel` is arranged for `_Weights`.
     """
-    weights = _Weights(kernel, call.groups_first, call.geometry.reversal)
+    weights = _Weights(kernel, call.groups_first, call.geometry.reversal, call.nothing)
     geometry, rank = call.geometry, call.geometry.rank
     axes = _in_strips(x, weights, call)
     # Where groups are last, several channels stay behind them: XLA would copy them to be elsewhere.
@@ -99,13 +107,11 @@ def _shift(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.A
         roles = "batch space group contract"
     result, x = call.result_type(x), arranged(x, call.layout.x, roles)
     if axes:
-        return _strips_summed(x, first, geometry, weights, axes, call.nothing).astype(result)
+        return _strips_summed(x, first, geometry, weights, axes).astype(result)
     looped = looped_over(weights.window, _UNROLLED // weights.inputs)
     if looped == 0:
         met = pieces(x, geometry, first, weights.window, out_space, call.partitioned)
-        y: jax.Array = weights.summed(
-            ((weights.of(tap), shifted) for tap, shifted in met), call.nothing
-        )
+        y: jax.Array = weights.summed((weights.of(tap), shifted) for tap, shifted in met)
         return y.astype(result)
     x = padded(x, geometry, first).astype(weights.kernel.dtype)
     trailing = list(np.ndindex(*weights.window[looped:]))
@@ -146,6 +152,7 @@ class _Weights:
     kernel: jax.Array
     groups_first: bool
     reversal: bool
+    nothing: Any = None  # of the call
 
     @property
     def window(self) -> tuple[Any, ...]:
@@ -206,12 +213,11 @@ class _Weights:
         piece that it meets."""
         for elements, shifted in met:
             shape = self.of_results(shifted.shape)
-            if total is not None:
-                total = _spread(total, shape)
             shifted = lax.convert_element_type(shifted, self.kernel.dtype)
             for i, element in enumerate(elements):
                 channel = _spread(self._channel(shifted, i), shape)
                 term = self.times(channel, _spread(element, shape))
+                term = term if self.nothing is None else rounded(term, self.nothing)
                 total = term if total is None else self.plus(total, term)
         return total
 
@@ -235,12 +241,7 @@ def _in_strips(x: jax.Array, weights: _Weights, call: Call) -> list[list[Strip]]
 
 
 def _strips_summed(
-    x: jax.Array,
-    first: int,
-    geometry: Geometry,
-    weights: _Weights,
-    axes: list[list[Strip]],
-    start: Any,
+    x: jax.Array, first: int, geometry: Geometry, weights: _Weights, axes: list[list[Strip]]
 ) -> jax.Array:
     """(N, *out_space, O, G), in strips: no padding is written, nor multiplied."""
     regions = list(itertools.product(*axes))
@@ -248,7 +249,7 @@ def _strips_summed(
     elements = {tap: weights.of(tap) for tap in np.ndindex(*weights.window)}
     parts = []
     for number, region in enumerate(regions):
-        total = start
+        total = None
         if any(len(strip.taps) < taps for strip, taps in zip(region, weights.window, strict=True)):
             sizes = [strip.end - strip.begin for strip in region]
             shape = (*x.shape[:first], *sizes, *x.shape[first + len(sizes) :])
