@@ -54,7 +54,7 @@ def run(settings: Settings) -> Section:
         "model of text is made of depthwise short convolutions (4 taps, dilated by 1, 2, 4 and 8, "
         "SiLU), as Mamba and its kin have them, between gates; it is trained on whole rows of "
         f"{plan.length} characters and generates character by character. The text is scikit-"
-        "learn's own description of its data sets, nine tenths of every file for training, the "
+        "learn's description of its data sets, nine tenths of every file for training, the "
         f"rest for the test; {plan.steps} steps, {plan.seeds} seeds. Control: the same model with "
         "1 tap, which sees no past. And a low-pass filter goes over a sound in chunks.",
     )

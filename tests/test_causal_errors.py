@@ -1,4 +1,4 @@
-"""What the causal functions refuse: one sentence with function, argument, value, rule and mend."""
+"""What the causal functions refuse: one sentence that says what is wrong and what to do."""
 
 import re
 from functools import partial
@@ -21,7 +21,7 @@ VIDEO = {"x": ones(1, 4, 5, 5, 2), "kernel": ones(3, 3, 3, 2, 4)}
 
 CASES = [
     ({"state": ones(2, 4, 6)}, ValueError, "`state` (=(2, 4, 6))",
-     "must have the shape (2, 3, 6), 3 inputs before those of `x`. `convjax.init_state` makes it"),
+     "must have the shape (2, 3, 6), 3 inputs before `x`. `convjax.init_state` makes it"),
     ({"state": STATE, "output_at": "last", "strides": 3}, ValueError, "`state` (=(2, 3, 6))",
      "(2, 1, 6)"),
     ({"state": STATE.astype(np.float16)}, TypeError, "`state` (float16) and `x` (float32)",
@@ -36,7 +36,7 @@ CASES = [
     ({"mask": IDS}, TypeError, "`mask` (='int32')", "must be booleans. Write `mask != 0`"),
     ({"mask": IDS[0] == 0}, ValueError, "`mask` (=(9,))", "shape (2, 9)"),
     ({"mask": IDS == 0, "segment_ids": IDS}, ValueError, "`mask`",
-     "and `segment_ids` must not both be given. Give padding an id of its own"),
+     "and `segment_ids` must not both be given. Give the padding another id"),
     ({"mask": IDS == 0, "strides": 3}, ValueError, "`strides` (=3)", "where `mask` is given"),
     ({"segment_ids": IDS, "out_sharding": jax.sharding.PartitionSpec()}, ValueError,
      "`out_sharding`", "must be None where `segment_ids` is given. Reshard the result"),
@@ -82,7 +82,7 @@ def test_causal_conv(given, error, argument, rule):
 
 @pytest.mark.parametrize("given, error, argument, rule", [
     ({"x_t": X}, ValueError, "`x_t` (=(2, 9, 6))",
-     "must have 2 axes: those of the inputs but the causal one. For several steps use"),
+     "must have 2 axes: all axes of the inputs but the causal one. For several steps use"),
     ({"x_t": [1.0]}, TypeError, "`x_t` must be an array", "list"),
     ({"state": None}, TypeError, "`state` must be an array", "NoneType"),
     ({"state": X}, ValueError, "`state` (=(2, 9, 6))", "(2, 3, 6)"),
@@ -101,6 +101,8 @@ def test_init_state():
     for x in (shape, jnp.ones((2, 0, 6))):
         with pytest.raises(ValueError, match=re.escape(rule)):
             convjax.init_state(x, KERNEL, padding_mode="edge")
+    with pytest.raises(ValueError, match=r"^init_state: `x` \(=\(2, 6\)\) must have the 3 axes of"):
+        convjax.init_state(jax.ShapeDtypeStruct((2, 6), jnp.float32), KERNEL)
     with pytest.raises(ValueError, match="^init_state: `kernel_dilation`"):
         convjax.init_state(shape, KERNEL, kernel_dilation=0)
     kernel = jax.ShapeDtypeStruct((4, 6, 5), jnp.float32)

@@ -185,7 +185,7 @@ def causal_step(
             function,
             "x_t",
             tuple(x_t.shape),
-            f"must have {kernel.ndim - 1} axes: those of the inputs but the causal one",
+            f"must have {kernel.ndim - 1} axes: all axes of the inputs but the causal one",
             "For several steps use `causal_conv`." if x_t.ndim == kernel.ndim else "",
         )
     place = causal_axis(function, axis, kernel.ndim, dimension_numbers)
@@ -324,9 +324,9 @@ def _ragged(
             state = jnp.where(made.of_x(any_real[:, None]), first, state)
     both = lax.concatenate([state, x], made.axis)
     # The state is moved up to the first real step; what lies before is nothing.
-    place = jnp.arange(made.held + steps)[None]
-    moved = place < begin[:, None] + made.held
-    both = made.at(both, jnp.where(moved, jnp.maximum(place - begin[:, None], 0), place))
-    both = jnp.where(made.of_x(place >= begin[:, None]), both, jnp.zeros((), x.dtype))
+    index = jnp.arange(made.held + steps)[None]
+    moved = index < begin[:, None] + made.held
+    both = made.at(both, jnp.where(moved, jnp.maximum(index - begin[:, None], 0), index))
+    both = jnp.where(made.of_x(index >= begin[:, None]), both, jnp.zeros((), x.dtype))
     y = conv_as(made.function, both, kernel, **made.options(min(made.low, 0)))
     return y, made.at(both, end[:, None] + jnp.arange(made.held)[None])

@@ -145,7 +145,7 @@ class Plan:
             _checks.array(function, "state", state)
             wanted = (*shape[: self.axis], self.held, *shape[self.axis + 1 :])
             if tuple(state.shape) != wanted:
-                rule = f"must have the shape {wanted}, {self.held} inputs before those of `x`"
+                rule = f"must have the shape {wanted}, {self.held} inputs before `x`"
                 _checks.fail(
                     function, "state", tuple(state.shape), rule, "`convjax.init_state` makes it."
                 )
@@ -186,7 +186,7 @@ class Plan:
             if segment_ids is not None:
                 rule = "and `segment_ids` must not both be given"
                 _checks.fail(
-                    function, "mask", tuple(mask.shape), rule, "Give padding an id of its own."
+                    function, "mask", tuple(mask.shape), rule, "Give the padding another id."
                 )
             mask = jnp.asarray(mask)
         if mesh_axis is not None:
@@ -230,6 +230,9 @@ def plan(
     abstract = any(isinstance(operand, jax.ShapeDtypeStruct) for operand in (x, kernel))
     if not abstract:
         operands(function, x, kernel)
+    elif len(kernel.shape) < 3 or len(x.shape) != len(kernel.shape):
+        rule = f"must have the {len(kernel.shape)} axes of `kernel`, and at least 3"
+        _checks.fail(function, "x", tuple(x.shape), rule)
     where = sides(function, dimension_numbers, kernel.ndim)
     rank = kernel.ndim - 2
     place = causal_axis(function, axis, kernel.ndim, dimension_numbers)

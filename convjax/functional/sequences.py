@@ -18,7 +18,7 @@ def packed(
 ) -> tuple[jax.Array, jax.Array]:
     """Several sequences in a row: a tap that would cross a boundary meets the left edge instead.
 
-    `left_ids` (N, S) are the ids of `state`; by default they are those of the first step.
+    `left_ids` (N, S) are the ids of `state`; by default each is the id of the first step.
     """
     rows, steps = ids.shape
     before = jnp.broadcast_to(ids[:, :1], (rows, made.held)) if left_ids is None else left_ids
@@ -28,7 +28,7 @@ def packed(
     both = jnp.concatenate([state, x], made.axis)
     edges = _first_of_runs(made, both, run) if made.mode == "edge" else None
 
-    def met(start: int, run_of: jax.Array, edge: Any) -> jax.Array:
+    def seen(start: int, run_of: jax.Array, edge: Any) -> jax.Array:
         """What lies from `start` on, if it is of the run `run_of`; otherwise `edge`, or zeros."""
         count = run_of.shape[1]
         piece = lax.slice_in_dim(both, start, start + count, axis=made.axis)
@@ -38,13 +38,13 @@ def packed(
 
     here = edges if edges is None else lax.slice_in_dim(edges, made.held, None, axis=made.axis)
     step = made.dilation[made.index]
-    taps = [met(at, run[:, made.held :], here) for at in range(0, made.held, step)]
+    taps = [seen(at, run[:, made.held :], here) for at in range(0, made.held, step)]
     taps.append(x)
     y = _summed(made, taps, kernel) if made.ordered else _folded(made, taps, kernel)
 
     last = jnp.broadcast_to(run[:, -1:], (rows, made.held))
     edge = edges if edges is None else lax.slice_in_dim(edges, -1, None, axis=made.axis)
-    return y, met(steps, last, edge)
+    return y, seen(steps, last, edge)
 
 
 def _runs(ids: jax.Array) -> jax.Array:

@@ -50,12 +50,12 @@ def causal_from_torch(
     Such layers pad the past by hand: the short convolutions of Mamba, Mamba-2, gated delta nets and
     LFM (``conv1d``, depthwise, with ``padding=k - 1`` and the end cut off), WaveNet's dilated ones,
     the encoder's strided ones of SoundStream and EnCodec, the decoder's transposed ones, whose
-    right end they cut off, and the ``CausalConv3d`` of video VAEs. Whatever their own code calls
-    the padding, it is what the causal functions do. Weight norm is multiplied out.
+    right end they cut off, and the ``CausalConv3d`` of video VAEs. Whatever their code calls the
+    padding, it is what the causal functions do. Weight norm is multiplied out.
 
     Args:
         layer: the inner ``Conv1d``, ``Conv2d``, ``Conv3d`` or ``ConvTranspose1d``, or its entries
-            of a state dict without their prefix: "weight" and "bias", or those of weight norm.
+            of a state dict without their prefix: "weight" and "bias", or the two of weight norm.
         groups, stride, dilation, transposed: PyTorch's, of entries of a state dict, whose shapes do
             not tell them (1, 1, 1 and False by default); they are read off a module.
         padding_mode: what the layer puts before the first input: "zeros", or "replicate", as
@@ -122,11 +122,11 @@ def causal_from_torch(
         if rank > 1:
             reach = [(k - 1) * d for k, d in zip(kernel.shape[1:rank], steps[1:], strict=True)]
             options["padding"] = tuple((n // 2, n // 2) for n in reach)
-    alone = rank == 1
+    one = rank == 1
     if any(s > 1 for s in strides):
-        options["strides"] = strides[0] if alone else strides
+        options["strides"] = strides[0] if one else strides
     if any(d > 1 for d in steps):
-        options["kernel_dilation"] = steps[0] if alone else steps
+        options["kernel_dilation"] = steps[0] if one else steps
     if count > 1:
         options["feature_group_count"] = count
     if activation is not None:
@@ -145,7 +145,7 @@ def _weight(function: str, entries: Mapping[str, Any]) -> tuple[np.ndarray, np.n
         if found.keys() == {length, direction}:
             g, v = found[length], found[direction]
             wide = v.astype(np.float64)
-            # of every slice of the first axis, which is that of PyTorch's default
+            # of every slice of the first axis, which PyTorch takes by default
             norm = np.sqrt((wide**2).sum(tuple(range(1, v.ndim)), keepdims=True))
             if g.shape != norm.shape:
                 rule = f"must be weight norm of the first axis, with lengths {norm.shape}"

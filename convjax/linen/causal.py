@@ -1,4 +1,4 @@
-"""Linen modules of causal convolutions, with a state for streams in a collection of its own."""
+"""Linen modules of causal convolutions, with a state for streams in the collection `STATE`."""
 
 import dataclasses
 from typing import Any

@@ -62,7 +62,9 @@ def execute(
             y = lowering.run(x, kernel, call=call._replace(nothing=nothing))
             return _plain(y, layout.out, role)
 
-        ordered = role == "forward" and choice.name == "taps" and x.dtype == jnp.float32
+        # 16-bit products are exact in float32, in which they are summed.
+        rounds = x.dtype == call.accumulator(x) == jnp.float32
+        ordered = role == "forward" and choice.name == "taps" and rounds
         zero = [_nothing((x, kernel))] if ordered else []
         y = unfused(run)(x, kernel, *zero)
     else:

@@ -153,7 +153,7 @@ def causal_conv(
     feature_group_count: int = 1,
     **given: Any,
 ) -> Any:
-    """`convjax.causal_conv`, the arguments of a layer apart from those of a call (`given`)."""
+    """`convjax.causal_conv` with the options of a layer; `given` are the arguments of one call."""
     return functional.causal_conv(
         x,
         kernel,

@@ -25,7 +25,7 @@ class _Causal(Layer):
         self.state = nnx.data(None)
 
     def __call__(self, inputs: jax.Array, out_sharding: Any = None, **given: Any) -> Any:
-        """The result for whole sequences; the layer's own state stays out of it.
+        """The result for whole sequences; `self.state` stays out of it.
 
         Args:
             inputs: (N, T, *space, in_features).
@@ -57,7 +57,7 @@ class _Causal(Layer):
         """The result for the next chunk of the streams; the state moves on.
 
         Args:
-            inputs: (N, T, *space, in_features), T steps that follow those of the last call.
+            inputs: (N, T, *space, in_features), T steps that follow the last call.
             given: `segment_ids` or `mask`, as the function has them.
         """
         if self.state is None:
