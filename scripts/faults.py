@@ -371,4 +371,25 @@ FAULTS = [
         "lax.sort(jnp.stack([place, place + 1]), dimension=0)[1]",
         "tests/test_lowerings.py::test_a_turn_of_a_large_window_is_found_by_sorting",
     ),
+    Fault(
+        "let taps of a pack cross its boundaries",
+        "functional/sequences.py",
+        "same = run[:, start : start + count] == run_of",
+        "same = run[:, start : start + count] <= run_of",
+        "tests/test_causal.py::test_packs",
+    ),
+    Fault(
+        "send a sequence's state to the shard before",
+        "functional/sequences.py",
+        "(shard, shard + 1)",
+        "(shard + 1, shard)",
+        "tests/test_causal_sharding.py::test_states",
+    ),
+    Fault(
+        "let LLVM fuse products of a sequence with their additions",
+        "lowerings/execute.py",
+        "geometry.rank == 1 and x.dtype",
+        "geometry.rank == 2 and x.dtype",
+        "tests/test_causal.py::test_bits_as_users_compile",
+    ),
 ]
