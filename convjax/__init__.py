@@ -7,6 +7,9 @@ from convjax import lax
 from convjax.accelerate import accelerate
 from convjax.compiler import compiler_options
 from convjax.functional import (
+    causal_conv,
+    causal_conv_transpose,
+    causal_step,
     channel_shuffle,
     channel_unshuffle,
     conv,
@@ -22,6 +25,7 @@ from convjax.functional import (
     flattened_conv,
     grouped_conv,
     hold,
+    init_state,
     pixel_shuffle,
     pixel_unshuffle,
     pointwise_conv,
@@ -42,6 +46,9 @@ __all__ = [
     "accelerate",
     "analysis",
     "arithmetic",
+    "causal_conv",
+    "causal_conv_transpose",
+    "causal_step",
     "channel_shuffle",
     "channel_unshuffle",
     "compiler_options",
@@ -64,6 +71,7 @@ __all__ = [
     "flattened_conv",
     "grouped_conv",
     "hold",
+    "init_state",
     "interop",
     "kinds",
     "lax",
@@ -79,8 +87,8 @@ __all__ = [
 ]
 
 
-# Loaded when they are asked for: `import convjax` has no need of them, of Flax or of what draws, and
-# ``python -m convjax.kinds`` loads `kinds` once.
+# Loaded when they are asked for: `import convjax` has no need of them, of Flax or of what draws,
+# and ``python -m convjax.kinds`` loads `kinds` once.
 _ROOMS = (
     "analysis",
     "arithmetic",

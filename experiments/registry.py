@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from types import ModuleType
 
 from experiments import (
+    causal,
     checkerboard,
     colour_groups,
     context,
@@ -33,6 +34,7 @@ EXPERIMENTS: dict[str, ModuleType] = {
     "true_convolution": true_convolution,
     "shapes": shapes,
     "motion": motion,
+    "causal": causal,
     "reductions": reductions,
     "transposed": transposed,
     "checkerboard": checkerboard,

@@ -458,8 +458,8 @@ FAULTS = [
     ),
     Fault(
         "sum a short piece of a sequence in an order of its own",
-        "lowerings/call.py",
-        " and not _of_a_sequence(problem)",
+        "lowerings/taps.py",
+        ' and not (problem.role == "forward" and few)',
         "",
         "tests/test_prefix.py::test_depthwise",
     ),
@@ -490,5 +490,26 @@ FAULTS = [
         "        for name, factor in mask.items():",
         "        for name, factor in list(mask.items())[:1]:",
         "tests/test_nn_masks.py::test_every_kernel_is_masked",
+    ),
+    Fault(
+        "let taps of a pack cross its boundaries",
+        "functional/sequences.py",
+        "same = run[:, start : start + count] == run_of",
+        "same = run[:, start : start + count] <= run_of",
+        "tests/test_causal.py::test_packs",
+    ),
+    Fault(
+        "send a sequence's state to the shard before",
+        "functional/sequences.py",
+        "(shard, shard + 1)",
+        "(shard + 1, shard)",
+        "tests/test_causal_sharding.py::test_states",
+    ),
+    Fault(
+        "let LLVM fuse products of a sequence with their additions",
+        "lowerings/execute.py",
+        "geometry.rank == 1 and x.dtype",
+        "geometry.rank == 2 and x.dtype",
+        "tests/test_causal.py::test_bits_as_users_compile",
     ),
 ]

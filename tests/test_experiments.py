@@ -54,6 +54,7 @@ NOT_REPRODUCED = [
 
 # The experiments that train, or time, and so decide nothing in a smoke run.
 TRAINED = {
+    "causal",
     "checkerboard",
     "colour_groups",
     "context",

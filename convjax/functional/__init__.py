@@ -1,5 +1,7 @@
 """The kinds of convolution, as pure functions on arrays."""
 
+from convjax.functional.causal import causal_conv, causal_step, init_state
+from convjax.functional.causal_transposed import causal_conv_transpose
 from convjax.functional.dense import (
     conv,
     conv1d,
@@ -28,6 +30,9 @@ from convjax.functional.transposed import conv_transpose
 from convjax.functional.upsample import hold, resize, resize_conv
 
 __all__ = [
+    "causal_conv",
+    "causal_conv_transpose",
+    "causal_step",
     "channel_shuffle",
     "channel_unshuffle",
     "conv",
@@ -43,6 +48,7 @@ __all__ = [
     "flattened_conv",
     "grouped_conv",
     "hold",
+    "init_state",
     "pixel_shuffle",
     "pixel_unshuffle",
     "pointwise_conv",

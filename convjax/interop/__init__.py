@@ -5,6 +5,7 @@ These functions work on numpy arrays. They accept the arrays of every framework 
 
 from convjax._public import public_class
 from convjax.interop.arrays import FRAMEWORKS
+from convjax.interop.causal import CausalLayer, causal_from_torch
 from convjax.interop.channels import bias_from, bias_to, from_depth_to_space, to_depth_to_space
 from convjax.interop.kernels import kernel_from, kernel_to
 from convjax.interop.layers import Layer, layers_of
@@ -15,11 +16,13 @@ from convjax.interop.trees import merge_collections, split_collections
 
 __all__ = [
     "FRAMEWORKS",
+    "CausalLayer",
     "Layer",
     "Port",
     "Ports",
     "bias_from",
     "bias_to",
+    "causal_from_torch",
     "check_layer",
     "check_model",
     "check_port",

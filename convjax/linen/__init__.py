@@ -8,6 +8,7 @@ except ImportError as error:
     ) from error
 
 from convjax._public import public_class
+from convjax.linen.causal import CausalConv, CausalConvTranspose
 from convjax.linen.drop_ins import Conv, ConvTranspose
 from convjax.linen.kinds import (
     ChannelShuffle,
@@ -26,6 +27,8 @@ from convjax.linen.kinds import (
 from convjax.linen.layer import Layer
 
 __all__ = [
+    "CausalConv",
+    "CausalConvTranspose",
     "ChannelShuffle",
     "Conv",
     "ConvTranspose",

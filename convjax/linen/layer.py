@@ -19,6 +19,12 @@ def convolution(module: Any, inputs: jax.Array, **given: Any) -> jax.Array:
 
     `given` are options of the row's function that are not attributes of the module.
     """
+    plan, inputs, values = prepared(module, inputs)
+    return plan.apply(inputs, values, **given)
+
+
+def prepared(module: Any, inputs: jax.Array) -> tuple[modules.Plan, jax.Array, dict[str, Any]]:
+    """The plan of a linen module that has a row, and inputs and parameters of one dtype."""
     plan = modules.plan(module.row, module, inputs.shape[-1], getattr(module, "features", None))
     plan.check(inputs)
     shapes: dict[str, Any] = {**plan.kernels, **plan.biases}
@@ -35,7 +41,7 @@ def convolution(module: Any, inputs: jax.Array, **given: Any) -> jax.Array:
     values = list(masked.values())
     without_bias = [] if "bias" in shapes else [None]
     inputs, *values = module.promote_dtype(inputs, *values, *without_bias, dtype=module.dtype)
-    return plan.apply(inputs, dict(zip([*shapes, "bias"], values, strict=False)), **given)
+    return plan, inputs, dict(zip([*shapes, "bias"], values, strict=False))
 
 
 class Layer(linen.Module, kw_only=True):

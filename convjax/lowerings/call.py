@@ -1,14 +1,14 @@
 """What a lowering is asked to do: the operands' sizes (`Problem`) and the request (`Call`)."""
 
 import math
-import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
-from convjax._symbolic import certainly, product
+from convjax._symbolic import product
 from convjax.geometry import Geometry
 from convjax.layout import Layout
 from convjax.lowerings import products
@@ -39,6 +39,11 @@ class Call(NamedTuple):
     `convolve(x, kernel, layout=, geometry=, role=)` executes another one, by whichever lowering is
     chosen for it, with the same precision and types. `partitioned` says that XLA splits the
     computation over devices, `platform` for what it is lowered.
+
+    `nothing` is a zero of 32 bits that XLA does not know, or None. LLVM makes one instruction of
+    some products and the additions of them, which rounds once, and of others it does not: which
+    ones depends on how many outputs there are (seen on jaxlib 0.10.2 and 0.12.0). A product whose
+    bits `nothing` is put on (see `rounded`) is rounded by itself, everywhere.
     """
 
     layout: Layout
@@ -49,6 +54,7 @@ class Call(NamedTuple):
     convolve: Callable[..., Any]
     partitioned: bool = False
     platform: str = ""
+    nothing: Any = None
 
     def out_shape(self, x: Any, kernel: Any) -> tuple[Any, ...]:
         """The shape of the result, in the caller's layout."""
@@ -89,6 +95,12 @@ class Call(NamedTuple):
         # Where XLA splits axes over devices they must stay apart.
         einsum = products.einsum if self.on_one_cpu else jnp.einsum
         return einsum(spec, a, b, precision=self.precision, preferred_element_type=total)
+
+
+def rounded(product: Any, nothing: Any) -> Any:
+    """A float32 product, rounded before it is added to anything: see `Call`."""
+    bits = lax.bitcast_convert_type(product, jnp.uint32)
+    return lax.bitcast_convert_type(bits ^ nothing, product.dtype)
 
 
 def out_shape(x: Any, kernel: Any, layout: Layout, geometry: Geometry) -> tuple[Any, ...]:
@@ -136,22 +148,9 @@ def is_large(x: Any) -> bool:
 def correlates(problem: Problem) -> bool:
     """Whether the window is larger than the result.
 
-    It is so for most gradients of kernels, whose window is the gradient of the result. A short
-    piece of a sequence does not count, though its window is larger: it is summed as the whole
-    sequence is, so that a prefix gives the prefix to the last bit.
+    It is so for most gradients of kernels, whose window is the gradient of the result.
     """
-    return count(problem.window) > count(problem.out_space) and not _of_a_sequence(problem)
-
-
-def _of_a_sequence(problem: Problem) -> bool:
-    """Whether groups are convolved along time, forward: of one axis, or causally along the first,
-    with so few taps that their products are written out."""
-    if problem.role != "forward" or problem.groups == 1 or count(problem.window) > _TAPS:
-        return False
-    (low, high), reach = problem.geometry.padding[0], problem.window[0] - 1
-    past = reach * problem.geometry.kernel_dilation[0]
-    causal = certainly(operator.eq, low, past) and certainly(operator.eq, high, 0)
-    return problem.geometry.rank == 1 or causal
+    return count(problem.window) > count(problem.out_space)
 
 
 def is_product(problem: Problem) -> bool:

@@ -1,6 +1,7 @@
 """Run a convolution by its lowering, and the smaller convolutions that lowerings are made of."""
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -55,12 +56,31 @@ def execute(
     types = (precision, preferred_element_type)
     call = Call(layout, geometry, role, *types, again, split_by_xla, platform)
     lowering = LOWERINGS[choice.name]
-    run = functools.partial(lowering.run, call=call)
     if call.on_one_cpu and not part and lowering.apart(problem):
-        y = unfused(lambda x, kernel: _plain(run(x, kernel), layout.out, role))(x, kernel)
+
+        def run(x: jax.Array, kernel: jax.Array, nothing: jax.Array | None = None) -> jax.Array:
+            y = lowering.run(x, kernel, call=call._replace(nothing=nothing))
+            return _plain(y, layout.out, role)
+
+        # A sequence equals its chunks and steps to the last bit; planes are up to a seventh faster
+        # without. 16-bit products are exact in float32, in which they are summed.
+        rounds = geometry.rank == 1 and x.dtype == call.accumulator(x) == jnp.float32
+        ordered = role == "forward" and choice.name == "taps" and rounds
+        zero = [_nothing((x, kernel))] if ordered else []
+        y = unfused(run)(x, kernel, *zero)
     else:
-        y = run(x, kernel)
+        y = lowering.run(x, kernel, call=call)
     return y if y.shape == shape else lax.reshape(y, shape)
+
+
+def _nothing(operands: Sequence[jax.Array]) -> jax.Array:
+    """Zero, made of an element of each float32 operand in a way that XLA does not see through: a
+    constant, which one operand may be, it would carry into the call."""
+    number = jnp.uint32(0)
+    for x in operands:
+        element = lax.slice(x, [0] * x.ndim, [1] * x.ndim)
+        number += lax.bitcast_convert_type(element, jnp.uint32).reshape(())
+    return number * (number + jnp.uint32(1)) & jnp.uint32(1)  # of two neighbours one is even
 
 
 def _plain(y: jax.Array, axes: Axes, role: str) -> jax.Array:

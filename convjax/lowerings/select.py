@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from convjax import compiler
-from convjax.lowerings import LOWERINGS, depth_fold, depth_sum, patchify, per_group
+from convjax.lowerings import LOWERINGS, depth_fold, depth_sum, patchify, per_group, taps
 from convjax.lowerings.call import Problem, correlates, count, is_product
 from convjax.lowerings.patches import crops
 
@@ -32,7 +32,7 @@ class Rule(NamedTuple):
 
 def _pairs(problem: Problem) -> float:
     """Products per group and tap (or window position): pairs of channels."""
-    return count((problem.n if correlates(problem) else problem.i, problem.o))
+    return count((problem.n if taps.by_rows(problem) else problem.i, problem.o))
 
 
 # Seen on jaxlib 0.10.2, not on 0.12.0.

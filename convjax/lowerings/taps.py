@@ -19,7 +19,15 @@ from jax import lax
 from convjax.geometry import Geometry
 from convjax.layout import arranged, restored
 from convjax.lowerings import rows
-from convjax.lowerings.call import Call, Problem, correlates, count, is_large, size_in_bytes
+from convjax.lowerings.call import (
+    Call,
+    Problem,
+    correlates,
+    count,
+    is_large,
+    rounded,
+    size_in_bytes,
+)
 from convjax.lowerings.loops import by_all_threads
 from convjax.lowerings.patches import looped_over, padded, piece, pieces
 from convjax.lowerings.strips import Strip, joined, pieces_of, strips
@@ -36,14 +44,24 @@ _IN_STRIPS_OF_GRADIENTS = 100  # which are compiled together with others
 
 def accepts(problem: Problem) -> str | None:
     """Why not, or None."""
-    inputs = problem.n if correlates(problem) else problem.i
+    inputs = problem.n if by_rows(problem) else problem.i
     if max(count((inputs,)), count((problem.o,))) > _CHANNELS:
         return f"it has more than {_CHANNELS} channels per group ({inputs} and {problem.o})"
-    if correlates(problem) and math.isinf(count((*problem.window, problem.i))):
+    if by_rows(problem) and math.isinf(count((*problem.window, problem.i))):
         return f"it has a symbolic size among {problem.window} and {problem.i}"
     if math.isinf(count(problem.window)):
         return f"its window {problem.window} has a symbolic size"
     return None
+
+
+def by_rows(problem: Problem) -> bool:
+    """Whether it sums over the rows of the input, as for the gradient of a kernel.
+
+    Forward, few products are written out even for fewer outputs than taps: so an output is the same
+    sum in the same order, whatever the number of outputs, down to the bit.
+    """
+    few = count((*problem.window, problem.i)) <= _UNROLLED
+    return correlates(problem) and not (problem.role == "forward" and few)
 
 
 def apart(problem: Problem) -> bool:
@@ -55,7 +73,7 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     """The convolution; `x`, `kernel` and the result in the caller's layout."""
     shape = call.out_shape(x, kernel)
     out_space = tuple(shape[axis] for axis in call.layout.out.space)
-    if correlates(call.problem(x, kernel)):
+    if by_rows(call.problem(x, kernel)):
         return rows.correlate(x, kernel, call, shape)
     summed: Callable[..., jax.Array] = functools.partial(_shift, call=call, out_space=out_space)
     several = count(call.layout.kernel.sizes(kernel.shape, "out")) > 1
@@ -72,7 +90,7 @@ def _shift(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.A
 
     `x` is the caller's, `kernel` is arranged for `_Weights`.
     """
-    weights = _Weights(kernel, call.groups_first, call.geometry.reversal)
+    weights = _Weights(kernel, call.groups_first, call.geometry.reversal, call.nothing)
     geometry, rank = call.geometry, call.geometry.rank
     axes = _in_strips(x, weights, call)
     # Where groups are last, several channels stay behind them: XLA would copy them to be elsewhere.
@@ -130,6 +148,7 @@ class _Weights:
     kernel: jax.Array
     groups_first: bool
     reversal: bool
+    nothing: Any = None  # of the call
 
     @property
     def window(self) -> tuple[Any, ...]:
@@ -194,6 +213,7 @@ class _Weights:
             for i, element in enumerate(elements):
                 channel = _spread(self._channel(shifted, i), shape)
                 term = self.times(channel, _spread(element, shape))
+                term = term if self.nothing is None else rounded(term, self.nothing)
                 total = term if total is None else self.plus(total, term)
         return total
 

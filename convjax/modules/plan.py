@@ -1,6 +1,7 @@
 """A row of the table for one module: its sizes, its parameters, and its convolution."""
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 from typing import Any
@@ -119,6 +120,29 @@ class Plan:
         if "bias" in self.biases:
             y = y + values["bias"]
         return y if len(lead) == 1 else y.reshape(*lead, *y.shape[1:])
+
+    def causal(self, x: jax.Array, values: Mapping[str, Any], **given: Any) -> Any:
+        """A causal convolution of `x` (N, T, *space, channels), with the arguments of one call."""
+        if x.ndim != self.sizes.rank + 2:
+            rule = f"must have {self.sizes.rank + 2} axes: batch, {self.sizes.rank} spatial ones"
+            _checks.fail(self.name, "inputs", tuple(x.shape), f"{rule} and channels")
+        options = {
+            name: _steps(name, getattr(self.module, name))
+            for name in (*self.row.options, *NUMERICS)
+        }
+        function = self.row.kind.function
+        return function(x, values["kernel"], bias=values.get("bias"), **options, **given)
+
+    def first_state(self, x: jax.Array, values: Mapping[str, Any]) -> jax.Array:
+        """The state before the first input of `x`, whose causal axis may have any extent but 0."""
+        module, options = self.module, {}
+        if self.name == "CausalConvTranspose":
+            call = functools.partial(self.causal, values=values, return_state=True)
+            _, state = jax.eval_shape(call, jax.ShapeDtypeStruct(x.shape, x.dtype))
+            return jax.numpy.zeros(state.shape, state.dtype)
+        for name in ("axis", "strides", "output_at", "padding_mode", "kernel_dilation"):
+            options[name] = _steps(name, getattr(module, name))
+        return functional.init_state(x, values["kernel"], **options)
 
 
 def plan(name: str, module: Any, in_features: Any, out_features: Any = None) -> Plan:

@@ -139,6 +139,59 @@ def conv_transpose(
     return flax.conv_transpose(x, kernel, transpose_kernel=transpose_kernel, **options)
 
 
+def causal_conv(
+    x: jax.Array,
+    kernel: jax.Array,
+    *,
+    activation: Any = None,
+    axis: int | None = None,
+    strides: Any = 1,
+    output_at: str = "first",
+    padding: Any = "SAME",
+    padding_mode: Any = "constant",
+    kernel_dilation: Any = 1,
+    feature_group_count: int = 1,
+    **given: Any,
+) -> Any:
+    """`convjax.causal_conv` with the options of a layer; `given` are the arguments of one call."""
+    return functional.causal_conv(
+        x,
+        kernel,
+        activation=activation,
+        axis=axis,
+        strides=strides,
+        output_at=output_at,
+        padding=padding,
+        padding_mode=padding_mode,
+        kernel_dilation=kernel_dilation,
+        feature_group_count=feature_group_count,
+        **given,
+    )
+
+
+def causal_conv_transpose(
+    y: jax.Array,
+    kernel: jax.Array,
+    *,
+    activation: Any = None,
+    strides: Any = 1,
+    kernel_dilation: Any = 1,
+    feature_group_count: int = 1,
+    **given: Any,
+) -> Any:
+    """`convjax.causal_conv_transpose`, likewise."""
+    (strides,) = _checks.ints("CausalConvTranspose", "strides", strides, 1, minimum=1)
+    return functional.causal_conv_transpose(
+        y,
+        kernel,
+        activation=activation,
+        strides=strides,
+        kernel_dilation=kernel_dilation,
+        feature_group_count=feature_group_count,
+        **given,
+    )
+
+
 def _transposed_shapes(s: Any) -> list[Shape]:
     if s.forward_kernel:
         return [(*s.kernel_size, s.out_features // s.groups, s.in_features)]
@@ -157,6 +210,16 @@ ROWS: dict[str, Row] = {
     "ConvTranspose": Row(
         dataclasses.replace(
             KINDS["transposed"], function=conv_transpose, shapes=_transposed_shapes
+        ),
+        _transposed,
+    ),
+    "CausalConv": Row(
+        dataclasses.replace(KINDS["dense"], function=causal_conv, shapes=KINDS["grouped"].shapes),
+        _grouped,
+    ),
+    "CausalConvTranspose": Row(
+        dataclasses.replace(
+            KINDS["transposed"], function=causal_conv_transpose, shapes=_transposed_shapes
         ),
         _transposed,
     ),

@@ -8,6 +8,7 @@ except ImportError as error:
     ) from error
 
 from convjax._public import public_class
+from convjax.nn.causal import CausalConv, CausalConvTranspose, CausalState
 from convjax.nn.drop_ins import Conv, ConvTranspose
 from convjax.nn.grouped import (
     ChannelShuffle,
@@ -22,6 +23,9 @@ from convjax.nn.separable import DepthwiseSeparableConv, FlattenedConv, Spatiall
 from convjax.nn.upsample import ResizeConv, SubpixelConv
 
 __all__ = [
+    "CausalConv",
+    "CausalConvTranspose",
+    "CausalState",
     "ChannelShuffle",
     "Conv",
     "ConvTranspose",

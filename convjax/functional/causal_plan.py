@@ -1,0 +1,363 @@
+"""What a causal convolution checks and resolves before it computes."""
+
+import dataclasses
+import operator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from convjax import _checks
+from convjax import padding as paddings
+from convjax._symbolic import certainly
+from convjax.functional.arguments import Sides, check_window, operands, sides
+from convjax.geometry import Pair
+
+ACTIVATIONS = ("silu", "swish", "gelu", "relu", "tanh")
+PLACES = ("first", "last")
+_TAPS, _MULTIPLIER = 64, 16  # what the lowering `taps` writes out in order, at most
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A causal convolution, its options resolved.
+
+    Attributes:
+        function: the public function's name, for errors.
+        dimension_numbers: as in `conv`.
+        where: the axes of operands and result.
+        index: the causal axis among the spatial ones.
+        window, strides, dilation: per spatial axis.
+        reach: how far the first tap lies before the last.
+        low: the inputs that the first output sees before the first input; negative ones are cut.
+        others: (low, high) padding of the other spatial axes, in order.
+        modes: padding modes per spatial axis.
+        groups: G, or None where only a state is made.
+        numerics: what the convolution is given besides.
+        algorithm: as in `conv`.
+        ordered: whether every output is one sum of taps in their order.
+    """
+
+    function: str
+    dimension_numbers: Any
+    where: Sides
+    index: int
+    window: tuple[Any, ...]
+    strides: tuple[int, ...]
+    dilation: tuple[int, ...]
+    reach: int
+    low: int
+    others: tuple[Pair, ...]
+    modes: tuple[str, ...]
+    groups: Any
+    numerics: dict[str, Any]
+    algorithm: Any
+    ordered: bool
+
+    @property
+    def axis(self) -> int:
+        """The causal axis of x."""
+        return self.where.x[2][self.index]
+
+    @property
+    def out_axis(self) -> int:
+        """The causal axis of the result."""
+        return self.where.out[2][self.index]
+
+    @property
+    def held(self) -> int:
+        """How many inputs the state holds."""
+        return max(self.low, 0)
+
+    @property
+    def mode(self) -> str:
+        """What lies before the first input."""
+        return self.modes[self.index]
+
+    def options(self, low: int, mode: str = "constant") -> dict[str, Any]:
+        """The options of `conv`, with `low` inputs more on the left of the causal axis."""
+        padding = list(self.others)
+        padding.insert(self.index, (low, 0))
+        modes = list(self.modes)
+        modes[self.index] = mode
+        return {
+            "strides": self.strides,
+            "padding": tuple(padding),
+            "padding_mode": tuple(modes),
+            "kernel_dilation": self.dilation,
+            "feature_group_count": self.groups,
+            "dimension_numbers": self.dimension_numbers,
+            "algorithm": self.algorithm,
+            **self.numerics,
+        }
+
+    def of_x(self, steps: jax.Array) -> jax.Array:
+        """`steps` (N, T) with the axes of x."""
+        return _spread(steps, self.where.x[0], self.axis, len(self.where.x[2]) + 2)
+
+    def of_out(self, steps: Any) -> jax.Array:
+        """`steps` (N, T) with the axes of the result."""
+        return _spread(
+            jnp.asarray(steps), self.where.out[0], self.out_axis, len(self.where.out[2]) + 2
+        )
+
+    def at(self, x: jax.Array, steps: jax.Array) -> jax.Array:
+        """What lies at `steps` (N, S) of the causal axis of x."""
+        return jnp.take_along_axis(x, self.of_x(steps), self.axis)
+
+    def edge(self, x: Any, steps: Any, like: Any = None) -> jax.Array:
+        """`steps` inputs before the first one of x, as `padding_mode` has them; zeros of the shape
+        of `like`, if that is given."""
+        shape = list((x if like is None else like).shape)
+        shape[self.axis] = steps
+        if like is not None or self.mode == "constant":
+            return jnp.zeros(shape, x.dtype)
+        if certainly(operator.eq, x.shape[self.axis], 0) or not hasattr(x, "__array__"):
+            rule = 'must hold the first input for `padding_mode` "edge", which repeats it'
+            _checks.fail(self.function, "x", tuple(x.shape), rule)
+        return jnp.broadcast_to(lax.slice_in_dim(jnp.asarray(x), 0, 1, axis=self.axis), shape)
+
+    def tail(self, x: jax.Array, state: Any) -> jax.Array:
+        """The next state: the last inputs, of `state` or of the left edge where x is short."""
+        steps = x.shape[self.axis]
+        if not certainly(operator.ge, steps, self.held):
+            before = self.edge(x, self.held) if state is None else state
+            x = lax.concatenate([before, x], self.axis)
+            steps = steps + self.held
+        return lax.slice_in_dim(x, steps - self.held, steps, axis=self.axis)
+
+    def check(
+        self,
+        x: jax.Array,
+        state: Any,
+        segment_ids: Any,
+        mask: Any,
+        mesh_axis: Any,
+        return_state: bool,
+    ) -> tuple[Any, Any, Any]:
+        """State, segment ids and mask as arrays, after checking that they fit."""
+        function, shape = self.function, tuple(x.shape)
+        steps, stride = shape[self.axis], self.strides[self.index]
+        per_step = (shape[self.where.x[0]], steps)
+        if state is not None:
+            _checks.array(function, "state", state)
+            wanted = (*shape[: self.axis], self.held, *shape[self.axis + 1 :])
+            if tuple(state.shape) != wanted:
+                rule = f"must have the shape {wanted}, {self.held} inputs before `x`"
+                _checks.fail(
+                    function, "state", tuple(state.shape), rule, "`convjax.init_state` makes it."
+                )
+            if state.dtype != x.dtype:
+                raise TypeError(
+                    f"{function}: `state` ({state.dtype}) and `x` ({x.dtype}) must have one dtype. "
+                    "Cast the state, `state.astype(x.dtype)`."
+                )
+            state = jnp.asarray(state)
+        streams = state is not None or return_state or mesh_axis is not None
+        if streams and stride > 1 and certainly(operator.ne, steps % stride, 0):
+            rule = f"must divide the {steps} steps of `x`: a state lies between two frames"
+            _checks.fail(function, "strides", stride, rule)
+        for name, value in (("segment_ids", segment_ids), ("mask", mask)):
+            if value is None:
+                continue
+            _checks.array(function, name, value)
+            if tuple(value.shape) != per_step:
+                rule = f"must have the shape {per_step}, one entry per step of `x`"
+                _checks.fail(function, name, tuple(value.shape), rule)
+            if self.numerics["out_sharding"] is not None:
+                rule = f"must be None where `{name}` is given"
+                value = self.numerics["out_sharding"]
+                _checks.fail(function, "out_sharding", value, rule, "Reshard the result.")
+            if stride > 1:
+                rule = f"must be 1 along the causal axis where `{name}` is given"
+                mend = "Sequences might begin within a frame."
+                _checks.fail(function, "strides", stride, rule, mend)
+        if segment_ids is not None:
+            if not jnp.issubdtype(segment_ids.dtype, jnp.integer):
+                rule = "must be integers"
+                _checks.fail_type(function, "segment_ids", str(segment_ids.dtype), rule)
+            segment_ids = jnp.asarray(segment_ids)
+        if mask is not None:
+            if mask.dtype != np.bool_:
+                rule = "must be booleans"
+                _checks.fail_type(function, "mask", str(mask.dtype), rule, "Write `mask != 0`.")
+            if segment_ids is not None:
+                rule = "and `segment_ids` must not both be given"
+                _checks.fail(
+                    function, "mask", tuple(mask.shape), rule, "Give the padding another id."
+                )
+            mask = jnp.asarray(mask)
+        if mesh_axis is not None:
+            self._check_sharded(steps, segment_ids, mask, mesh_axis)
+        return state, segment_ids, mask
+
+    def _check_sharded(self, steps: Any, segment_ids: Any, mask: Any, mesh_axis: Any) -> None:
+        function = self.function
+        if mask is not None:
+            rule = "must not be given together with `mesh_axis`"
+            _checks.fail(function, "mask", tuple(mask.shape), rule, "Use `segment_ids`.")
+        if segment_ids is not None and self.mode == "edge":
+            rule = 'must be "constant" for `segment_ids` with `mesh_axis`'
+            mend = "The first input of a segment may lie on another shard."
+            _checks.fail(function, "padding_mode", "edge", rule, mend)
+        if certainly(operator.lt, steps, self.held):
+            rule = (
+                f"leaves {steps} steps on a shard, fewer than the {self.held} inputs that the next "
+                "shard needs from it"
+            )
+            _checks.fail(function, "mesh_axis", mesh_axis, rule, "Use fewer shards.")
+
+
+def plan(
+    function: str,
+    x: Any,
+    kernel: Any,
+    *,
+    axis: Any,
+    strides: Any,
+    output_at: Any,
+    padding: Any,
+    padding_mode: Any,
+    kernel_dilation: Any,
+    feature_group_count: Any,
+    dimension_numbers: Any,
+    algorithm: Any = None,
+    **numerics: Any,
+) -> Plan:
+    """The plan of a causal convolution with these options."""
+    abstract = any(isinstance(operand, jax.ShapeDtypeStruct) for operand in (x, kernel))
+    if not abstract:
+        operands(function, x, kernel)
+    elif len(kernel.shape) < 3 or len(x.shape) != len(kernel.shape):
+        rule = f"must have the {len(kernel.shape)} axes of `kernel`, and at least 3"
+        _checks.fail(function, "x", tuple(x.shape), rule)
+    where = sides(function, dimension_numbers, kernel.ndim)
+    rank = kernel.ndim - 2
+    place = causal_axis(function, axis, kernel.ndim, dimension_numbers)
+    index = where.x[2].index(place)
+    strides = _checks.ints(function, "strides", strides, rank, minimum=1)
+    dilation = _checks.ints(function, "kernel_dilation", kernel_dilation, rank, minimum=1)
+    _checks.choice(function, "output_at", output_at, PLACES)
+    window = tuple(kernel.shape[a] for a in where.kernel[2])
+    check_window(function, window)
+    modes = _modes(function, padding_mode, rank, index)
+    reach = (window[index] - 1) * dilation[index]
+    ordered = algorithm is None and _is_ordered(kernel, where, window, feature_group_count)
+    if ordered:  # whatever the number of outputs: so chunks equal the whole
+        algorithm = ("taps", "taps" if strides == (1,) else None, None)
+    return Plan(
+        function,
+        dimension_numbers,
+        where,
+        index,
+        window,
+        strides,
+        dilation,
+        reach,
+        reach if output_at == "first" else reach + 1 - strides[index],
+        _others(function, padding, x, where, window, strides, dilation, index),
+        modes,
+        feature_group_count,
+        numerics,
+        algorithm,
+        ordered,
+    )
+
+
+def _is_ordered(kernel: Any, where: Sides, window: tuple[Any, ...], groups: Any) -> bool:
+    """Whether the lowering `taps` writes it out: few taps of a depthwise kernel on one axis."""
+    per_group, out = (kernel.shape[axis] for axis in where.kernel[:2])
+    if len(window) != 1 or per_group != 1 or not _checks.is_int(groups) or groups < 2:
+        return False
+    return window[0] <= _TAPS and out <= _MULTIPLIER * groups
+
+
+def causal_axis(function: str, axis: Any, ndim: int, dimension_numbers: Any) -> int:
+    """`axis` (None: the first spatial one) as a position among the axes of x."""
+    spatial = sides(function, dimension_numbers, ndim).x[2]
+    if axis is None:
+        return spatial[0]
+    place = _checks.integer(function, "axis", axis)
+    if not -ndim <= place < ndim or place % ndim not in spatial:
+        rule = f"must be a spatial axis of `x`, one of {', '.join(map(str, sorted(spatial)))}"
+        _checks.fail(function, "axis", place, rule)
+    return place % ndim
+
+
+def _modes(function: str, padding_mode: Any, rank: int, index: int) -> tuple[str, ...]:
+    modes = paddings.modes(function, padding_mode, rank)
+    if modes[index] not in ("constant", "edge"):
+        rule = 'must be "constant" or "edge" along the causal axis: others read the future'
+        mend = "Give one word per spatial axis." if isinstance(padding_mode, str) else ""
+        _checks.fail(function, "padding_mode", modes[index], rule, mend)
+    return modes
+
+
+def _others(
+    function: str,
+    padding: Any,
+    x: Any,
+    where: Sides,
+    window: Any,
+    strides: Any,
+    dilation: Any,
+    index: int,
+) -> tuple[Pair, ...]:
+    """The padding of the spatial axes but the causal one."""
+    if isinstance(padding, str):
+        words = tuple(word for word in paddings.POLICIES if word != "CAUSAL")
+        _checks.choice(function, "padding", padding, words)
+
+    def others(values: Any) -> list[Any]:
+        return [value for place, value in enumerate(values) if place != index]
+
+    steps = others(strides)
+    return paddings.resolve(
+        function,
+        padding,
+        space=others([x.shape[a] for a in where.x[2]]),
+        window=others(window),
+        strides=steps,
+        input_dilation=(1,) * len(steps),
+        kernel_dilation=others(dilation),
+    )
+
+
+def biased(made: Plan, y: jax.Array, bias: Any) -> jax.Array:
+    """`y` plus `bias`, one entry per channel."""
+    if bias is None:
+        return y
+    _checks.array(made.function, "bias", bias)
+    channel = made.where.out[1]
+    if tuple(bias.shape) != (y.shape[channel],):
+        rule = f"must have the shape {(y.shape[channel],)}, one entry per output channel"
+        _checks.fail(made.function, "bias", tuple(bias.shape), rule)
+    if bias.dtype != y.dtype:
+        raise TypeError(
+            f"{made.function}: `bias` ({bias.dtype}) must have the dtype of the result ({y.dtype})."
+            f" Cast it, `bias.astype({str(y.dtype)!r})`."
+        )
+    shape = [1] * y.ndim
+    shape[channel] = y.shape[channel]
+    return y + jnp.asarray(bias).reshape(shape)
+
+
+def activated(function: str, y: jax.Array, activation: Any) -> jax.Array:
+    """`activation` of `y`."""
+    if activation is None:
+        return y
+    if callable(activation):
+        return activation(y)
+    name = _checks.choice(function, "activation", activation, ACTIVATIONS)
+    if name == "tanh":
+        return jnp.tanh(y)
+    return getattr(jax.nn, name)(y)
+
+
+def _spread(steps: jax.Array, batch: int, time: int, ndim: int) -> jax.Array:
+    """`steps` (N, T) with N at `batch` and T at `time` among `ndim` axes."""
+    if batch > time:
+        steps = steps.T
+    return lax.expand_dims(steps, [axis for axis in range(ndim) if axis not in (batch, time)])

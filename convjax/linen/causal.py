@@ -1,0 +1,112 @@
+"""Linen modules of causal convolutions, with a state for streams in the collection `STATE`."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen
+
+from convjax import _checks
+from convjax.linen.layer import Layer, Spatial, prepared
+
+STATE = "causal_state"  # the collection
+
+
+def _causal(module: Any, inputs: jax.Array, stream: Any, given: Any) -> Any:
+    """A causal layer's result; `stream` says whether and how it goes on from the layer's state."""
+    if stream not in (False, True, "step"):
+        _checks.fail(module.row, "stream", stream, 'must be False, True or "step"')
+    time = getattr(module, "axis", None)
+    time = 1 if time is None else time % (inputs.ndim + (stream == "step"))
+    if stream == "step":
+        inputs = jnp.expand_dims(inputs, time)
+    plan, inputs, values = prepared(module, inputs)
+    if not stream:
+        return plan.causal(inputs, values, **given)
+    state = module.variable(STATE, "state", plan.first_state, inputs, values)
+    outputs, new = plan.causal(inputs, values, state=state.value, return_state=True, **given)
+    if not module.is_initializing():
+        state.value = new
+    one = stream == "step" and outputs.shape[time] == 1
+    return jnp.squeeze(outputs, time) if one else outputs
+
+
+class CausalConv(Spatial):
+    """`convjax.causal_conv`, with parameters and a state.
+
+    ``layer.apply(variables, x)`` is for whole sequences, as in training. For streams, ``y, updates
+    = layer.apply({**variables, **updates}, chunk, stream=True, mutable=["causal_state"])``; it
+    begins without a state, or with one that ``init`` made, at the left edge of the sequences.
+
+    Attributes:
+        features: channels of the result.
+        kernel_size: one extent per spatial axis; an int means one axis, time.
+        feature_group_count: G; the number of channels for a depthwise convolution.
+        activation, axis, output_at: as in `convjax.causal_conv`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from convjax import linen
+        >>> layer, x = linen.CausalConv(8, 4, feature_group_count=8), jnp.ones((2, 10, 8))
+        >>> variables = layer.init(jax.random.key(0), x)
+        >>> y, updates = layer.apply(variables, x, stream=True, mutable=["causal_state"])
+        >>> variables = {**variables, **updates}
+        >>> y_t, updates = layer.apply(variables, x[:, 0], stream="step", mutable=["causal_state"])
+        >>> y.shape, y_t.shape, updates["causal_state"]["state"].shape
+        ((2, 10, 8), (2, 8), (2, 3, 8))
+    """
+
+    row = "CausalConv"
+
+    features: int
+    kernel_size: Any
+    feature_group_count: int = dataclasses.field(default=1, kw_only=True)
+    activation: Any = dataclasses.field(default=None, kw_only=True)
+    axis: int | None = dataclasses.field(default=None, kw_only=True)
+    output_at: str = dataclasses.field(default="first", kw_only=True)
+
+    @linen.compact
+    def __call__(self, inputs: jax.Array, *, stream: Any = False, **given: Any) -> Any:
+        """The result for `inputs` (N, T, *space, channels).
+
+        Args:
+            stream: False for whole sequences; True for the next chunk of streams; "step" for their
+                next step, without the time axis.
+            given: `segment_ids`, `mask` and, for whole sequences, `state`, `return_state` and
+                `mesh_axis`, as `convjax.causal_conv` has them.
+        """
+        return _causal(self, inputs, stream, given)
+
+
+class CausalConvTranspose(Layer):
+    """`convjax.causal_conv_transpose`, with parameters and a state; it is called as `CausalConv`.
+
+    Attributes:
+        features: channels of the result.
+        kernel_size: the number of taps.
+        strides: the up-sampling factor.
+        kernel_dilation, feature_group_count, activation: as in `convjax.causal_conv_transpose`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from convjax import linen
+        >>> layer = linen.CausalConvTranspose(4, 16, strides=8)
+        >>> layer.init_with_output(jax.random.key(0), jnp.ones((1, 5, 8)))[0].shape
+        (1, 40, 4)
+    """
+
+    row = "CausalConvTranspose"
+    convention = "adjoint"  # the kernel is the forward one
+
+    features: int
+    kernel_size: Any
+    strides: Any = dataclasses.field(default=1, kw_only=True)
+    kernel_dilation: Any = dataclasses.field(default=1, kw_only=True)
+    feature_group_count: int = dataclasses.field(default=1, kw_only=True)
+    activation: Any = dataclasses.field(default=None, kw_only=True)
+
+    @linen.compact
+    def __call__(self, inputs: jax.Array, *, stream: Any = False, **given: Any) -> Any:
+        """The result for `inputs` (N, T, channels), as of `CausalConv`."""
+        return _causal(self, inputs, stream, given)
