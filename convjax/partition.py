@@ -355,17 +355,16 @@ def digits_of(
         The axes' sizes, major first in a device's number, and for each array the axes that split
         each of its axes, major first (None where none explain it).
     """
-    best: tuple[int, tuple[int, ...], list[list[tuple[int, ...]] | None]] | None = None
+    best: tuple[int, tuple[int, ...], list[list[tuple[int, ...]] | None]] = (-1, (), [])
     orders = [sorted(set(itertools.permutations(_primes(size)))) for size in radices_of]
     for order in itertools.product(*orders):
         radices = tuple(itertools.chain(*order))
         found = [_explained(table, radices) for table in tables]
         explained = sum(axes is not None for axes in found)
-        if best is None or explained > best[0]:
+        if explained > best[0]:
             best = explained, radices, found
         if explained == len(tables):
             break
-    assert best is not None
     return best[1:]
 
 

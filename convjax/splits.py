@@ -103,7 +103,7 @@ class ConvSplit:
             if factor.kernel is not None:
                 kernel = exchange.among_zeros(kernel, factor.kernel, share, line)
             else:
-                shares.append((factor.out, share, line))
+                shares.append((self.layout.out.space[number], share, line))
         y = self.run(
             x,
             kernel,
@@ -111,7 +111,6 @@ class ConvSplit:
             preferred_element_type=_sum_type(self.result) if plan.summed else self.result,
         )
         for out_axis, share, line in shares:
-            assert out_axis is not None
             y = exchange.taken(y, out_axis, share.skips, share.out_block, line)
         if plan.summed:
             y = lax.psum(y, plan.summed)

@@ -84,9 +84,10 @@ def loaded(code: str) -> set[str]:
 
 # What `import convjax` may load: the operation, its functions, and what reads programs
 LIGHT = """
-    _checks _public _symbolic accelerate arithmetic boundary changes compiler counting eager
-    extension factoring functional geometry jaxprs lax layout lowerings operation padding rebinding
-    registries sharding sizes traversal
+    _checks _public _symbolic accelerate arithmetic boundary changes compiler counting distributed
+    eager exchange extension factoring functional geometry jaxprs lax layout lowerings operation
+    padding partition rebinding receptive registries sharding sizes splits transposed_sizes
+    traversal
 """
 
 

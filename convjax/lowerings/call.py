@@ -14,7 +14,6 @@ from convjax.layout import Layout
 from convjax.lowerings import products
 
 _LARGE = 1 << 20  # bytes
-_TAPS = 64
 
 
 class Problem(NamedTuple):

@@ -7,8 +7,8 @@ as in the shape (N, *space, I). Sphinx reads reStructuredText, where both mean s
 import re
 from typing import Any
 
-# What stays as it is: literals in double backticks, and roles such as :func:`name`.
-_LITERAL = re.compile(r"(``.+?``|:[a-z:]+:`[^`]+`)", re.DOTALL)
+# What stays as it is: literals in double backticks, roles such as :func:`name`, links to addresses.
+_LITERAL = re.compile(r"(``.+?``|:[a-z:]+:`[^`]+`|`[^`<]+<[^>]+>`_)", re.DOTALL)
 _NAME = re.compile(r"`([^`\n]+)`")
 _SPECIAL = re.compile(r"([*|]|(?<=\w)_(?!\w))")
 # Several arguments that are described together, over two lines.
