@@ -30,6 +30,10 @@ from convjax.sharding import is_explicit
 from convjax.splits import Split
 
 
+# Where XLA asks a callback how to split an operation. On TPU it does not.
+CALLBACK_PLATFORMS = ("cpu", "cuda", "rocm")
+
+
 class Place(NamedTuple):
     """Where a program runs, as far as it is known when an operation is lowered."""
 
@@ -73,7 +77,7 @@ def splitter(ctx: Any, place: Place, platform: str) -> str:
     if static and place.explicit:
         return "types"
     exported = ctx.module_context.lowering_parameters.for_export
-    if static and not exported and platform in ("cpu", "cuda", "rocm"):
+    if static and not exported and platform in CALLBACK_PLATFORMS:
         return "callback"
     return "XLA"
 
@@ -95,7 +99,9 @@ def lower(
     """
     (out,) = ctx.avals_out
     implementation: Any = whole
-    if who == "types":
+    if who == "XLA" and place.axes > 1 and all(name for name, *_ in place.mesh):
+        implementation = functools.partial(_by_xla, split(), whole, ctx.avals_out[0].sharding.mesh)
+    elif who == "types":
         shardings = [aval.sharding for aval in (*ctx.avals_in, out)]
         implementation = functools.partial(_by_types, split(), shardings)
     elif who == "callback":
@@ -166,6 +172,28 @@ def _spec(names: Sequence[Names]) -> PartitionSpec:
 
 def _sharding(mesh: Any, names: Sequence[Names]) -> NamedSharding:
     return NamedSharding(mesh, _spec(names))
+
+
+# ---- what XLA splits --------------------------------------------------------------------------
+
+
+def _by_xla(
+    split: Split, whole: Callable[..., jax.Array], mesh: Any, *operands: jax.Array
+) -> jax.Array:
+    """`whole`, whose spatial axes every device has whole.
+
+    Seen on jaxlib 0.10.2 and 0.12.0: on meshes of several axes XLA's partitioner counts some results
+    too often if a spatial axis is sharded (`docs/upstream`). On meshes of one axis it is right.
+    """
+
+    def constrained(array: jax.Array, party: str) -> jax.Array:
+        spec: list[Any] = [PartitionSpec.UNCONSTRAINED] * array.ndim
+        for axis in split.spatial[party]:
+            spec[axis] = None
+        return lax.with_sharding_constraint(array, NamedSharding(mesh, PartitionSpec(*spec)))
+
+    *parties, out = split.shapes
+    return constrained(whole(*map(constrained, operands, parties)), out)
 
 
 # ---- automatic mesh axes: XLA says how operands lie, when it partitions the program ------------

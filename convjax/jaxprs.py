@@ -12,6 +12,7 @@ import numpy as np
 from jax import lax
 from jax.extend.backend import get_backend
 
+from convjax import distributed
 from convjax.counting import count_macs
 from convjax.geometry import Geometry
 from convjax.lowerings import select
@@ -256,8 +257,10 @@ def explain(
         fn: a function of arrays; for its gradient, pass ``jax.grad(fn)``.
         args, kwargs: its arguments. Arrays may be ``jax.ShapeDtypeStruct``; the rest is static.
         platform: "cpu", "cuda", "rocm" or "tpu"; None is the default backend's.
-        partitioned: whether XLA splits the computation over devices, or over how many mesh axes
-            (True counts as several). Inside ``shard_map`` its mesh decides.
+        partitioned: whether the computation is split over the devices of a mesh with automatic
+            axes. On "cpu", "cuda" and "rocm" this changes nothing: the library splits it, and every
+            device runs what one device would. On "tpu" XLA splits it. Inside ``shard_map`` its
+            mesh decides.
 
     Returns:
         An `Explanation`, whose ``.rows`` has one `ExplainRow` per convolution.
@@ -272,7 +275,6 @@ def explain(
         ((1, 8, 8, 3), (1, 8, 8, 16), (3, 3, 3, 16))
     """
     platform = _platform(platform)
-    outside = 2 if partitioned is True else int(partitioned)
     rows = []
     for site in walk(trace(fn, args, kwargs).jaxpr):
         problem = _problem(site.eqn)
@@ -280,8 +282,9 @@ def explain(
             continue
         if problem.role:
             inside = site.automatic_axes
-            axes = outside if inside is None else inside
-            choice = select.forced(problem, site.eqn.params["algorithm"], platform, axes)
+            several = bool(partitioned) if inside is None else inside > 0
+            by_xla = several and platform not in distributed.CALLBACK_PLATFORMS
+            choice = select.forced(problem, site.eqn.params["algorithm"], platform, by_xla)
         else:
             choice = select.Choice("direct", "bound as lax's own convolution")
         rows.append(

@@ -199,7 +199,7 @@ def _lower(ctx: Any, x: Any, kernel: Any, *, platform: str, **params: Any) -> An
     algorithm = params["algorithm"]
     place = distributed.Place.of(ctx)
     who = distributed.splitter(ctx, place, platform)
-    axes = place.axes if who == "XLA" else 0
+    split_by_xla = who == "XLA"
     run = functools.partial(
         execute,
         layout=layout,
@@ -207,19 +207,20 @@ def _lower(ctx: Any, x: Any, kernel: Any, *, platform: str, **params: Any) -> An
         # resolved when bound: None must not be read as another default in force by now
         precision=params["precision"] or (lax.Precision.DEFAULT,) * 2,
         platform=platform,
-        mesh_axes=axes,
+        split_by_xla=split_by_xla,
     )
     problem = problem_of(*ctx.avals_in, layout, geometry, role)
     whole = functools.partial(
         run,
         geometry=geometry,
         preferred_element_type=params["preferred_element_type"],
-        choice=select.forced(problem, algorithm, platform, axes),
+        choice=select.forced(problem, algorithm, platform, split_by_xla),
     )
 
     def run_part(x: jax.Array, kernel: jax.Array, **options: Any) -> jax.Array:
         part = problem_of(x, kernel, layout, options["geometry"], role)
-        return run(x, kernel, choice=select.forced(part, algorithm, platform, 0, True), **options)
+        choice = select.forced(part, algorithm, platform, lenient=True)
+        return run(x, kernel, choice=choice, **options)
 
     def split() -> ConvSplit:
         return ConvSplit(layout, geometry, role, ctx.avals_in, ctx.avals_out[0].dtype, run_part)

@@ -25,6 +25,7 @@ class Split(Protocol):
     """An operation on whole arrays, as `distributed` splits it."""
 
     shapes: dict[str, Shape]  # of its parties; "out" comes last
+    spatial: dict[str, tuple[int, ...]]  # each party's spatial axes
     factors: list[Factor]
     result: np.dtype
 
@@ -63,6 +64,9 @@ class ConvSplit:
         self.window = layout.kernel.sizes(kernel, "space")
         self.out_space = geometry.output_space(self.space, self.window)
         self.shapes = {"x": x, "kernel": kernel, "out": layout.out_shape(x, kernel, self.out_space)}
+        self.spatial = {
+            "x": layout.x.space, "kernel": layout.kernel.space, "out": layout.out.space
+        }  # fmt: skip
         self.factors = partition.factors(layout, role == "kernel_gradient")
 
     def plan(self, specs: Mapping[str, Sequence[Names]], independent: bool = False) -> Plan:
@@ -144,6 +148,7 @@ class ExtensionSplit:
             "x": shape,
             "out": (*shape[:axis], shape[axis] + change, *shape[axis + 1 :]),
         }
+        self.spatial = {"x": (axis,), "out": (axis,)}
         self.axis, self.pair, self.beyond = axis, pair, beyond
         self.run, self.adjoint = whole, adjoint
         self.factors = [

@@ -5,8 +5,6 @@ A lowering is a module with
 - ``run(x, kernel, call)``: the convolution of a `Call`, operands and result in the caller's layout;
   `layout.arranged` brings them into the order that suits it,
 - ``accepts(problem)``: None, or why not,
-- ``partitionable(problem)``: whether `select` may choose it where XLA splits the computation over
-  devices. `direct` is the last resort there as everywhere,
 - ``apart(problem)``: whether XLA on CPU must compile it apart from what reads its result,
 - ``exact = False`` if its results on integers are rounded.
 """

@@ -43,11 +43,6 @@ def apart(problem: Problem) -> bool:
     return True
 
 
-def partitionable(problem: Problem) -> bool:
-    """Output depths join the batch, wherever they were."""
-    return False
-
-
 def elements_moved(problem: Problem) -> float:
     """Elements of an example that are written before they are convolved, where the first axis is
     folded: of the padded input, and of its copies."""

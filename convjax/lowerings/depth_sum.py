@@ -50,11 +50,6 @@ def apart(problem: Problem) -> bool:
     return True
 
 
-def partitionable(problem: Problem) -> bool:
-    """Depths join the batch, wherever they were."""
-    return False
-
-
 def elements_moved(problem: Problem) -> float:
     """Elements of an example that are written before they are added: results, and with a stride the
     input in parts."""

@@ -26,11 +26,6 @@ def apart(problem: Problem) -> bool:
     return False
 
 
-def partitionable(problem: Problem) -> bool:
-    """The last resort, there as everywhere."""
-    return True
-
-
 def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     """The convolution; `x`, `kernel` and the result in the caller's layout."""
     return convolution(

@@ -26,7 +26,7 @@ def execute(
     precision: Any,
     preferred_element_type: Any,
     platform: str,
-    mesh_axes: int,
+    split_by_xla: bool,
     choice: select.Choice | None = None,
     part: bool = False,
 ) -> jax.Array:
@@ -39,13 +39,13 @@ def execute(
         return same_varying(jnp.zeros(shape, preferred_element_type or x.dtype), x, kernel)[0]
     problem = problem_of(x, kernel, layout, geometry, role)
     if choice is None:
-        choice = select.select(problem, platform, mesh_axes)
+        choice = select.select(problem, platform, split_by_xla)
     again = functools.partial(
         execute,
         precision=precision,
         preferred_element_type=preferred_element_type,
         platform=platform,
-        mesh_axes=mesh_axes,
+        split_by_xla=split_by_xla,
         part=True,
     )
     if layout.x.group and problem.groups == 1:  # which lowerings for one group do not expect
@@ -53,7 +53,7 @@ def execute(
         kernel = lax.squeeze(kernel, layout.kernel.group)
         layout = layout.ungrouped()
     types = (precision, preferred_element_type)
-    call = Call(layout, geometry, role, *types, again, mesh_axes > 0, platform)
+    call = Call(layout, geometry, role, *types, again, split_by_xla, platform)
     lowering = LOWERINGS[choice.name]
     run = functools.partial(lowering.run, call=call)
     if call.on_one_cpu and not part and lowering.apart(problem):

@@ -32,11 +32,6 @@ def apart(problem: Problem) -> bool:
     return problem.role == "kernel_gradient"
 
 
-def partitionable(problem: Problem) -> bool:
-    """Every output needs all of the input's spatial elements."""
-    return False
-
-
 def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     """The convolution; `x`, `kernel` and the result in the caller's layout."""
     layout, geometry, rank = call.layout, call.geometry, call.geometry.rank

@@ -35,11 +35,6 @@ def apart(problem: Problem) -> bool:
     return True
 
 
-def partitionable(problem: Problem) -> bool:
-    """Slices and products with a batch axis for groups: XLA splits both."""
-    return True
-
-
 def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     """The convolution; `x`, `kernel` and the result in the caller's layout."""
     layout, shape = call.layout, call.out_shape(x, kernel)

@@ -58,11 +58,6 @@ def apart(problem: Problem) -> bool:
     return True
 
 
-def partitionable(problem: Problem) -> bool:
-    """Cutting a sharded axis into tiles would move it, unless each device holds whole ones."""
-    return False
-
-
 def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     """The convolution; `x`, `kernel` and the result in the caller's layout."""
     layout, geometry, rank = call.layout, call.geometry, call.geometry.rank

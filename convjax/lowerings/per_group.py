@@ -36,11 +36,6 @@ def apart(problem: Problem) -> bool:
     return problem.role == "kernel_gradient"
 
 
-def partitionable(problem: Problem) -> bool:
-    """Groups are taken one by one from an axis that may be sharded."""
-    return False
-
-
 def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     """The convolution; `x`, `kernel` and the result in the caller's layout."""
     problem = call.problem(x, kernel)

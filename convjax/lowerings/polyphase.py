@@ -93,11 +93,6 @@ def apart(problem: Problem) -> bool:
     return count((problem.o,)) < _FEW and not compiler.has_fast_ynnpack()
 
 
-def partitionable(problem: Problem) -> bool:
-    """Phases are strided slices; they interleave as the minor part of an axis, where they lie."""
-    return _number(problem.geometry) <= _PHASES
-
-
 def _number(geometry: Geometry) -> int:
     """How many phases there are."""
     return math.prod(map(period, geometry.strides, geometry.input_dilation))

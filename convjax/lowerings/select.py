@@ -223,8 +223,14 @@ _CPU = (
     ),
 )
 
-_CPU_PARTITIONED = (
-    _DILATED,
+# Where XLA splits a convolution over devices. Seen on jaxlib 0.10.2 and 0.12.0 on meshes of several
+# axes: lax's gradient of a grouped kernel, with only the batch sharded, is wrong.
+_GROUPED_GRADIENT = Rule(
+    "matmul",
+    lambda p: p.groups != 1 and p.role == "kernel_gradient",
+    "several devices: XLA's partitioner miscounts lax's gradient of a grouped kernel",
+)
+_CPU_SPLIT_BY_XLA = (
     _CROPPED,
     Rule(
         "taps",
@@ -238,36 +244,26 @@ _CPU_PARTITIONED = (
     ),
 )
 
-# Seen on jaxlib 0.10.2 and 0.12.0: with an input sharded over one of two mesh axes (height; batch,
-# for groups), the partitioned gradient of lax's kernel is the true one times the other axis' size.
-_MISCOUNT = Rule(
-    "matmul",
-    lambda p: p.role == "kernel_gradient",
-    "several mesh axes: XLA's partitioner miscounts lax's kernel gradient",
-)
+
+def _rules(platform: str, split_by_xla: bool) -> tuple[Rule, ...]:
+    if split_by_xla:
+        return (_GROUPED_GRADIENT, *(_CPU_SPLIT_BY_XLA if platform == "cpu" else ()))
+    return _CPU if platform == "cpu" else ()
 
 
-def _rules(platform: str, mesh_axes: int) -> tuple[Rule, ...]:
-    rules = (_MISCOUNT,) if mesh_axes > 1 else ()
-    if platform != "cpu":
-        return rules
-    return (*rules, *(_CPU_PARTITIONED if mesh_axes else _CPU))
-
-
-def select(problem: Problem, platform: str, mesh_axes: int) -> Choice:
+def select(problem: Problem, platform: str, split_by_xla: bool = False) -> Choice:
     """The lowering for `problem`.
 
     Args:
         problem: sizes, geometry, dtype and role of the convolution.
         platform: "cpu", "cuda", "rocm", "tpu", or another that JAX lowers for.
-        mesh_axes: over how many axes of a mesh XLA will split the computation (0: not at all, as on
-            one device or in a fully manual region). Where it does, only partitionable lowerings are
-            eligible.
+        split_by_xla: whether XLA splits it over devices, and not this library: then only what XLA
+            splits rightly is eligible.
     """
     found: list[Rule] = [
         rule
-        for rule in _rules(platform, mesh_axes)
-        if rule.holds(problem) and _eligible(rule.lowering, problem, mesh_axes)
+        for rule in _rules(platform, split_by_xla)
+        if rule.holds(problem) and LOWERINGS[rule.lowering].accepts(problem) is None
     ]
     if not found:
         return Choice("direct", f"{platform}: no other lowering is measured to be faster")
@@ -275,13 +271,12 @@ def select(problem: Problem, platform: str, mesh_axes: int) -> Choice:
     return Choice(found[0].lowering, found[0].why, next(others, "direct"))
 
 
-def _eligible(name: str, problem: Problem, mesh_axes: int) -> bool:
-    lowering = LOWERINGS[name]
-    return lowering.accepts(problem) is None and (mesh_axes == 0 or lowering.partitionable(problem))
-
-
 def forced(
-    problem: Problem, algorithm: Any, platform: str, mesh_axes: int, lenient: bool = False
+    problem: Problem,
+    algorithm: Any,
+    platform: str,
+    split_by_xla: bool = False,
+    lenient: bool = False,
 ) -> Choice:
     """The lowering for `problem` under the caller's `algorithm`: None, a name, or a triple.
 
@@ -290,16 +285,16 @@ def forced(
     the whole problem was accepted, and this is a device's part of it.
     """
     if algorithm is None:
-        return select(problem, platform, mesh_axes)
+        return select(problem, platform, split_by_xla)
     hard = not isinstance(algorithm, str)
     name = algorithm[ROLES.index(problem.role)] if hard else algorithm
     if name is None:
-        return select(problem, platform, mesh_axes)
+        return select(problem, platform, split_by_xla)
     refusal = LOWERINGS[name].accepts(problem)
     if refusal is None:
-        return Choice(name, "forced by `algorithm`", select(problem, platform, mesh_axes).name)
+        return Choice(name, "forced by `algorithm`", select(problem, platform, split_by_xla).name)
     if not lenient and (hard or problem.role == "forward"):
         raise ValueError(
             f"algorithm {name!r} cannot execute this convolution ({problem.role}): {refusal}"
         )
-    return select(problem, platform, mesh_axes)
+    return select(problem, platform, split_by_xla)

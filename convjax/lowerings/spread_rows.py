@@ -32,11 +32,6 @@ def apart(problem: Problem) -> bool:
     return False
 
 
-def partitionable(problem: Problem) -> bool:
-    """On several devices nothing is evaded: its sharding was not tried."""
-    return False
-
-
 def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     """The convolution; `x`, `kernel` and the result in the caller's layout."""
     layout, shape = call.layout, call.out_shape(x, kernel)

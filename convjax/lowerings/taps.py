@@ -51,12 +51,6 @@ def apart(problem: Problem) -> bool:
     return True
 
 
-def partitionable(problem: Problem) -> bool:
-    """Loops read rows at traced positions, which gathers rows that are sharded."""
-    products = count((*problem.window, problem.i))
-    return not correlates(problem) and products <= _UNROLLED
-
-
 def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     """The convolution; `x`, `kernel` and the result in the caller's layout."""
     window = call.layout.kernel.sizes(kernel.shape, "space")
