@@ -171,7 +171,8 @@ def programs(
     def loss_of(params: Tree, model: Tree, volumes: Any, labels: Any) -> tuple[Any, Tree]:
         network = nnx.merge(definition, params, model, copy=True)
         scores = network(volumes)
-        losses = optax.softmax_cross_entropy_with_integer_labels(scores, labels)
+        # Not by indices: their gradient is a scatter, which XLA would not split.
+        losses = optax.softmax_cross_entropy(scores, jax.nn.one_hot(labels, CLASSES))
         return losses.mean(), nnx.state(network, nnx.BatchStat)
 
     def step(state: State, volumes: Any, labels: Any) -> tuple[State, Any]:
@@ -243,14 +244,14 @@ def train(
     return run.lines
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status."""
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m examples.volume",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    whole = {"type": int, "metavar": "N"}
+    whole: dict[str, Any] = {"type": int, "metavar": "N"}
     parser.add_argument("--out", type=Path, default=Path("runs/volume"), metavar="DIR")
     parser.add_argument("--steps", **whole, default=200)
     parser.add_argument("--save-every", **whole, default=50, help="steps between checkpoints")
@@ -262,7 +263,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"--{field.name}", type=kind, default=field.default, metavar="N",
             help=f"default: {field.default}",
         )  # fmt: skip
-    options = vars(parser.parse_args(arguments))
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    options = vars(parser().parse_args(arguments))
     settings = Settings(**{f.name: options.pop(f.name) for f in dataclasses.fields(Settings)})
     try:
         processes.start()

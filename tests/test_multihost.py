@@ -3,6 +3,8 @@
 import contextlib
 import json
 import os
+import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -12,6 +14,8 @@ import compilation
 import jax
 import multihost_worker as worker
 import pytest
+
+from experiments import processes as start
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -129,3 +133,155 @@ def test_a_run_of_two_processes_goes_on_in_one(launcher, tmp_path):
     volume.train(settings, 4, whole)  # on as many devices as pytest has
     assert after == pytest.approx(losses(whole), rel=1e-5)
     assert len(set(after)) == 4 and after[3] < after[0]
+
+
+# ---- who is joined, and how ---------------------------------------------------------------------
+
+KUBEFLOW = {
+    "JAX_COORDINATOR_ADDRESS": "volume-node-0-0.volume:6666",
+    "JAX_NUM_PROCESSES": "2",
+    "JAX_PROCESS_ID": "1",
+    "JAX_COORDINATOR_PORT": "6666",
+    "KUBERNETES_SERVICE_HOST": "10.0.0.1",
+    "JOB_COMPLETION_INDEX": "1",
+}
+POD = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
+OPEN_MPI_5 = {name: text for name, text in open_mpi(1).items() if "OMPI_COMM" in name}
+
+
+@pytest.fixture
+def packages(monkeypatch):
+    """Which optional packages are there, and whether the machine has TPU chips: neither."""
+    there = set()
+    monkeypatch.setattr(start.importlib.util, "find_spec", lambda name: name in there or None)
+    monkeypatch.setattr(start, "_has_tpu", lambda: "libtpu" in there)
+    return there
+
+
+def test_addresses_that_are_named_are_not_looked_for(packages):
+    """As Kubeflow sets them; without the package `kubernetes`, which JAX would ask for."""
+    assert start.join_arguments(KUBEFLOW) == {
+        "coordinator_address": "volume-node-0-0.volume:6666",
+        "num_processes": 2,
+        "process_id": 1,
+        "cluster_detection_method": "deactivate",
+    }
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        KUBEFLOW | {"JAX_NUM_PROCESSES": "1", "JAX_PROCESS_ID": "0"},
+        slurm(1) | {"JAX_NUM_PROCESSES": "1"},
+        slurm(0) | {"SLURM_NTASKS": "1"},
+        {name: text for name, text in slurm(0).items() if name != "SLURM_STEP_NODELIST"},
+        open_mpi(0) | {"OMPI_COMM_WORLD_SIZE": "1"},
+        POD,
+    ],
+    ids=["nothing", "kubeflow", "said", "one task", "not by srun", "mpirun -n 1", "a Pod"],
+)
+def test_one_process_is_never_joined(environment, packages, monkeypatch):
+    """JAX would start a service for one process, or wait for others that do not exist."""
+    assert start.join_arguments(environment) is None
+    for name, text in environment.items():
+        monkeypatch.setenv(name, text)
+    monkeypatch.setattr(jax.distributed, "initialize", None)
+    assert start.start() is False
+
+
+@pytest.mark.parametrize(
+    ("hosts", "several"),
+    [
+        ({"TPU_WORKER_HOSTNAMES": "a,b"}, True),
+        ({"TPU_PROCESS_ADDRESSES": "a,b,c", "TPU_WORKER_HOSTNAMES": "a"}, True),
+        ({"TPU_WORKER_HOSTNAMES": "a", "MEGASCALE_NUM_SLICES": "2"}, True),
+        ({"TPU_WORKER_HOSTNAMES": "localhost"}, False),
+        ({"TPU_WORKER_HOSTNAMES": "a,b", "JAX_PLATFORMS": "cpu"}, False),
+        ({}, True),  # a TPU VM: JAX asks the metadata server
+        ({"TPU_SKIP_MDS_QUERY": "1"}, False),
+    ],
+)
+def test_cloud_tpu(hosts, several, packages):
+    assert start.join_arguments(hosts) is None  # without chips
+    packages.add("libtpu")
+    assert start.join_arguments(hosts) == ({} if several else None)
+
+
+@pytest.mark.parametrize(
+    ("environment", "package", "arguments"),
+    [
+        (POD | {"JOB_COMPLETION_INDEX": "0"}, "kubernetes", {}),
+        (OPEN_MPI_5, "mpi4py", {"cluster_detection_method": "mpi4py"}),
+    ],
+)
+def test_launchers_that_jax_asks_by_a_package(environment, package, arguments, packages):
+    with pytest.raises(ValueError, match=f"by the package `{package}`, which is missing"):
+        start.join_arguments(environment)
+    packages.add(package)
+    assert start.join_arguments(environment) == arguments
+
+
+def test_processes_that_are_joined_already_are_left_as_they_are(monkeypatch):
+    """As Ray Train's JaxTrainer does before the loop of a worker."""
+    monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(jax.distributed, "initialize", None)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    assert start.start() is True
+
+
+# ---- the files for engines ----------------------------------------------------------------------
+
+
+def arguments_of(words):
+    """What follows `python -m examples.volume` in a command."""
+    at = words.index("examples.volume")
+    assert words[at - 2 : at] == ["python", "-m"]
+    return words[at + 1 :]
+
+
+def test_the_sbatch_file_runs_the_example():
+    text = (ROOT / "examples" / "slurm.sbatch").read_text(encoding="utf-8")
+    words = shlex.split(text.replace("\\\n", " "), comments=True)
+    options = volume_options(arguments_of(words))
+    assert options.resume and options.out.name == "volume-$SLURM_JOB_ID"
+    given = dict(re.findall(r"^#SBATCH --([\w-]+)=(\S+)", text, re.M))
+    assert given["ntasks-per-node"] == given["gpus-per-node"]  # JAX: task i has GPU i
+    assert "gpus-per-task" not in given and "gpu-bind" not in given
+    assert subprocess.run(["bash", "-n", ROOT / "examples" / "slurm.sbatch"]).returncode == 0
+
+
+def test_the_trainjob_runs_the_example():
+    yaml = pytest.importorskip("yaml")
+    job = yaml.safe_load((ROOT / "examples" / "trainjob.yaml").read_text(encoding="utf-8"))
+    assert (job["apiVersion"], job["kind"]) == ("trainer.kubeflow.org/v1alpha1", "TrainJob")
+    assert job["spec"]["runtimeRef"]["name"] == "jax-distributed"
+    trainer = job["spec"]["trainer"]
+    options = volume_options(arguments_of(trainer["args"]))
+    (patch,) = job["spec"]["runtimePatches"]
+    (replicated,) = patch["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
+    (container,) = replicated["template"]["spec"]["template"]["spec"]["containers"]
+    assert replicated["name"] == container["name"] == "node"  # of the runtime
+    (mount,) = container["volumeMounts"]
+    assert options.resume and options.out.is_relative_to(mount["mountPath"])
+
+
+def volume_options(arguments):
+    from examples import volume
+
+    return volume.parser().parse_args(arguments)
+
+
+@pytest.mark.slow
+def test_ray_trains_on_two_workers(tmp_path):
+    """By Ray's own joining; the losses are of one process."""
+    pytest.importorskip("ray", reason="needs the `ray` extra")
+    from examples import volume
+
+    arguments = [*VOLUME[2:], "--steps", "2", "--out"]
+    slow = {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300", "RAY_TRAIN_V2_ENABLED": "1"}
+    command = ["-m", "examples.ray_volume", "--workers", "2", "--", *arguments, tmp_path / "ray"]
+    outputs([(map(str, command), slow | simulated(2))], seconds=500)
+    settings = volume.Settings(size=16, features=3, levels=1)
+    volume.train(settings, 2, tmp_path / "one")
+    assert losses(tmp_path / "ray") == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
