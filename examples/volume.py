@@ -75,8 +75,8 @@ def slices(settings: Settings, number: int, depths: Sequence[int]) -> tuple[np.n
         volume = np.where(squares < (0.6 * radius) ** 2, 0, volume) if hollow else volume
         labels = np.where(inside, 1 + hollow, labels)
     noise = [np.random.default_rng([settings.seed, number, d]).normal(size=(n, n)) for d in depths]
-    volume = volume + 0.3 * np.stack(noise)
-    return volume[..., None].astype(np.float32), labels.astype(np.int32)
+    noisy = volume + 0.3 * np.stack(noise)
+    return noisy[..., None].astype(np.float32), labels.astype(np.int32)
 
 
 def batch_of(settings: Settings, step: int, sharding: Any) -> tuple[Any, Any]:
@@ -142,8 +142,8 @@ def mesh_of(settings: Settings, depth: int | None = None) -> Any:
 
 def programs(
     settings: Settings, mesh: Any
-) -> tuple[Callable[[], State], Callable[..., tuple[State, Any]]]:
-    """The first state, and a step ``(state, volumes, labels) -> (state, loss)``."""
+) -> tuple[Callable[[], State], Any]:
+    """The first state, and a step ``(state, volumes, labels) -> (state, loss)``, by `jax.jit`."""
     import jax
     import jax.numpy as jnp
     import optax
@@ -156,11 +156,14 @@ def programs(
     optimizer = optax.adam(settings.rate)
 
     def module() -> Any:
-        widths = {"features": settings.features, "levels": settings.levels}
-        rngs = nnx.Rngs(settings.seed)
-        return nnx.split(
-            UNet3D(in_features=1, classes=CLASSES, rngs=rngs, **widths), nnx.Param, nnx.BatchStat
+        network = UNet3D(
+            in_features=1,
+            classes=CLASSES,
+            features=settings.features,
+            levels=settings.levels,
+            rngs=nnx.Rngs(settings.seed),
         )
+        return nnx.split(network, nnx.Param, nnx.BatchStat)
 
     definition, *_ = nnx.eval_shape(module)
 
