@@ -186,14 +186,13 @@ def programs(
         params = optax.apply_updates(state.params, updates)
         return State(state.step + 1, params, model, following), loss
 
+    platform = jax.default_backend()
+    # Random numbers that are drawn in milliseconds otherwise take LLVM ten seconds.
+    hasty = {"xla_backend_optimization_level": 0} if platform == "cpu" else None
+    best = convjax.compiler_options(platform)
     return (
-        jax.jit(initial, out_shardings=everywhere),
-        jax.jit(
-            step,
-            donate_argnums=0,
-            out_shardings=everywhere,
-            compiler_options=convjax.compiler_options(jax.default_backend()),
-        ),
+        jax.jit(initial, out_shardings=everywhere, compiler_options=hasty),
+        jax.jit(step, donate_argnums=0, out_shardings=everywhere, compiler_options=best),
     )
 
 

@@ -16,7 +16,8 @@ from typing import Any
 
 MOST = 8
 _COUNT = f"--xla_force_host_platform_device_count={MOST}"
-os.environ["XLA_FLAGS"] = f"{_COUNT} {os.environ.get('XLA_FLAGS', '')}".strip()
+if _COUNT not in os.environ.get("XLA_FLAGS", ""):  # as in the tests
+    os.environ["XLA_FLAGS"] = f"{_COUNT} {os.environ.get('XLA_FLAGS', '')}".strip()
 os.environ["JAX_PLATFORMS"] = "cpu"
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
