@@ -36,6 +36,8 @@ from convjax.jaxprs import cost_of, explain
 from convjax.lax import conv_general_dilated
 from convjax.operation import convs_saveable
 
+__version__ = "0.1.0"
+
 __all__ = [
     "accelerate",
     "analysis",

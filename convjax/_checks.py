@@ -1,4 +1,4 @@
-"""One family of argument checks: an error names function, argument, value, rule and mend.
+"""One family of argument checks: an error names function, argument, value, rule and what to do.
 
 ``grouped_conv: `groups` (=3) must divide the channels of `x` (=64).``
 """

@@ -12,16 +12,19 @@ from convjax.traversal import trace
 def accelerate(fn: Callable[..., Any]) -> Callable[..., Any]:
     """The same function, with every ``lax.conv_general_dilated`` in it executed by this library.
 
-    ``accelerate(fn)(*args, **kwargs)`` traces `fn` to a jaxpr, rebinds its convolutions to this
-    library's operation, and evaluates it. Values, types and derivatives stay what they are; so do
-    effects, name scopes, shardings, donation and checkpointing policies, for which our convolution
-    counts as lax's. It reaches into ``jit``, ``scan``, ``while_loop``, ``cond``, ``checkpoint``,
-    ``shard_map``, ``custom_linear_solve``, ``custom_jvp`` and ``custom_vjp`` with their rules, and
-    whatever else holds jaxprs, and composes with every transform on either side.
+    ``accelerate(fn)(*args, **kwargs)`` traces `fn` to a jaxpr, replaces its convolutions by this
+    library's operation, and evaluates the jaxpr. Values, types and derivatives stay the same. So do
+    effects, name scopes, shardings, donation and checkpointing policies: a policy treats our
+    convolution as lax's.
 
-    What stays lax's: the rule of a ``jax.custom_batching.custom_vmap``, the transpose of a
-    ``linear_call``, what is compiled already (an exported function, a callback on the host), and
-    Pallas kernels. A call of this library with ``algorithm="direct"`` is lax's, and is rebound too.
+    It reaches into ``jit``, ``scan``, ``while_loop``, ``cond``, ``checkpoint``, ``shard_map``,
+    ``custom_linear_solve``, ``custom_jvp`` and ``custom_vjp`` with their rules, and into everything
+    else that holds jaxprs. It composes with every transform, before it or after it.
+
+    It cannot reach the rule of a ``jax.custom_batching.custom_vmap``, the transpose of a
+    ``linear_call``, Pallas kernels, and what is compiled already (an exported function, a callback
+    on the host). It also replaces calls of this library with ``algorithm="direct"``, since these
+    are lax's convolution.
 
     Args:
         fn: any function that JAX can trace. Arrays among its arguments, numpy's too, are traced,
@@ -34,7 +37,7 @@ def accelerate(fn: Callable[..., Any]) -> Callable[..., Any]:
 
     Raises:
         TypeError: if `fn` cannot be called.
-        ValueError: on a call, for a convolution at which lax itself dies in a verifier.
+        ValueError: on a call, for a convolution at which lax fails with an MLIR verification error.
 
     Example:
         >>> import jax, jax.numpy as jnp, convjax

@@ -1,8 +1,9 @@
 """Sizes: Dumoulin and Visin's relations 1-15, output sizes in general, and receptive fields.
 
-Integers only. The relations use the paper's letters along one spatial axis: `i` input, `k` kernel,
-`s` stride, `p` zeros on either side, `d` dilation; those of the transposed convolution (8-14) take
-the `i` that enters it (the paper's i'), and the k, s and p of the convolution that it transposes.
+All functions take integers. The relations use the paper's letters along one spatial axis:
+`i` input, `k` kernel, `s` stride, `p` zeros on either side, `d` dilation. The relations of the
+transposed convolution (8 to 14) take the `i` that enters it (the paper's i'), and the k, s and p
+of the convolution that it transposes.
 
 Source: V. Dumoulin, F. Visin, A guide to convolution arithmetic for deep learning, 2016,
     https://arxiv.org/abs/1603.07285
@@ -285,8 +286,8 @@ def _like(input_size: Any, sizes: tuple[int, ...]) -> Any:
 class ReceptiveField(NamedTuple):
     """Output ``o`` sees the `size` input elements from ``start + o*jump`` on, along each axis.
 
-    Ints, or one per spatial axis. Elements before 0 or beyond the input are padding; `size` counts
-    first to last, gaps that dilation leaves included.
+    Each is an int, or one int per spatial axis. Elements before 0 or beyond the input are padding.
+    `size` counts from the first element to the last, with the gaps that dilation leaves.
     """
 
     size: Any

@@ -1,4 +1,7 @@
-"""The operation on operands whose groups are still merged into channels, as users hold them."""
+"""From users' operands to the operation's: channels are split into (group, channel) axes.
+
+The primitive is bound on the split operands, and the channels of its result are merged again.
+"""
 
 from typing import Any, NamedTuple
 

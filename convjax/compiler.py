@@ -1,4 +1,4 @@
-"""Options of XLA's compiler that make convolutions faster, where one does."""
+"""Options of XLA's compiler that make convolutions faster, and what this jaxlib does by default."""
 
 import functools
 import importlib.metadata
@@ -18,20 +18,24 @@ _PLATFORMS = ("cpu", "gpu", "cuda", "rocm", "tpu")
 def compiler_options(platform: str) -> dict[str, str | bool | int]:
     """Options for ``jax.jit(f, compiler_options=...)`` under which convolutions compile best.
 
-    On CPU, jaxlib 0.10 to 0.12 compute dense two-dimensional convolutions by YNNPACK. Without it
-    they, and their gradients, take half to two thirds of the time on 0.10; on 0.12 mostly
-    four fifths forward and two thirds in training, where nothing else runs on the machine's other
-    cores, but more than with it where vectors have 512 bits (AVX-512): there it stays. And what XLA
-    compiles itself uses vectors of 256 bits unless asked: with 512, sums over taps, as of depthwise
-    convolutions, took two thirds to nine tenths of the time (AMD Zen 4). Processors without them
-    compile as before. No other platform has been measured to need an option: there the dictionary
-    is empty.
+    There are two, and both are for CPUs.
 
-    Only the outermost ``jit`` takes options, and shows them to nobody: no function of this library
-    can set them by itself, or choose its lowerings by them. It does see the first option in the
-    environment, ``XLA_FLAGS=--xla_cpu_experimental_ynn_fusion_type=LIBRARY_FUSION_TYPE_REDUCE``,
-    which leaves sums alone to YNNPACK, and then evades nothing. The README's benchmark has the
-    figures.
+    The first keeps YNNPACK for sums only. jaxlib 0.10 to 0.12 compute dense two-dimensional
+    convolutions by YNNPACK. Without it, these convolutions and their gradients take half to two
+    thirds of the time on jaxlib 0.10. On 0.12 they take about four fifths of the time forward and
+    two thirds in training, if nothing else runs on the machine's other cores. With vectors of 512
+    bits (AVX-512), 0.12 is faster with YNNPACK: there, and on 0.11, the option is left out.
+
+    The second asks XLA for vectors of 512 bits. XLA uses 256 bits by default. With 512 bits, sums
+    over taps, as in depthwise convolutions, took two thirds to nine tenths of the time (AMD Zen 4).
+    Processors without AVX-512 compile as before.
+
+    No other platform has been measured to need an option: there the dictionary is empty.
+
+    JAX takes options from the outermost ``jit`` only and shows them to no function. So this library
+    can neither set them by itself nor choose lowerings by them. It does read the environment: if
+    ``XLA_FLAGS`` has ``--xla_cpu_experimental_ynn_fusion_type=LIBRARY_FUSION_TYPE_REDUCE``, it does
+    not use the lowering `spread_rows`. The benchmarks in the documentation have the figures.
 
     Args:
         platform: "cpu", "gpu", "cuda", "rocm" or "tpu".
@@ -61,30 +65,32 @@ def compiler_options(platform: str) -> dict[str, str | bool | int]:
 
 @functools.cache
 def uses_ynnpack() -> bool:
-    """Whether XLA on CPU here computes dense two-dimensional convolutions by YNNPACK, unasked."""
+    """Whether XLA on CPU here computes dense two-dimensional convolutions by YNNPACK by default."""
     return _jaxlib_has_ynnpack() and not _switched_off(os.environ.get("XLA_FLAGS", ""))
 
 
 @functools.cache
 def has_slow_ynnpack() -> bool:
-    """Whether that takes longer than Eigen for all of them, as that of jaxlib 0.10 does."""
+    """Whether YNNPACK is slower than Eigen for all of them, as in jaxlib 0.10."""
     return uses_ynnpack() and importlib.metadata.version("jaxlib").startswith("0.10.")
 
 
 def has_fast_ynnpack() -> bool:
-    """Whether it is there, and as fast as Eigen for small windows."""
+    """Whether YNNPACK is there, and as fast as Eigen for small windows."""
     return uses_ynnpack() and not has_slow_ynnpack()
 
 
 @functools.cache
 def has_slow_ynnpack_for_large_windows() -> bool:
-    """Whether that takes longer than Eigen for large windows, as kernels' gradients have."""
+    """Whether YNNPACK is slower than Eigen for large windows, as in kernels' gradients."""
     return uses_ynnpack() and _is_slow_for_large_windows()
 
 
 def _is_slow_for_large_windows() -> bool:
-    """Every YNNPACK seen is with vectors of 256 bits, with 512 that of jaxlib 0.10. (That of 0.11
-    was not measured with them.)"""
+    """With vectors of 256 bits YNNPACK is slower in jaxlib 0.10 to 0.12; with 512 bits in 0.10.
+
+    (jaxlib 0.11 was not measured with vectors of 512 bits.)
+    """
     return importlib.metadata.version("jaxlib").startswith("0.10.") or not _has_avx512()
 
 
@@ -99,9 +105,11 @@ def _has_avx512() -> bool:
 
 @functools.cache
 def runs_loops_on_one_thread() -> bool:
-    """Whether XLA on CPU makes one kernel, which one thread runs, of a whole loop of array
-    operations: jaxlib 0.12 does, 0.10 and 0.11 did not. (The pass that does so is meant for loops
-    of under a kilobyte: xla/service/cpu/small_while_loop_hoisting_pass.cc.)"""
+    """Whether XLA on CPU compiles a loop of array operations into one kernel for one thread.
+
+    jaxlib 0.12 does, 0.10 and 0.11 did not. The pass that does so is meant for loops of less than a
+    kilobyte: xla/service/cpu/small_while_loop_hoisting_pass.cc.
+    """
     return not importlib.metadata.version("jaxlib").startswith(("0.10.", "0.11."))
 
 

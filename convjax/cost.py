@@ -1,4 +1,4 @@
-"""What every kind of convolution costs, from shapes alone: parameters, MACs and bytes.
+"""What every kind of convolution costs, computed from shapes: parameters, MACs and bytes.
 
 Each function has the name and the arguments of the kind it prices, with shapes in place of arrays
 (anything that has a `.shape` will do), channels-last, and returns a `Cost`. A multiply-accumulate
@@ -35,6 +35,29 @@ from convjax.counting import (
 )
 from convjax.geometry import Geometry
 
+__all__ = [
+    "Cost",
+    "channel_shuffle",
+    "conv",
+    "conv_transpose",
+    "depthwise_conv",
+    "depthwise_separable_conv",
+    "depthwise_separable_ratio",
+    "dilated_conv",
+    "flattened_conv",
+    "grouped_conv",
+    "hold",
+    "pixel_shuffle",
+    "pointwise_conv",
+    "pointwise_grouped_conv",
+    "resize",
+    "resize_conv",
+    "shuffled_grouped_conv",
+    "spatially_separable_conv",
+    "spatially_separable_ratio",
+    "subpixel_conv",
+]
+
 
 def conv(x: Any, kernel: Any, **options: Any) -> Cost:
     """Cost of ``convjax.conv``: ``N * out * prod(K) * I * O / G`` MACs.
@@ -55,7 +78,7 @@ def pointwise_conv(x: Any, kernel: Any, **options: Any) -> Cost:
 
 
 def dilated_conv(x: Any, kernel: Any, kernel_dilation: Any, **options: Any) -> Cost:
-    """Cost of ``convjax.dilated_conv``: that of `conv`, whatever the dilation."""
+    """Cost of ``convjax.dilated_conv``: the cost of `conv`, whatever the dilation."""
     return conv_cost("dilated_conv", x, kernel, kernel_dilation=kernel_dilation, **options)[0]
 
 
@@ -99,7 +122,7 @@ def conv_transpose(
 ) -> Cost:
     """Cost of ``convjax.conv_transpose``: useful MACs as the convolution that it transposes.
 
-    Its MACs are those of the equivalent direct convolution (relation 14) without the zeros that
+    Its MACs are the MACs of the equivalent direct convolution (relation 14) without the zeros that
     strides insert: ``N * space * prod(K) * I * O / G`` useful ones where nothing is cropped.
 
     Args:

@@ -1,4 +1,4 @@
-"""What one convolution costs, or a chain of them: how many outputs meet how many taps, on what."""
+"""The cost of one convolution or of a chain of them, counted from shapes."""
 
 import dataclasses
 import math
@@ -19,11 +19,11 @@ class Cost:
 
     Attributes:
         params: weights. (Nothing here has biases.)
-        macs: multiply-accumulates, those on padding included, those on inserted zeros (of input
-            dilation, hence of strides in a transposed convolution) never.
-        useful_macs: those on real input elements. They are equal for a convolution and both its
-            gradients.
-        bytes: every operand read once and every result written once, stage by stage.
+        macs: multiply-accumulates. Those on padding count. Those on inserted zeros do not: input
+            dilation inserts zeros, and so do the strides of a transposed convolution.
+        useful_macs: multiply-accumulates on real input elements. A convolution and both its
+            gradients have the same number.
+        bytes: every operand is read once and every result is written once, stage by stage.
     """
 
     params: int = 0

@@ -1,4 +1,4 @@
-"""Every kind by one dense convolution: the other side of the law that each kind equals one.
+"""Every kind as one dense convolution, for the law that each kind equals one.
 
 ``form(x, kernels, sizes, **options)``, with the `Sizes` of `convjax.kinds`, computes what the kind
 does, by `conv` or `conv_transpose` with the kernel that `convjax.equivalents` gives.

@@ -29,7 +29,6 @@ from convjax.partition import Names, Plan, block
 from convjax.sharding import is_explicit
 from convjax.splits import Split
 
-
 # Where XLA asks a callback how to split an operation. On TPU it does not.
 CALLBACK_PLATFORMS = ("cpu", "cuda", "rocm")
 
@@ -182,8 +181,9 @@ def _by_xla(
 ) -> jax.Array:
     """`whole`, whose spatial axes every device has whole.
 
-    Seen on jaxlib 0.10.2 and 0.12.0: on meshes of several axes XLA's partitioner counts some results
-    too often if a spatial axis is sharded (`docs/upstream`). On meshes of one axis it is right.
+    Seen on jaxlib 0.10.2 and 0.12.0: on meshes of several axes XLA's partitioner counts some
+    results too often if a spatial axis is sharded (docs/upstream). On meshes of one axis it is
+    right.
     """
 
     def constrained(array: jax.Array, party: str) -> jax.Array:

@@ -1,8 +1,8 @@
-"""What each kind equals: one dense kernel, one matrix; and back, the factors of a dense kernel.
+"""What each kind equals: a dense kernel and a matrix; and the factors of a dense kernel.
 
 Dense kernels are channels-last, and exact: sums over channels run at the highest precision.
-``kind(x, *kernels, **options) == conv(x, equivalents.kind(*kernels), **options)``, except for the
-kinds that up-sample, whose equal is a `conv_transpose` with strides ``scale``.
+``kind(x, *kernels, **options) == conv(x, equivalents.kind(*kernels), **options)``. The kinds that
+up-sample equal a `conv_transpose` with strides ``scale`` instead.
 """
 
 from collections.abc import Sequence

@@ -55,7 +55,7 @@ class Line:
 
 
 def existing(part: jax.Array, axis: int, size: int, line: Line) -> jax.Array:
-    """`part` of an axis of `size` elements; zeros for elements of a last block that do not exist."""
+    """`part` of an axis of `size` elements; zeros where the last blocks have no elements."""
     if part.shape[axis] * line.shards == size:
         return part
     index = _indices(part, axis, line.position() * part.shape[axis])

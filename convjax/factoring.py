@@ -68,9 +68,10 @@ def separate_kernel(kernel: jax.Array, *, sweeps: int = 30) -> Separation:
         return jnp.einsum(f"{spec}->io{left}", filters, *vectors, precision=_EXACT)
 
     def begin() -> list[jax.Array]:
-        """One vector after the other, each the leading one of what those before it leave.
+        """A first guess, one axis after the other: the leading singular vector of the remainder.
 
-        Vectors that are found apart need not belong together where singular values are equal.
+        The remainder is what contracting with the vectors before it leaves. Vectors that are found
+        independently need not belong together if singular values are equal.
         """
         vectors: list[jax.Array] = []
         rest = filters

@@ -1,4 +1,4 @@
-"""Where a convolution's taps fall: strides, padding, dilations; and those of its gradients.
+"""Where a convolution's taps fall: strides, padding and dilations, and the same for its gradients.
 
 Plain integers (or the symbolic dimensions of ``jax.export``); arrays are unknown here.
 """

@@ -1,9 +1,9 @@
 """Initial values of kernels, scaled by the fans that they really have, and ICNR.
 
-A fan counts the weights that one element meets: of an output on the way forward (`fan_in`), of an
-input on the way back (`fan_out`), averaged over the phases of strides. The modules tell it to an
-initialiser by the shape that they ask for, a `KernelShape`; on a plain tuple it is read off the
-shape (*K, I/G, O), as every other library does.
+`fan_in` counts the weights that contribute to one output element. `fan_out` counts the weights that
+one input element is multiplied by. Both are averaged over the phases of strides. The modules give
+an initialiser a `KernelShape`, which knows both fans. For a plain tuple an initialiser reads the
+fans off the shape (*K, I/G, O), as every other library does.
 """
 
 import dataclasses
@@ -25,9 +25,10 @@ class KernelShape(tuple[int, ...]):
     """A kernel's shape that knows its fans; everyone else sees a tuple.
 
     Attributes:
-        fan_in: weights that one output element meets, averaged over phases.
-        fan_out: weights that one input element meets, averaged over phases.
-        drop_in: whether the fan that Flax reads off this shape is its fan but for strides.
+        fan_in: how many weights contribute to one output element, averaged over phases.
+        fan_out: how many weights one input element is multiplied by, averaged over phases.
+        drop_in: whether Flax, which reads axis -2 as the fan's channels, gets this kernel's fan
+            (but for strides). If it does, the drop-in modules keep Flax's initial values.
     """
 
     fan_in: Fraction
@@ -85,7 +86,8 @@ def transposed_kernel_shape(
 def resized(shape: KernelShape, scale: Sequence[int], method: str) -> KernelShape:
     """`shape` where the convolution reads an input enlarged by `scale`.
 
-    "bilinear" means of independent inputs vary less than these: the fan counts what is left.
+    "bilinear" averages inputs, so its results vary less than independent inputs. The fan accounts
+    for that.
 
     Example:
         >>> from convjax.initializers import kernel_shape, resized
@@ -191,8 +193,9 @@ def glorot_uniform() -> VarianceScaling:
 def drop_in() -> VarianceScaling:
     """The default of `Conv` and `ConvTranspose`: Flax's default, or `lecun_normal`.
 
-    Flax's values from Flax's rngs wherever its fan is right but for strides; the right fan where
-    Flax reads another axis (``transpose_kernel=True``, or with groups, transposed).
+    It gives Flax's values from Flax's rngs wherever Flax's fan is right but for strides. It takes
+    the right fan where Flax reads another axis: for ``transpose_kernel=True``, and for transposed
+    convolutions with groups.
 
     Example:
         >>> import jax

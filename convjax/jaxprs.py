@@ -1,4 +1,4 @@
-"""What walks a jaxpr: `cost_of` counts multiply-accumulates, `explain` tells how convolutions run.
+"""Two readers of a jaxpr: `cost_of` counts multiply-accumulates, `explain` says what runs where.
 
 Both read the same traversal, ``convjax.traversal.walk``.
 """
@@ -165,10 +165,11 @@ def _largest(branches: Sequence[Any]) -> Sequence[int]:
 def cost_of(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> CostTable:
     """Multiply-accumulates of ``fn(*args, **kwargs)``, exactly, from its jaxpr; nothing is run.
 
-    Counted are this library's convolution, lax's own, and ``dot_general``, wherever they are:
-    ``scan`` multiplies by its length, ``shard_map`` by the devices of its manual axes (replicated
-    work is done, and counted, on each), ``cond`` counts its largest branch, and a ``while`` one
-    iteration, with a mark. What the jaxpr holds counts, even where jit would drop an unused result.
+    It counts this library's convolution, lax's own, and ``dot_general``, wherever they are.
+    ``scan`` multiplies by its length. ``shard_map`` multiplies by the devices of its manual axes,
+    since each of them does replicated work. ``cond`` counts its largest branch. A ``while`` counts
+    one iteration, and the row is marked. Everything in the jaxpr counts, also a result that jit
+    would drop because nothing uses it.
 
     Args:
         fn: a function of arrays, such as a model's forward pass or the gradient of a loss.
@@ -258,9 +259,9 @@ def explain(
         args, kwargs: its arguments. Arrays may be ``jax.ShapeDtypeStruct``; the rest is static.
         platform: "cpu", "cuda", "rocm" or "tpu"; None is the default backend's.
         partitioned: whether the computation is split over the devices of a mesh with automatic
-            axes. On "cpu", "cuda" and "rocm" this changes nothing: the library splits it, and every
-            device runs what one device would. On "tpu" XLA splits it. Inside ``shard_map`` its
-            mesh decides.
+            axes. On "cpu", "cuda" and "rocm" the library splits it, and every device runs an
+            ordinary convolution of its part. On "tpu" XLA splits it. Inside ``shard_map`` its mesh
+            decides.
 
     Returns:
         An `Explanation`, whose ``.rows`` has one `ExplainRow` per convolution.
@@ -283,8 +284,14 @@ def explain(
         if problem.role:
             inside = site.automatic_axes
             several = bool(partitioned) if inside is None else inside > 0
-            by_xla = several and platform not in distributed.CALLBACK_PLATFORMS
-            choice = select.forced(problem, site.eqn.params["algorithm"], platform, by_xla)
+            by_us = platform in distributed.CALLBACK_PLATFORMS
+            choice = select.forced(
+                problem,
+                site.eqn.params["algorithm"],
+                platform,
+                several and not by_us,
+                several and by_us,
+            )
         else:
             choice = select.Choice("direct", "bound as lax's own convolution")
         rows.append(

@@ -1,8 +1,8 @@
-"""The table of kinds: every kind of convolution by name, with all that is said of it elsewhere.
+"""The table of kinds: every kind of convolution by name, and what the library knows of it.
 
 `KINDS` maps a name to its `Kind`: the function, what its kernels look like, the dense convolution
-that it equals, its cost, a summary and where it comes from. Tests, the README's table (``python -m
-convjax.kinds`` prints it), benchmarks and drawings read it.
+that it equals, its cost, a summary and where it comes from. Tests, the documentation's table and
+pages (``python -m convjax.kinds`` prints the table), benchmarks and drawings read it.
 
 Example:
     >>> from convjax.kinds import KINDS
@@ -29,6 +29,8 @@ import numpy as np
 from convjax import cost, dense_forms, equivalents, functional
 from convjax.dense_forms import conv_with
 from convjax.sizes import Shape, Sizes
+
+__all__ = ["KINDS", "Example", "Kind", "markdown_table"]
 
 SPATIAL_OPTIONS = ("strides", "padding", "padding_mode", "kernel_dilation")
 
@@ -151,7 +153,7 @@ _ROWS = (
         function=functional.dilated_conv,
         kernels="(*K, I, O)",
         macs="prod(K)·I·O",
-        summary="taps some way apart: a wider view for the same weights",
+        summary="leaves gaps between the taps: a wider view with the same weights",
         section="7",
         source=("Yu & Koltun 2015", "https://arxiv.org/abs/1511.07122"),
         shapes=lambda s: [(*s.kernel_size, s.in_features, s.out_features)],
@@ -164,7 +166,7 @@ _ROWS = (
         function=functional.conv_transpose,
         kernels="(*K, O/G, I)",
         macs="prod(K)·I·O / prod(strides)",
-        summary="the adjoint of a convolution: every input paints a copy of the kernel",
+        summary="the adjoint of a convolution: every input adds a copy of the kernel",
         section="6",
         source=_DUMOULIN,
         shapes=lambda s: [(*s.kernel_size, s.out_features, s.in_features)],
@@ -188,7 +190,7 @@ _ROWS = (
         function=functional.depthwise_conv,
         kernels="(*K, 1, I·M)",
         macs="prod(K)·I·M",
-        summary="every channel by itself, M kernels each",
+        summary="each channel on its own, with M kernels per channel",
         section="8.2, 10.1",
         source=("Chollet 2017", "https://arxiv.org/abs/1610.02357"),
         shapes=lambda s: [(*s.kernel_size, 1, s.in_features * s.channel_multiplier)],
@@ -256,7 +258,7 @@ _ROWS = (
         function=functional.shuffled_grouped_conv,
         kernels="(*K, I/G, O)",
         macs="prod(K)·I·O / G",
-        summary="grouped, then shuffled, so that the next groups see all of these",
+        summary="a grouped convolution, then a shuffle, so that the next groups see every group",
         section="11",
         source=_ZHANG,
         shapes=lambda s: [(*s.kernel_size, s.in_features // s.groups, s.out_features)],
@@ -296,7 +298,7 @@ _ROWS = (
         also=("pixel_unshuffle",),
         kernels="none",
         macs="0",
-        summary="lays r^d channels out as a block of r × … × r pixels",
+        summary="lays r^d channels out as a block of pixels, r along every axis",
         section="",
         source=_SHI,
         shapes=lambda s: [],
@@ -332,11 +334,12 @@ _ROWS = (
         exact_options=("strides", "padding", "padding_mode"),
     ),
 )
+#: Every kind by its name, in the order of the documentation.
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _ROWS}
 
 
 def markdown_table() -> str:
-    """The README's table of kinds."""
+    """The documentation's table of kinds, in Markdown: a row for each."""
     lines = [
         "| kind | functions | kernels (channels-last) | MACs per output pixel | what it does | § "
         "| source |",

@@ -1,7 +1,7 @@
 """Drop-ins for the convolutions of ``jax.lax``: the same names, signatures and behaviour.
 
-Each traces lax's own function, so that lax itself checks the arguments and spells out defaults, and
-rebinds the ``conv_general_dilated`` inside to this library's operation.
+Each function traces lax's own function, so that lax checks the arguments and fills in defaults.
+Then it replaces the ``conv_general_dilated`` inside by this library's operation.
 """
 
 import functools

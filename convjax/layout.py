@@ -1,6 +1,6 @@
 """Which axis of an operand plays which role, as dot_general's dimension numbers say it for matmul.
 
-An operand's `Axes` list the positions of its axes by role; a role may own several axes (`vmap`
+An operand's `Axes` list the positions of its axes by role. A role may have several axes (`vmap`
 just adds one) or, for `group`, none. Roles correspond across operands by their order in the tuple.
 
 - ``x``: batch N, group G, contract I, space

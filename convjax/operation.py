@@ -2,9 +2,9 @@
 
 ``out[n, o, g, c] = sum over taps t and i of x[n, o*s + t*d, g, i] * kernel[t, g, i, c]``
 
-It is closed. With the roles of `Layout` and the exchange of stride and dilation in `Geometry`, both
-gradients are this operation again, and so is `vmap` over one operand or both. This file is the only
-home of derivative rules.
+It is closed: both gradients are this operation again, with the roles of `Layout` exchanged and
+stride and dilation exchanged (`Geometry`). So is `vmap` over one operand or both. This file is the
+only home of derivative rules.
 """
 
 import functools
@@ -219,7 +219,7 @@ def _lower(ctx: Any, x: Any, kernel: Any, *, platform: str, **params: Any) -> An
 
     def run_part(x: jax.Array, kernel: jax.Array, **options: Any) -> jax.Array:
         part = problem_of(x, kernel, layout, options["geometry"], role)
-        choice = select.forced(part, algorithm, platform, lenient=True)
+        choice = select.forced(part, algorithm, platform, part=True)
         return run(x, kernel, choice=choice, **options)
 
     def split() -> ConvSplit:

@@ -206,7 +206,9 @@ class Rows(NamedTuple):
     whole: bool = False
 
     def hops(self, side: str) -> list[tuple[int, list[tuple[int, int]]]]:
-        """Transfers that fill `before` or `after`, in the buffer's order: rows, (sender, receiver)s.
+        """Transfers that fill `before` or `after`, in the buffer's order.
+
+        Each is a number of rows, and pairs of shards (sender, receiver).
 
         Only shards that read what they would get are receivers.
         """

@@ -1,7 +1,7 @@
-"""lax's convolutions inside a jaxpr, rebound to this library's operation.
+"""lax's convolutions inside a jaxpr, replaced by this library's operation.
 
-Only the equations that convolve are rewritten, in place: the jaxpr keeps its type, and all others
-keep their parameters, source lines, name scopes and effects.
+Only the equations that convolve are rewritten, in place. The jaxpr keeps its type, and all other
+equations keep their parameters, source lines, name scopes and effects.
 """
 
 import dataclasses

@@ -1,10 +1,10 @@
-"""``python -m convjax.selftest``: the library's laws on this machine's backend, in under a minute.
+"""``python -m convjax.selftest``: the library's laws on this machine's backend, in about a minute.
 
-It prints the versions that a bug report needs, a line per group of checks, and every failure; its
-exit status is 1 if there is one. Words after the command keep the checks whose names hold them.
+It prints the versions that a bug report needs, a line per group of checks, and every failure. Its
+exit status is 1 if a check fails. Arguments select the checks whose names contain all of them.
 
-Operands are small integers, so that results are exact: what is compared is compared to the last
-bit, with an oracle in numpy that knows only the definition of a convolution.
+The operands are small integers, so that results are exact. They are compared to the last bit with
+an oracle in numpy that knows only the definition of a convolution.
 """
 
 import argparse
@@ -194,7 +194,7 @@ def _ran(case: Case, algorithm: str | None) -> Any:
 
 
 def _value(case: Case) -> str | None:
-    """Law 1: `conv`, compiled and not, is the definition."""
+    """Law "definition": `conv`, compiled or not, is the definition."""
     k = known(case)
     return _first(
         _differ("the value", case.conv(k.x, k.kernel), k.y),
@@ -203,7 +203,7 @@ def _value(case: Case) -> str | None:
 
 
 def _adjoint(case: Case) -> str | None:
-    """Law 4: `conv_transpose` is the transpose of `conv`, both JAX's and the matrix's."""
+    """Law "adjoint": `conv_transpose` is the transpose of `conv`, JAX's and the matrix's."""
     k = known(case)
     found = jax.jit(
         lambda y, kernel: conv_transpose(y, kernel, output_shape=case.x[1:-1], **case.options)
@@ -216,7 +216,7 @@ def _adjoint(case: Case) -> str | None:
 
 
 def _gradients(case: Case) -> str | None:
-    """Law 4: gradients are those of the matrix."""
+    """Law "adjoint": gradients are those of the matrix."""
     k = known(case)
     _, dx, dkernel = _ran(case, None)
     return _first(
@@ -241,7 +241,7 @@ def _accepted(case: Case, name: str | None) -> bool:
 
 
 def _lowering(name: str | None, case: Case) -> str | None:
-    """Law 6: forced, or chosen, it equals `direct`."""
+    """Law "lowerings": forced, or chosen, it equals `direct`."""
     if not _accepted(case, name):
         return SKIPPED
     exact = name is None or getattr(LOWERINGS[name], "exact", True)
@@ -282,13 +282,13 @@ def checks() -> Iterator[Check]:
         for case in cases:
             yield Check(group, case.name, functools.partial(check, case))
 
-    yield from each("law 1, values", _value)
+    yield from each("definition, values", _value)
     undilated = [case for case in CASES if not case.dilated]
-    yield from each("law 4, transposed", _adjoint, undilated)
-    yield from each("law 4, gradients", _gradients)
+    yield from each("adjoint, transposed", _adjoint, undilated)
+    yield from each("adjoint, gradients", _gradients)
     names: list[str | None] = [None, *(name for name in LOWERINGS if name != "direct")]
     for name in names:
-        yield from each(f"law 6, {name or 'chosen'}", functools.partial(_lowering, name))
+        yield from each(f"lowerings, {name or 'chosen'}", functools.partial(_lowering, name))
     some = [case for case in CASES if case.name in ("dense 2d", "grouped", "depthwise", "strided")]
     for name in (None, *LOWERINGS):
         shown = name or "chosen"
@@ -334,7 +334,7 @@ def _outcome(check: Check) -> str | None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the checks, print what came of them, and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m convjax.selftest", description=__doc__)
-    parser.add_argument("words", nargs="*", help="run the checks whose names hold all of these")
+    parser.add_argument("words", nargs="*", help="run the checks whose names contain all of these")
     words = parser.parse_args(arguments).words
     began = time.perf_counter()
     _ran.cache_clear()  # another run in this process runs anew

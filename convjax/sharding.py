@@ -1,6 +1,7 @@
-"""Mesh axes in types: over which ones results are sharded (explicit), or vary (manual)."""
+"""Mesh axes in types: over which axes results are sharded (explicit), or vary (manual)."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -78,6 +79,27 @@ def divisible(sharding: Any, axes: Any, sizes: Any) -> Any:
         if spec[axis] is not None and size % mesh_size(sharding.mesh, spec[axis]) != 0:
             spec[axis] = None
     return NamedSharding(sharding.mesh, PartitionSpec(*spec))
+
+
+def as_operand(
+    x: Any, kernel: Any, x_axes: Sequence[Any], out_axes: Sequence[Any], out_space: Sequence[Any]
+) -> Any:
+    """The result of a convolution with a boundary mode sharded as x is, under explicit mesh axes.
+
+    The extended input has extents that the mesh may not divide, so that its type says less. None
+    where the types do not say how the result lies: channels that are summed, or the kernel, are
+    sharded. `x_axes` and `out_axes` are the batch axis, the channel axis and the spatial axes.
+    """
+    held, others = jax.typeof(x).sharding, jax.typeof(kernel).sharding
+    if not is_explicit(held.mesh) or held.spec[x_axes[1]] is not None:
+        return None
+    if is_explicit(others.mesh) and any(entry is not None for entry in others.spec):
+        return None
+    spec: list[Any] = [None] * x.ndim
+    spec[out_axes[0]] = held.spec[x_axes[0]]
+    for axis, source in zip(out_axes[2], x_axes[2], strict=True):
+        spec[axis] = held.spec[source]
+    return divisible(NamedSharding(held.mesh, PartitionSpec(*spec)), out_axes[2], out_space)
 
 
 def named_sharding(function: str, sharding: Any, ndim: int) -> Any:

@@ -31,7 +31,7 @@ class Sizes:
         return (1,) * self.rank
 
     def along(self, axis: int) -> Shape:
-        """A window along `axis` alone."""
+        """A window with extent only along `axis`."""
         return tuple(k if a == axis else 1 for a, k in enumerate(self.kernel_size))
 
     @property

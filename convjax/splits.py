@@ -30,7 +30,7 @@ class Split(Protocol):
     result: np.dtype
 
     def plan(self, specs: Mapping[str, Sequence[Names]], independent: bool = False) -> Plan:
-        """Which mesh axes split what, if the parties lie as `specs` says; see `partition.choose`."""
+        """Which mesh axes split what, if the parties lie as `specs` says (`partition.choose`)."""
 
     def whole(self, *operands: jax.Array) -> jax.Array:
         """The result on one device."""
@@ -178,7 +178,9 @@ class ExtensionSplit:
             if length == 0:
                 continue
             # What is fetched (from, how many), and where what is made of it lies in the result.
-            source, to = ((end, length), (first, count)) if self.adjoint else ((first, count), (end, length))
+            source, to = (first, count), (end, length)
+            if self.adjoint:
+                source, to = to, source
             readers = [
                 p
                 for p, begin in enumerate(begins)

@@ -1,6 +1,6 @@
 """A jaxpr's equations, one after the other, each with the steps that lead to it.
 
-A site that runs many times (in a ``scan``, on several devices) is met once, with its multiplicity.
+A site that runs many times (in a ``scan``, on several devices) appears once, with its multiplicity.
 """
 
 import math
@@ -136,7 +136,7 @@ def walk(
 
 
 class Traced(NamedTuple):
-    """A call: its jaxpr, the operands to run that on, and how its outputs make the result."""
+    """A traced call: its jaxpr, the jaxpr's operands, and what makes the result of its outputs."""
 
     jaxpr: Any
     operands: list[Any]

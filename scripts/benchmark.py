@@ -63,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
         "--summary", type=pathlib.Path, metavar="FILE.csv", help="sum up a file and stop"
     )
     p.add_argument(
-        "--readme", action="store_true", help="write the README's table from benchmarks/ and stop"
+        "--readme", action="store_true", help="write the tables of README.md and docs/, and stop"
     )
     return p
 
@@ -174,7 +174,7 @@ def main() -> int:
         print(report(results.load(arguments.summary).records))
         return 0
     if arguments.readme:
-        print("README.md:", "rewritten" if readme.rewrite() else "up to date")
+        print("rewritten:", ", ".join(readme.rewrite()) or "nothing, all tables are up to date")
         return 0
     rows = table()
     families = tuple(filter(None, arguments.families.split(",")))

@@ -121,8 +121,8 @@ FAULTS = [
     Fault(
         "reflect with the edge doubled",
         "extension.py",
-        "mirrored(1, lo + 1), mirrored(n - 1 - hi, n - 1)",
-        "mirrored(0, lo), mirrored(n - hi, n)",
+        '"reflect": [(1, low), (n - 1 - high, high)]',
+        '"reflect": [(0, low), (n - high, high)]',
         "tests/test_conv.py::test_extend_first_then_crop",
     ),
     Fault(
@@ -211,11 +211,61 @@ FAULTS = [
         "tests/test_lowerings.py::test_select",
     ),
     Fault(
-        "choose what XLA cannot split over devices",
+        "forget the sum over devices",
+        "splits.py",
+        "y = lax.psum(y, plan.summed)",
+        "y = y * 1",
+        "tests/test_sharding.py tests/test_sharding_law.py::test_random_programs",
+    ),
+    Fault(
+        "sum over one mesh axis too many",
+        "splits.py",
+        "y = lax.psum(y, plan.summed)",
+        "y = lax.psum(y, tuple(mesh))",
+        "tests/test_sharding.py tests/test_sharding_law.py::test_random_programs",
+    ),
+    Fault(
+        "fetch a halo of one row too few",
+        "partition.py",
+        "before = max(0, *(begin - max(row, 0) for begin, row in pairs))",
+        "before = max(0, *(begin - max(row, 0) - 1 for begin, row in pairs))",
+        "tests/test_partition.py",
+    ),
+    Fault(
+        "take the neighbours for each other",
+        "partition.py",
+        "sender, reads = receiver - distance,",
+        "sender, reads = receiver + distance,",
+        "tests/test_partition.py",
+    ),
+    Fault(
+        "number shards in the mesh's order",
+        "exchange.py",
+        "ordered = [tuple(map(self._number_in_mesh_order, pair)) for pair in pairs]",
+        "ordered = list(pairs)",
+        "tests/test_sharding_law.py::test_shards_in_another_order_than_the_mesh_has",
+    ),
+    Fault(
+        "let rows that do not exist take part",
+        "exchange.py",
+        "return jnp.where(index < size, part, jnp.zeros((), part.dtype))",
+        "return part",
+        "tests/test_sharding_law.py::test_what_is_not_finite_stays_on_its_rows"
+        " tests/test_sharding_law.py::test_uneven_contractions",
+    ),
+    Fault(
+        "leave space sharded where XLA splits over several axes",
+        "distributed.py",
+        "spec[axis] = None\n        return lax.with_sharding_constraint",
+        "pass\n        return lax.with_sharding_constraint",
+        "tests/test_sharding_law.py::test_random_programs_that_xla_splits",
+    ),
+    Fault(
+        "let XLA split the gradient of a grouped kernel",
         "lowerings/select.py",
-        "(mesh_axes == 0 or lowering.partitionable(problem))",
-        "(mesh_axes == 0 or True)",
-        "tests/test_lowerings.py::test_only_partitionable_lowerings_over_several_devices",
+        'lambda p: p.groups != 1 and p.role == "kernel_gradient",',
+        "lambda p: False,",
+        "tests/test_lowerings.py::test_select",
     ),
     Fault(
         "leave out the rows that do not fill a block",
@@ -304,8 +354,8 @@ FAULTS = [
     Fault(
         "let XLA compute sums again for every reader",
         "lowerings/taps.py",
-        'every reader."""\n    return True',
-        'every reader."""\n    return False',
+        'every reader of the result."""\n    return True',
+        'every reader of the result."""\n    return False',
         "tests/test_lowerings.py::test_sums_are_not_computed_again_for_every_reader",
     ),
     Fault(

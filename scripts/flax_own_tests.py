@@ -1,4 +1,4 @@
-"""Run Flax's own convolution tests with Flax's modules, then with ours, and compare test by test.
+"""Law "modules": Flax's own convolution tests, with Flax's modules and then with ours, compared.
 
     python scripts/flax_own_tests.py PATH_TO_FLAX
 

@@ -1,4 +1,4 @@
-"""Run jax's own convolution tests with lax, then with convjax's drop-ins, and compare test by test.
+"""Law "lax": jax's own convolution tests, with lax and then with convjax's drop-ins, compared.
 
     python scripts/jax_own_tests.py PATH_TO_JAX_TESTS [--algorithm NAME[,NAME...]]
 

@@ -1,4 +1,6 @@
-"""Law 10: the test suite can fail. Plant one fault at a time in a copy, and see a test turn red.
+"""Law "planted faults": the test suite can fail.
+
+Plant one fault at a time in a copy, and see a test turn red.
 
     python scripts/mutate.py            # all faults; exit status 1 if one survives
     python scripts/mutate.py NAME ...   # the faults whose names contain one of these words

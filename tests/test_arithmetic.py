@@ -1,4 +1,4 @@
-"""Sizes and receptive fields: the paper's relations, against the real functions' shapes (law 5)."""
+"""Law "sizes": the paper's relations and receptive fields, against real results' shapes."""
 
 import itertools
 

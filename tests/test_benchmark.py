@@ -368,12 +368,21 @@ def test_readme_table(tmp_path):
         results.write(tmp_path / f"{name}.csv", Table({}, some_records()))
     text = readme.markdown(tmp_path)
     assert "`cpu`, by family" in text and "`cpu-options`, by family" not in text
-    assert "| [cpu](benchmarks/cpu.csv) | forward | 4.00 | 2.00 | 1.41 | 1 of 4 |" in text
+    assert "| [cpu](../benchmarks/cpu.csv) | forward | 4.00 | 2.00 | 1.41 | 1 of 4 |" in text
     assert "quick" not in text and "partial" not in text
-    file = tmp_path / "README.md"
-    file.write_text(f"before\n{readme.START}old\n{readme.END}\nafter\n")
-    assert readme.rewrite(file, tmp_path) and not readme.rewrite(file, tmp_path)
-    assert file.read_text() == f"before\n{readme.START}{text}{readme.END}\nafter\n"
+
+
+def test_tables_go_into_their_pages(tmp_path, monkeypatch):
+    monkeypatch.setattr(readme, "PAGES", {"page.md": ("table", lambda folder: f"{folder.name}\n")})
+    file = tmp_path / "page.md"
+    start, end = readme.markers("table")
+    file.write_text(f"before\n{start}old\n{end}\nafter\n")
+    assert readme.rewrite(tmp_path, tmp_path) == ["page.md"]
+    assert readme.rewrite(tmp_path, tmp_path) == []
+    assert file.read_text() == f"before\n{start}{tmp_path.name}\n{end}\nafter\n"
+    file.write_text("no markers")
+    with pytest.raises(ValueError, match="lacks the markers <!-- table -->"):
+        readme.rewrite(tmp_path, tmp_path)
 
 
 def test_others_are_counted(monkeypatch):

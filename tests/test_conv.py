@@ -1,4 +1,4 @@
-"""Law 1: `conv` is its definition, exactly, over the whole configuration space."""
+"""Law "definition": `conv` is its definition, exactly, over the whole configuration space."""
 
 from collections import Counter
 from functools import partial

@@ -1,4 +1,4 @@
-"""Closed-form costs: the article's numbers, the oracle's taps, what `cost_of` counts (law 8)."""
+"""Law "counts": closed forms, the article's numbers, the oracle's taps, and `cost_of`."""
 
 import itertools
 import math

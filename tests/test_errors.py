@@ -1,4 +1,4 @@
-"""Section 7 of the design: wrong input gets a clear error, never a wrong or empty result.
+"""Law "clear errors": wrong input gets a clear error, never a wrong or empty result.
 
 Each starts with the function's name and names the caller's argument in backticks with its value,
 the rule, and mostly the mend; the same under jit and eval_shape.

@@ -26,7 +26,7 @@ def totals(fn, *args, **kwargs):
     return found.macs, found.useful_macs
 
 
-# ---- one convolution: the taps that the oracle touches (law 8) -----------------------------------
+# ---- law "counts": one convolution, the taps that the oracle touches -----------------------------
 
 OPTIONS = [
     {},
@@ -330,19 +330,20 @@ def test_explain_marks_lax_own_convolutions():
 def test_explain_asks_select(monkeypatch):
     asked = []
 
-    def choose(problem, platform, mesh_axes):
-        asked.append((problem.role, platform, mesh_axes))
+    def choose(problem, platform, split_by_xla, part):
+        asked.append((problem.role, platform, split_by_xla, part))
         return select.Choice("direct", f"because {problem.role}", "none")
 
     monkeypatch.setattr(select, "select", choose)
     found = explain(convjax.conv, X, K, platform="tpu", partitioned=True)
-    assert asked == [("forward", "tpu", 2)]
+    assert asked == [("forward", "tpu", True, False)]
     assert (found.rows[0].rule, found.rows[0].runner_up) == ("because forward", "none")
     explain(convjax.conv, X, K, platform="rocm", partitioned=3)
     explain(convjax.conv, X, K, platform="gpu")
     explain(convjax.conv, X, K)
-    assert asked[1:3] == [("forward", "rocm", 3), ("forward", "cuda", 0)]
-    assert asked[3][2] == 0
+    # there the library splits, and a device runs what is chosen for its part
+    assert asked[1:3] == [("forward", "rocm", False, True), ("forward", "cuda", False, False)]
+    assert asked[3][2:] == (False, False)
 
 
 def test_explain_knows_the_mesh_inside_shard_map(monkeypatch):
@@ -353,7 +354,9 @@ def test_explain_knows_the_mesh_inside_shard_map(monkeypatch):
     monkeypatch.setattr(
         select,
         "select",
-        lambda problem, platform, axes: asked.append(axes) or select.Choice("direct", "test"),
+        lambda problem, platform, by_xla, part: (
+            asked.append((by_xla, part)) or select.Choice("direct", "test")
+        ),
     )
     for names in ({"data", "model"}, {"data"}):
         fn = jax.shard_map(
@@ -363,8 +366,9 @@ def test_explain_knows_the_mesh_inside_shard_map(monkeypatch):
             out_specs=P("data"),
             axis_names=names,
         )
-        explain(fn, like(8, 9, 3), K, partitioned=2)
-    assert asked == [0, 1]
+        for platform in ("cpu", "tpu"):
+            explain(fn, like(8, 9, 3), K, platform=platform, partitioned=True)
+    assert asked == [(False, False), (False, False), (False, True), (True, False)]
 
 
 @pytest.mark.parametrize(
@@ -388,13 +392,13 @@ def test_explain_says_what_is_really_chosen(monkeypatch, platform):
     seen = []
     original = select.forced
 
-    def spy(problem, algorithm, platform, mesh_axes):
-        choice = original(problem, algorithm, platform, mesh_axes)
-        seen.append((problem.role, platform, mesh_axes, choice))
+    def spy(problem, algorithm, platform, split_by_xla):
+        choice = original(problem, algorithm, platform, split_by_xla)
+        seen.append((problem.role, platform, split_by_xla, choice))
         return choice
 
     rows = explain(gradients, X, K, platform=platform).rows
     monkeypatch.setattr(select, "forced", spy)
     jax.jit(lambda x, k: gradients(x, k)).trace(X, K).lower(lowering_platforms=(platform,))
-    expected = [(r.role, platform, 0, (r.lowering, r.rule, r.runner_up)) for r in rows]
+    expected = [(r.role, platform, False, (r.lowering, r.rule, r.runner_up)) for r in rows]
     assert sorted(seen) == sorted(expected)

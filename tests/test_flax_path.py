@@ -1,4 +1,4 @@
-"""A Flax user's path, as the README tells it: swap, train, save, load what Flax saved."""
+"""A Flax user's path, as the guide tells it: swap, train, save, load what Flax saved."""
 
 import numpy as np
 import pytest
@@ -53,5 +53,5 @@ assert jnp.allclose(model(x), theirs(x), atol=1e-5)
 def test_path():
     pytest.importorskip("orbax.checkpoint")
     namespace: dict = {}
-    exec(compile(SCRIPT, "README.md", "exec"), namespace)
+    exec(compile(SCRIPT, "a Flax user's path", "exec"), namespace)
     assert np.isfinite(namespace["losses"]).all()

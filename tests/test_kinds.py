@@ -1,4 +1,4 @@
-"""Every kind equals its dense convolution, in every layout, with its errors in its own words."""
+"""Law "dense equivalent": every kind, in every layout, and errors in the kind's words."""
 
 import functools
 import inspect

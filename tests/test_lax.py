@@ -1,4 +1,4 @@
-"""Law 2: the drop-ins are lax's functions, for every argument that lax has, right or wrong."""
+"""Law "lax": the drop-ins are lax's functions, for every argument that lax has, right or wrong."""
 
 import functools
 import inspect

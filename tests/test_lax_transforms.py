@@ -1,4 +1,4 @@
-"""Law 2 under transforms: derivatives, `vmap` and explicit sharding of the drop-ins are lax's."""
+"""Law "lax" under transforms: derivatives, `vmap` and explicit sharding of the drop-ins."""
 
 import jax
 import numpy as np

@@ -1,4 +1,4 @@
-"""Parameters and MACs of the networks: every published number, and formulas at other settings."""
+"""Law "published counts": parameters and MACs of the networks, and formulas at other settings."""
 
 import dataclasses
 import functools

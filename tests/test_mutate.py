@@ -1,4 +1,4 @@
-"""Law 10's script stays usable: every fault that it plants still finds its place."""
+"""Law "planted faults": every fault that the script plants still finds its place."""
 
 import mutate
 import pytest

@@ -1,4 +1,4 @@
-"""The modules of both APIs: what each computes (law 7), their parameters, and Flax's drop-ins."""
+"""Law "modules": what the modules of both APIs compute, their parameters, Flax's drop-ins."""
 
 import inspect
 import subprocess

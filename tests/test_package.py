@@ -10,12 +10,14 @@ import re
 import subprocess
 import sys
 import sysconfig
+import tarfile
+import tomllib
 import venv
 import zipfile
 from pathlib import Path
 
 import pytest
-from test_readme import BLOCKS
+from test_docs import BLOCKS
 
 import convjax
 
@@ -201,13 +203,60 @@ def run(*command: object, **options) -> str:
     return done.stdout
 
 
+def test_one_version():
+    """`convjax.__version__` is what the package, the citation and the changelog say."""
+    assert re.fullmatch(r"\d+\.\d+\.\d+", convjax.__version__)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    assert project["project"]["dynamic"] == ["version"]
+    assert project["tool"]["hatch"]["version"]["path"] == "convjax/__init__.py"
+    citation = (ROOT / "CITATION.cff").read_text("utf-8")
+    assert re.search(r"^version: (.+)$", citation, re.M)[1] == convjax.__version__
+    assert f"license: {project['project']['license']}\n" in citation
+    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.M)
+    assert newest and newest[1] == convjax.__version__
+
+
+def test_classifiers():
+    """They are those of the index, and say which versions of Python the package takes."""
+    known = pytest.importorskip("trove_classifiers").classifiers
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert set(project["classifiers"]) <= known
+    assert len(set(project["classifiers"])) == len(project["classifiers"])
+    oldest = project["requires-python"].removeprefix(">=")
+    assert f"Programming Language :: Python :: {oldest}" in project["classifiers"]
+
+
+@pytest.mark.slow
+def test_what_one_would_upload(tmp_path):
+    """`twine check` takes both files; the source distribution has all that is not the library."""
+    for module in ("build", "twine"):
+        pytest.importorskip(module)
+    skip_without_an_index(tmp_path)
+    run(sys.executable, "-m", "build", "--outdir", tmp_path / "dist", ROOT)
+    files = sorted((tmp_path / "dist").iterdir())
+    assert [file.suffix for file in files] == [".whl", ".gz"]
+    run(sys.executable, "-m", "twine", "check", "--strict", *files)
+    with tarfile.open(files[1]) as archive:
+        names = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
+    for needed in ("README.md", "CHANGELOG.md", "CITATION.cff", "LICENSE", "docs/conf.py"):
+        assert needed in names
+    assert not [n for n in names if n.startswith(("build/", "docs/reference/names/", ".venv"))]
+    tracked = {path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("*.py")}
+    assert tracked <= names
+
+
+def skip_without_an_index(folder):
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
+    probe = [*pip, "download", "--no-deps", "--quiet", "--dest", folder / "probe", "hatchling"]
+    if subprocess.run(probe, stdin=subprocess.DEVNULL, capture_output=True).returncode:
+        pytest.skip("pip reaches no package index here")
+
+
 @pytest.mark.slow
 def test_wheel_alone(tmp_path):
     """The wheel holds `convjax/` only; in an empty environment the README's first example runs."""
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
-    probe = [*pip, "download", "--no-deps", "--quiet", "--dest", tmp_path / "probe", "hatchling"]
-    if subprocess.run(probe, stdin=subprocess.DEVNULL, capture_output=True).returncode:
-        pytest.skip("pip reaches no package index here")
+    skip_without_an_index(tmp_path)
     run(*pip, "wheel", "--no-deps", "--wheel-dir", tmp_path, ROOT)
     (wheel,) = tmp_path.glob("convjax-*.whl")
     with zipfile.ZipFile(wheel) as archive:

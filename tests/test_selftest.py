@@ -38,32 +38,32 @@ def test_the_command():
     (count,) = re.fullmatch(LAST, lines[-1]).groups()
     refused = done.stdout.count("not accepted")
     assert refused and int(count) + refused == 3 + len(LOWERINGS)
-    # law 1, twice law 4, law 6: chosen, and all but direct
+    # definition, twice adjoint, lowerings: chosen, and all but direct
 
 
 ALL_CHECKS = """
 import sys
 from convjax import selftest
 
-sys.exit(any(selftest.main([word]) for word in ("law 1", "law 4", "chosen", "bfloat16")))
+sys.exit(any(selftest.main([word]) for word in ("definition", "adjoint", "chosen", "bfloat16")))
 """
 
 
 @pytest.mark.slow
 def test_all_checks_pass():
-    # test_lowerings.py has law 6 for each; here it would take a minute
+    # test_lowerings.py has each lowering; here that would take a minute
     done = command("-c", ALL_CHECKS)
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
     assert re.fullmatch(LAST, lines[-1])
     groups = {check.group for check in selftest.checks()}
-    assert {f"law 6, {name}" for name in LOWERINGS if name != "direct"} < groups
-    ran = {g for g in groups if not g.startswith("law 6") or g == "law 6, chosen"}
+    assert {f"lowerings, {name}" for name in LOWERINGS if name != "direct"} < groups
+    ran = {g for g in groups if not g.startswith("lowerings") or g == "lowerings, chosen"}
     assert all(any(line.startswith(group) for line in lines) for group in ran)
 
 
 def broken(run, **attributes):
-    likes = {name: getattr(matmul, name) for name in ("accepts", "apart", "partitionable")}
+    likes = {name: getattr(matmul, name) for name in ("accepts", "apart")}
     return SimpleNamespace(run=run, **likes | attributes)
 
 
@@ -89,28 +89,28 @@ def refusing(x, kernel, call):
 )
 def test_a_broken_lowering_is_reported(run, message, monkeypatch, capsys):
     monkeypatch.setitem(LOWERINGS, "broken", broken(run))
-    assert selftest.main(["law 6, broken", "dense"]) == 1
+    assert selftest.main(["lowerings, broken", "dense"]) == 1
     lines = capsys.readouterr().out.splitlines()
     failures = [line for line in lines if line.startswith("FAILED")]
     assert len(failures) == 3
-    assert re.fullmatch(f"FAILED law 6, broken, dense 1d: {message}", failures[0])
+    assert re.fullmatch(f"FAILED lowerings, broken, dense 1d: {message}", failures[0])
     assert lines[-1] == "selftest: 3 of 3 checks FAILED"
-    assert selftest.main(["law 6, matmul", "dense 1d"]) == 0
+    assert selftest.main(["lowerings, matmul", "dense 1d"]) == 0
 
 
 def test_an_inexact_lowering_has_a_bound(monkeypatch, capsys):
     for run, status in ((slightly_off, 0), (flipped, 1)):
         monkeypatch.setitem(LOWERINGS, "broken", broken(run, exact=False))
-        assert selftest.main(["law 6, broken", "dense 1d"]) == status
+        assert selftest.main(["lowerings, broken", "dense 1d"]) == status
 
 
 def test_what_a_lowering_refuses_is_skipped(monkeypatch, capsys):
     narrow = broken(matmul.run)
     narrow.accepts = lambda problem: "only grouped" if problem.groups == 1 else None
     monkeypatch.setitem(LOWERINGS, "broken", narrow)
-    assert selftest.main(["law 6, broken", "e"]) == 0
+    assert selftest.main(["lowerings, broken", "e"]) == 0
     out = capsys.readouterr().out
-    assert re.search(r"law 6, broken +\d+ passed, \d+ not accepted", out)
+    assert re.search(r"lowerings, broken +\d+ passed, \d+ not accepted", out)
 
 
 def test_a_wrong_choice_fails_every_law(monkeypatch, capsys):
@@ -125,7 +125,8 @@ def test_a_wrong_choice_fails_every_law(monkeypatch, capsys):
     monkeypatch.setattr(direct, "convolution", wrong)
     assert selftest.main(["dilated and strided 1d"]) == 1
     out = capsys.readouterr().out
-    for group in ("law 1, values", "law 4, transposed", "law 4, gradients", "law 6, matmul"):
+    adjoint = ("adjoint, transposed", "adjoint, gradients")
+    for group in ("definition, values", *adjoint, "lowerings, matmul"):
         assert f"FAILED {group}, dilated and strided 1d: " in out
 
 

@@ -1,4 +1,4 @@
-"""Law 9: PyTorch's numbers: vectors that it computed (committed), and live where it is there."""
+"""Law "PyTorch": its numbers, stored vectors that it computed, and live where it is installed."""
 
 import json
 import pathlib

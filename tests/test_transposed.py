@@ -1,4 +1,4 @@
-"""Laws 4 and 5: the transposed convolution is the adjoint, gradients are those of the matrix C."""
+"""Laws "adjoint" and "sizes": the transposed convolution, and gradients by the matrix C."""
 
 from collections import Counter
 from functools import partial

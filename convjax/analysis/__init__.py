@@ -1,4 +1,4 @@
-"""What to measure on kernels, responses, images and functions: pure, and usable under `jit`."""
+"""Measurements on kernels, responses, images and functions; pure functions, usable under `jit`."""
 
 from convjax.analysis.checkerboard import (
     overlap_counts,

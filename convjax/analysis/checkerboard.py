@@ -1,4 +1,4 @@
-"""Checkerboards: how unevenly an up-sampling paints, and how much of a picture is that pattern."""
+"""Checkerboards: how unevenly an up-sampling covers its outputs, and how visible that is."""
 
 from collections.abc import Sequence
 from functools import reduce
@@ -168,12 +168,12 @@ def phase_variance_fraction(images: jax.Array, period: Any) -> jax.Array:
 def spectral_fraction(images: jax.Array, period: Any, *, width: float = 0.06) -> jax.Array:
     """The share of a picture's energy at the frequencies of patterns of a fixed period.
 
-    A pattern of period s has the frequencies ``m/s`` along an axis. In each channel the energy
-    within `width` of them along every axis, but for those that are 0 along all, is divided by the
-    energy of everything but the mean. It also finds a checkerboard whose height varies over the
-    picture, even if it changes sign, which `phase_variance_fraction` averages away; what is near
-    these frequencies by itself counts too. White noise has the share of frequencies that are
-    counted: .0264 of 32 x 32 at period 2.
+    A pattern of period s has the frequencies ``m/s`` along an axis. In each channel, the energy
+    within `width` of these frequencies is divided by the energy of everything but the mean.
+    The frequency 0 along all axes is left out. Unlike `phase_variance_fraction`, it also finds a
+    checkerboard whose height varies over the picture, even one that changes sign. It also counts
+    other contents of the picture near these frequencies. White noise has the share of frequencies
+    that are counted: .0264 of 32 x 32 at period 2.
 
     Args:
         images: (N, *space, C), real. They are taken to go on periodically beyond their borders.

@@ -1,4 +1,4 @@
-"""What an output depends on, by differentiation: which input channels, and which places."""
+"""Which input channels and which places of the input an output depends on, by differentiation."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -23,10 +23,10 @@ def channel_reachability(
 ) -> jax.Array:
     """Which output channels depend on which input channels, anywhere in space.
 
-    ``reach[i, o]``: whether the derivative of any element of channel o along a random direction
-    within channel i is not 0, at any of a few random inputs. What depends is found unless every
-    draw hides it (a rectifier that is closed at all of them); what does not depend has derivatives
-    of exactly 0.
+    ``reach[i, o]`` says whether the derivative of any element of channel o, along a random
+    direction within channel i, is not 0 at any of a few random inputs. A dependence is missed
+    only if every draw hides it, for example behind a ReLU that is 0 at all of them. Where there is
+    no dependence, the derivatives are exactly 0.
 
     Args:
         fn: from an array of this shape to one with its channels last, such as (N, *space, O).
@@ -76,8 +76,9 @@ def empirical_receptive_field(
     """Which places of the input the middle output sees, by the gradient.
 
     ``weights[p] = sum_{i,o} |d fn(x)[0, middle, o] / d x[0, p, i]|``, averaged over a few random
-    inputs x: where it is 0 the middle output does not look, be it beyond its receptive field or in
-    the gaps that dilation leaves within it. For one channel and kernels of ones it counts paths.
+    inputs x. Where it is 0, the middle output does not depend on the input: the place is outside
+    the receptive field, or in a gap that dilation leaves in it. For one channel and kernels of
+    ones the weights count paths.
 
     Args:
         fn: from (N, *space, I) to (N, *out_space, O), of the same number of axes.

@@ -38,22 +38,24 @@ def conv(
         x: (N, *space, I), or as `dimension_numbers` says. The rank is ``kernel.ndim - 2``.
         kernel: (*K, I/G, O).
         strides: steps between outputs; an int, or one per spatial axis.
-        padding: "SAME" (output ``ceil(n / strides)``, odd padding high), "SAME_LOWER" (odd padding
-            low), "VALID", "FULL" (``k̂ - 1`` on both sides), "CAUSAL" (the first spatial axis sees
-            only its past; the others SAME), an int, one int per axis (both sides), or (low, high)
-            pairs per axis; negative ones crop.
+        padding: one of these. "SAME": the result has extents ``ceil(n / strides)``, and the odd
+            element of padding is at the high end. "SAME_LOWER": it is at the low end. "VALID":
+            none. "FULL": ``k̂ - 1`` at both ends. "CAUSAL": the first spatial axis sees only its
+            past, the other axes are "SAME". An int, or one int per axis: so many at both ends.
+            A (low, high) pair per axis: so many at each end, where negative numbers crop.
         padding_mode: what lies beyond the edge: "constant" (zeros), "reflect", "symmetric",
             "edge" or "wrap" (numpy's words), or one per axis.
-        input_dilation: zeros inserted between inputs, plus one.
+        input_dilation: distance between inputs; zeros are inserted between them.
         kernel_dilation: distance between taps.
         feature_group_count: G; group g maps its own I/G input channels to its own O/G outputs.
         dimension_numbers: None (channels-last), or lax's triple, as ("NCHW", "OIHW", "NCHW").
-        precision: as in ``jax.lax``; None means ``jax.default_matmul_precision`` at this call.
+        precision: as in ``jax.lax``; None takes ``jax.default_matmul_precision`` at this call.
         preferred_element_type: dtype of the result (and of its accumulation), such as int32 for
             int8 operands.
         out_sharding: sharding of the result, under explicit mesh axes.
-        algorithm: None (chosen for the platform when lowered), a lowering's name, or a triple
-            (forward, input_gradient, kernel_gradient). "direct" is ``lax.conv_general_dilated``.
+        algorithm: the lowering, by name, or a triple of names for (forward, input_gradient,
+            kernel_gradient). None chooses one for the platform when the program is lowered.
+            "direct" is ``lax.conv_general_dilated``.
 
     Returns:
         (N, *out_space, O).
@@ -109,7 +111,7 @@ def _conv_of_rank(function: str, rank: int, x: Any, kernel: Any, options: Any) -
 
 @_like_conv
 def conv1d(x: jax.Array, kernel: jax.Array, **options: Any) -> jax.Array:
-    """`conv` of one spatial axis: it only checks the rank.
+    """`conv` with one spatial axis; other ranks raise an error.
 
     ``out[n, p, o] = sum_{t, i} x[n, p*strides + t*kernel_dilation, i] * kernel[t, i, o]``
 
@@ -136,7 +138,7 @@ def conv1d(x: jax.Array, kernel: jax.Array, **options: Any) -> jax.Array:
 
 @_like_conv
 def conv2d(x: jax.Array, kernel: jax.Array, **options: Any) -> jax.Array:
-    """`conv` of two spatial axes: it only checks the rank.
+    """`conv` with two spatial axes; other ranks raise an error.
 
     ``out[n, p, o] = sum_{t, i} x[n, p*strides + t*kernel_dilation, i] * kernel[t, i, o]``
 
@@ -163,7 +165,7 @@ def conv2d(x: jax.Array, kernel: jax.Array, **options: Any) -> jax.Array:
 
 @_like_conv
 def conv3d(x: jax.Array, kernel: jax.Array, **options: Any) -> jax.Array:
-    """`conv` of three spatial axes: it only checks the rank.
+    """`conv` with three spatial axes; other ranks raise an error.
 
     The third axis is depth or time, not channels: a filter still spans all channels, and moves in
     three directions.
@@ -315,11 +317,11 @@ def dilated_conv(
     out_sharding: Any = None,
     algorithm: Any = None,
 ) -> jax.Array:
-    """Dilated (atrous) convolution: taps `kernel_dilation` apart, the parameters of a dense one.
+    """Dilated (atrous) convolution: the distance between taps is `kernel_dilation`.
 
-    ``out[n, p, o] = sum_{t, i} x[n, p + kernel_dilation*t, i] * kernel[t, i, o]``; one layer sees
-    ``k̂ = (k - 1)*kernel_dilation + 1`` inputs, and a stack of 3-wide kernels with dilations
-    1, 2, 4 sees 3, 7, 15.
+    ``out[n, p, o] = sum_{t, i} x[n, p + kernel_dilation*t, i] * kernel[t, i, o]``. It has the
+    parameters of a dense convolution. One layer sees ``k̂ = (k - 1)*kernel_dilation + 1`` inputs. A
+    stack of 3-wide kernels with dilations 1, 2, 4 sees 3, 7, 15 inputs.
 
     Args:
         x: (N, *space, I).

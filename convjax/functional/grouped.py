@@ -28,8 +28,9 @@ def grouped_conv(
 ) -> jax.Array:
     """Convolution in `groups` separate paths: each maps its own I/G channels to its own O/G.
 
-    ``out[n, p, g*O/G + o] = sum_{t, i} x[n, p + t, g*I/G + i] * kernel[t, i, g*O/G + o]``: a dense
-    convolution with a block-diagonal kernel, with 1/G of its weights and multiplications.
+    ``out[n, p, g*O/G + o] = sum_{t, i} x[n, p + t, g*I/G + i] * kernel[t, i, g*O/G + o]``. This is
+    a dense convolution with a block-diagonal kernel. It has 1/G of the dense convolution's weights
+    and multiplications.
 
     Args:
         x: (N, *space, I).
@@ -141,7 +142,7 @@ def shuffled_grouped_conv(
     out_sharding: Any = None,
     algorithm: Any = None,
 ) -> jax.Array:
-    """Grouped convolution followed by a channel shuffle, so that the next groups see all of these.
+    """Grouped convolution, then a channel shuffle, so that the next groups see every group.
 
     ``channel_shuffle(grouped_conv(x, kernel, groups), groups)``
 
@@ -200,7 +201,7 @@ def depthwise_conv(
     out_sharding: Any = None,
     algorithm: Any = None,
 ) -> jax.Array:
-    """Convolution of every channel by itself, with M kernels each: as many groups as channels.
+    """Convolution of each channel on its own, with M kernels per channel.
 
     ``out[n, p, i*M + m] = sum_t x[n, p + t, i] * kernel[t, 0, i*M + m]``
 
@@ -246,8 +247,9 @@ def depthwise_conv(
 def channel_shuffle(x: jax.Array, groups: int, *, axis: int = -1) -> jax.Array:
     """Interleave the channels of `groups` contiguous groups.
 
-    Channels in `groups` rows of n, read by columns: ``out[j*G + g] = x[g*n + j]``. Six channels in
-    three groups, 1 2 | 3 4 | 5 6, become 1 3 5 2 4 6. The inverse is `channel_unshuffle`.
+    ``out[j*G + g] = x[g*n + j]``: the channels are written in `groups` rows of n and read by
+    columns. Six channels in three groups, 1 2 | 3 4 | 5 6, become 1 3 5 2 4 6. The inverse is
+    `channel_unshuffle`.
 
     Args:
         x: any array with channels along `axis`.

@@ -25,8 +25,9 @@ def depthwise_separable_conv(
 ) -> jax.Array:
     """Depthwise convolution (space), then pointwise convolution (channels).
 
-    ``pointwise_conv(depthwise_conv(x, depthwise_kernel, **options), pointwise_kernel)``; with M = 1
-    it costs 1/O + 1/prod(K) of the dense convolution. Nothing non-linear lies between the stages.
+    ``pointwise_conv(depthwise_conv(x, depthwise_kernel, **options), pointwise_kernel)``. With M = 1
+    it takes 1/O + 1/prod(K) of the dense convolution's multiply-accumulates. Nothing non-linear
+    lies between the stages.
 
     Args:
         x: (N, *space, I).
@@ -91,9 +92,9 @@ def spatially_separable_conv(
 ) -> jax.Array:
     """One convolution per spatial axis, one after the other.
 
-    ``kernel[t, u, i, o] = sum_m kernels[0][t, 0, i, m] * kernels[1][0, u, m, o]``: equal to `conv`
-    with this outer product and the same options. With one channel, m x m taps on an N x N image
-    cost 2/m + (m - 1)/(m*(N - m + 1)) of the dense convolution.
+    ``kernel[t, u, i, o] = sum_m kernels[0][t, 0, i, m] * kernels[1][0, u, m, o]``. The result is
+    the result of `conv` with this outer product and the same options. With one channel, m x m taps
+    on an N x N image take 2/m + (m - 1)/(m*(N - m + 1)) of the dense multiply-accumulates.
 
     Args:
         x: (N, *space, I).
@@ -154,8 +155,9 @@ def flattened_conv(
 ) -> jax.Array:
     """F rank-1 filters, each as a chain of 1-D convolutions: lateral (channels), then every axis.
 
-    ``kernel[t, u, i, f] = lateral[0, 0, i, f] * vertical[t, 0, 0, f] * horizontal[0, u, 0, f]``:
-    equal to `conv` with this product and the same options; F*(I + K1 + K2) weights, not F*I*K1*K2.
+    ``kernel[t, u, i, f] = lateral[0, 0, i, f] * vertical[t, 0, 0, f] * horizontal[0, u, 0, f]``.
+    The result is the result of `conv` with this product and the same options. It has
+    F*(I + K1 + K2) weights instead of F*I*K1*K2.
 
     Args:
         x: (N, *space, I).

@@ -198,7 +198,7 @@ class Stages:
 
     @contextmanager
     def _words(self, name: str) -> Iterator[None]:
-        """Our errors about `kernel`, in the words of the caller, to whom that kernel is `name`."""
+        """Errors about `kernel` under the name that the caller gave the kernel, `name`."""
         try:
             yield
         except (TypeError, ValueError) as error:

@@ -14,10 +14,10 @@ from convjax.functional.worker import conv_as
 
 
 def pixel_shuffle(x: jax.Array, scale: Any, *, dimension_numbers: Any = None) -> jax.Array:
-    """Lay r^d channels out as an r x ... x r block of pixels.
+    """Lay r^d channels out as a block of pixels, r along every axis.
 
-    ``out[n, r*p + q, c] = x[n, p, c*r^d + offset(q)]`` with the row-major offset of q in the block:
-    PyTorch's order. The inverse is `pixel_unshuffle`.
+    ``out[n, r*p + q, c] = x[n, p, c*r^d + offset(q)]``, where ``offset(q)`` is the row-major offset
+    of q in the block. This is PyTorch's order. The inverse is `pixel_unshuffle`.
 
     Args:
         x: (N, *space, C*r^d).
@@ -53,7 +53,7 @@ def pixel_shuffle(x: jax.Array, scale: Any, *, dimension_numbers: Any = None) ->
 
 
 def pixel_unshuffle(x: jax.Array, scale: Any, *, dimension_numbers: Any = None) -> jax.Array:
-    """Undo `pixel_shuffle` with the same `scale`: blocks of r x ... x r pixels become channels.
+    """Undo `pixel_shuffle` with the same `scale`: blocks of r^d pixels become channels.
 
     ``out[n, p, c*r^d + offset(q)] = x[n, r*p + q, c]``
 
@@ -103,8 +103,8 @@ def subpixel_conv(
 ) -> jax.Array:
     """Convolve to r^d times the channels, then lay them out in space.
 
-    ``pixel_shuffle(conv(x, kernel, **options), scale)``: a transposed convolution of stride r whose
-    kernel has r*K taps (`convjax.equivalents.subpixel`).
+    ``pixel_shuffle(conv(x, kernel, **options), scale)``. It equals a transposed convolution of
+    stride r, whose kernel has r*K taps (`convjax.equivalents.subpixel`).
 
     Args:
         x: (N, *space, I).

@@ -20,7 +20,7 @@ from convjax.functional.arguments import (
 )
 from convjax.geometry import Geometry, Pair, dilated
 from convjax.layout import Axes
-from convjax.sharding import divisible, named_sharding
+from convjax.sharding import as_operand, divisible, named_sharding
 
 
 def conv_transpose(
@@ -43,24 +43,25 @@ def conv_transpose(
     """Transposed convolution: the adjoint of `conv` under the same options, with the same kernel.
 
     ``<conv(u, kernel, **options), y> == <u, conv_transpose(y, kernel, output_shape=u's extents,
-    **options)>`` (bilinear pairing): every input paints a copy of the kernel, `strides` apart:
+    **options)>`` (bilinear pairing). Every input adds a copy of the kernel to the result:
     ``out[n, p*strides + t*kernel_dilation - lo, o] += y[n, p, i] * kernel[t, o, i]``.
-    Extents (relation 14): ``(n - 1)*s + k̂ - lo - hi + output_padding``; ``n*s`` for "SAME" and
-    "SAME_LOWER". It restores shapes, not values.
+    The extents are ``(n - 1)*s + k̂ - lo - hi + output_padding`` (relation 14), and ``n*s`` for
+    "SAME" and "SAME_LOWER". The result has the shape of u, not its values.
 
     Args:
         y: (N, *space, I).
         kernel: (*K, O/G, I), the kernel of the forward `conv` that maps O channels to I. A PyTorch
             weight converts as a forward one does.
         strides: the up-sampling factor; an int, or one per spatial axis.
-        padding: what `conv` was given: it is cropped from the result.
-        padding_mode: what `conv` was given: copies beyond the edges are added back.
+        padding: the padding of the forward `conv`; it is cropped from the result.
+        padding_mode: the mode of the forward `conv`; what would lie beyond an edge is added back to
+            the element that it copies.
         kernel_dilation: distance between taps.
         feature_group_count: G.
-        output_padding: extra extent at the high end, less than `strides` (PyTorch's).
-        output_shape: spatial extents of the result; any whose forward size is y's.
-        dimension_numbers: lax's triple for (y, kernel, result), the kernel's letters as for `conv`:
-            "I" is O/G here, "O" is I.
+        output_padding: extra extent at the high end, less than `strides`, as in PyTorch.
+        output_shape: spatial extents of the result; a forward `conv` of them has the extents of y.
+        dimension_numbers: lax's triple for (y, kernel, result). The kernel's letters are those of
+            the forward `conv`: "I" is the axis O/G, and "O" is the axis I.
         precision, preferred_element_type, out_sharding, algorithm: see `conv`.
 
     Returns:
@@ -103,6 +104,8 @@ def conv_transpose(
     extended = tuple(n + lo + hi for n, (lo, hi) in zip(out_space, extension, strict=True))
     forward = Geometry(strides, rest, (1,) * rank, kernel_dilation)
     sharding = named_sharding(function, out_sharding, y.ndim)
+    if sharding is None and any(pair != (0, 0) for pair in extension):
+        sharding = as_operand(y, kernel, where.x, where.out, out_space)
     u = convolve(
         y,
         kernel,

@@ -20,8 +20,9 @@ def resize(
 ) -> jax.Array:
     """Enlarge by whole factors: nearest neighbour, or (multi)linear with half-pixel centres.
 
-    Output p lies at input ``(p + 1/2)/scale - 1/2``: "nearest" takes the nearest input, "bilinear"
-    weighs the two around it, along every axis; beyond the edges the edge continues. A linear map.
+    Output p lies at input ``(p + 1/2)/scale - 1/2``. "nearest" takes the nearest input. "bilinear"
+    weighs the two inputs around that place, along every axis. Beyond the edges the edge continues.
+    The map is linear.
 
     Args:
         x: (N, *space, C).
@@ -66,9 +67,9 @@ def resize_conv(
 ) -> jax.Array:
     """Resize, then convolve: up-sampling without the checkerboard of a transposed convolution.
 
-    ``conv(resize(x, scale, method=method), kernel, **options)``. By nearest neighbours it equals a
+    ``conv(resize(x, scale, method=method), kernel, **options)``. With "nearest" it equals a
     transposed convolution with the kernel of `convjax.equivalents.resize_conv`. A border of zeros
-    is visible in the result: ``padding_mode="edge"`` or ``"reflect"`` leaves none.
+    is visible in the result; ``padding_mode="edge"`` and ``"reflect"`` avoid it.
 
     Args:
         x: (N, *space, I).
@@ -126,10 +127,11 @@ def hold(
 ) -> jax.Array:
     """The fixed smoothing that removes checkerboards: a moving average of `size`, order + 1 times.
 
-    Every channel is convolved with the box of `size` convolved `order` times with itself, of sum 1:
-    a B-spline, zero-order hold for ``order=0``. After an up-sampling by `size`, or before a strided
-    convolution of that stride, its zeros cancel the frequencies of the checkerboard. What lies
-    beyond the edge repeats the edge, so that a constant stays that constant.
+    Every channel is convolved with one filter: the box of `size`, convolved `order` times with
+    itself, of sum 1. This is a B-spline; for ``order=0`` it is the zero-order hold. After an
+    up-sampling by `size`, or before a convolution with that stride, the filter cancels the
+    frequencies of the checkerboard. What lies beyond the edge repeats the edge, so a constant stays
+    the same constant.
 
     Args:
         x: (N, *space, C), of a floating dtype.

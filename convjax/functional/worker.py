@@ -20,6 +20,7 @@ from convjax.functional.arguments import (
 )
 from convjax.geometry import Geometry
 from convjax.layout import Axes
+from convjax.sharding import as_operand
 
 
 def conv_as(
@@ -74,6 +75,9 @@ def conv_as(
     geometry = Geometry(strides, pairs, input_dilation, kernel_dilation)
     _check_fits(function, geometry, space, window, empty=0 in x.shape)
     extended, rest = paddings.split_extension(function, pairs, modes, space)
+    if out_sharding is None and any(pair != (0, 0) for pair in extended):
+        out_space = geometry.output_space(space, window)
+        out_sharding = as_operand(x, kernel, where.x, where.out, out_space)
     x = extend(x, extended, modes, where.x[2])
     return convolve(
         x,

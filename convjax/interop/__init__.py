@@ -1,6 +1,6 @@
-"""From and to other frameworks: kernels, whole state dicts, and which padding ports a layer.
+"""From and to other frameworks: kernels, whole state dicts, and the padding that equals a layer's.
 
-Numpy only: no framework is imported here, and arrays of all of them are accepted.
+These functions work on numpy arrays. They accept the arrays of every framework and import none.
 """
 
 from convjax.interop.arrays import FRAMEWORKS

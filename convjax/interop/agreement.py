@@ -12,10 +12,10 @@ POLICIES = ("SAME", "SAME_LOWER", "VALID", "FULL")
 
 
 class Agreement(NamedTuple):
-    """Where a policy agrees with the layer along one axis: remainders of the extent by `modulus`.
+    """For which extents of one axis a policy agrees with the layer: remainders by `modulus`.
 
     Attributes:
-        modulus: the stride; 1 for a transposed convolution, whose agreement hangs on no size.
+        modulus: the stride; 1 for a transposed convolution, which agrees at every size or at none.
         shape: where the output has the same extent.
         equal: where, moreover, every output reads the same inputs.
     """
@@ -28,7 +28,7 @@ class Agreement(NamedTuple):
 def of_conv(policy: str, axis: int, reach: int, stride: int, pair: Pair, _: int) -> Agreement:
     """Output j reads from ``j*stride - lo``; so agreement is one count of outputs, and one lo.
 
-    Both differences hang on ``n mod stride`` alone: SAME pads ``max(0, k̂ - s + (-n mod s))``.
+    Both differences depend only on ``n mod stride``: SAME pads ``max(0, k̂ - s + (-n mod s))``.
     """
     shape, equal = set(), set()
     for remainder in range(stride):

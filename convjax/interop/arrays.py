@@ -6,6 +6,7 @@ import numpy as np
 
 from convjax import _checks
 
+#: The frameworks that `kernel_from` and `kernel_to` know.
 FRAMEWORKS = ("torch", "tensorflow", "keras", "equinox", "haiku", "flax", "lax")
 
 

@@ -1,4 +1,4 @@
-"""Which arguments make Flax's own layers equal a convolution of PyTorch, where any do."""
+"""The arguments with which Flax's own layers equal a convolution of PyTorch, if there are any."""
 
 from typing import Any
 

@@ -1,9 +1,9 @@
 """Kernels from and to other frameworks: one table of layouts, and one rule to read it.
 
-A layout says in which order a framework stores a kernel's axes, which of its two channel axes spans
-all the groups (the other counts the channels of one group), and whether the kernel is reversed
-along its spatial axes, compared with ours. Whatever the framework, a kernel is read into
-``(*K, G, I/G, O/G)`` and written out of it. Numpy only; the values are copied, never rounded.
+A layout says in which order a framework stores a kernel's axes, and which of its two channel axes
+spans all groups (the other counts the channels of one group). It also says whether the framework
+reverses the kernel along its spatial axes, compared with ours. Every kernel is read into
+``(*K, G, I/G, O/G)`` and written out of it. Only numpy is used; values are copied, never rounded.
 """
 
 from collections.abc import Sequence

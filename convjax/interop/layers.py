@@ -1,4 +1,4 @@
-"""What the layers of a state dict are: said by the caller, or read off a PyTorch model."""
+"""What the layers of a state dict are: the caller says it, or it is read off a PyTorch model."""
 
 import dataclasses
 from collections.abc import Mapping

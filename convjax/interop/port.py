@@ -1,9 +1,9 @@
-"""The port checker: which call reproduces a PyTorch convolution, and which only looks as if it did.
+"""The port checker: which call equals a PyTorch convolution, and which only has its output shape.
 
-PyTorch pads by numbers, the same on either side; "SAME" pads by what the size and the stride leave
-over. Where both give one output shape they may still read the input at different offsets: nothing
-fails, and every number is another. Integers only; a policy agrees, or not, by the remainder of the
-input's extent modulo the stride, so a finite table answers for every size.
+PyTorch pads by numbers, the same at both ends. "SAME" pads by what the size and the stride leave
+over. Where both give one output shape, they may still read the input at different offsets: nothing
+fails, and all numbers differ. A policy agrees, or not, by the remainder of the input's extent
+modulo the stride, so a finite table answers for every size.
 """
 
 import dataclasses
@@ -37,10 +37,10 @@ class Port:
         function: "conv" or "conv_transpose".
         options: its keyword arguments; with them it equals the layer for every input size.
         flax: the arguments of Flax's `Conv` or `ConvTranspose` that equal the layer, or None.
-        flax_note: what to do where there are none, else "".
+        flax_note: what to do if Flax has no such arguments, else "".
         agreements: per padding policy, where it agrees, one `Agreement` per spatial axis.
         input_size: the extents asked about, or None for all.
-        weight: how the kernel is had from ``weight``.
+        weight: the expression that makes the kernel from ``weight``.
     """
 
     layer: str
@@ -130,7 +130,7 @@ def check_port(
     output_padding: Any = 0,
     input_size: Any = None,
 ) -> Port:
-    """Which call reproduces a PyTorch layer, and which padding policies do, at which sizes.
+    """The call that equals a PyTorch layer, and the padding policies that do, at which sizes.
 
     Args:
         kernel_size: one int per spatial axis, or an int with `rank`.

@@ -1,10 +1,10 @@
 """Whole state dicts from and to PyTorch: a rule per kind of layer, and a rule for names.
 
 A state dict is flat, ``{"layer1.0.conv.weight": tensor}``; ours is a tree of dicts with Flax's
-names, ``{"layer1": {0: {"conv": {"kernel": array}}}}``, as ``nnx.update`` takes it. What each entry
-is (a kernel, a transposed one, a matrix) is said, never guessed: most of them have several readings
-of one shape. Nothing is dropped in silence, and back and forth is the identity, to the last bit.
-Numpy only.
+names, ``{"layer1": {0: {"conv": {"kernel": array}}}}``, as ``nnx.update`` takes it. The caller says
+what each entry is (a kernel, a transposed kernel, a matrix), because one shape often has several
+readings. Nothing is dropped in silence. There and back is the identity, to the last bit. Only numpy
+is used.
 """
 
 from collections.abc import Mapping

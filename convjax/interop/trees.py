@@ -9,7 +9,7 @@ Tree = dict[Any, Any]
 
 
 def split_collections(tree: Mapping[Any, Any]) -> dict[str, Tree]:
-    """A tree from `from_torch` as Flax linen's variables: parameters, and running averages apart.
+    """A tree from `from_torch` as Flax linen's variables: parameters and running averages.
 
     Args:
         tree: nested mappings, whose leaves `mean` and `var` are running averages.

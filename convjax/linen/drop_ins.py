@@ -28,7 +28,7 @@ class Conv(linen.Module):
         padding: any of `convjax.conv`'s and of Flax's, such as "CIRCULAR".
         feature_group_count: G.
         use_bias: whether a bias (features,) is added to the result.
-        mask: what the kernel is multiplied by; of its shape.
+        mask: an array of the kernel's shape, by which the kernel is multiplied.
         dtype: dtype of the computation; by default that of inputs and parameters together.
         param_dtype: dtype of the parameters.
         precision: as in `convjax.conv`.
@@ -89,16 +89,16 @@ class ConvTranspose(linen.Module):
         strides, kernel_dilation: an int, or one per spatial axis; None is 1.
         padding: in the words and numbers of the convention.
         use_bias: whether a bias (features,) is added to the result.
-        mask: what the kernel is multiplied by; of its shape.
+        mask: an array of the kernel's shape, by which the kernel is multiplied.
         dtype: dtype of the computation; by default that of inputs and parameters together.
         param_dtype: dtype of the parameters.
         precision, preferred_element_type: as in `convjax.conv`.
         kernel_init, bias_init: initialisers of the parameters.
-        transpose_kernel: the kernel is that of the convolution whose adjoint this is.
+        transpose_kernel: take the kernel of the convolution that is transposed.
         promote_dtype: Flax's, or a function like it.
         feature_group_count: G.
         output_padding: extra extent at the high end, less than `strides`.
-        padding_mode: what the convolution was given whose adjoint this is.
+        padding_mode: the mode of the convolution that is transposed.
         convention: "flax" or "adjoint".
         algorithm: as in `convjax.conv`.
 

@@ -1,7 +1,8 @@
 """Linen modules of every kind. Each applies the function of `convjax` that its docstring names.
 
-They take what `convjax.linen.Layer` takes. `features` are the channels of the result; those of the
-inputs are read off them. The `convjax.nn` module of the same name says more of its arguments.
+They take what `convjax.linen.Layer` takes. `features` are the channels of the result. The channels
+of the inputs are read off the inputs. The `convjax.nn` module of the same name describes the
+arguments in more detail.
 """
 
 import dataclasses
@@ -202,7 +203,7 @@ class FlattenedConv(Spatial):
     Attributes:
         features: channels of the result.
         kernel_size: one extent per spatial axis; an int means one axis.
-        stage_bias: add a bias after every stage, not after the last alone.
+        stage_bias: add a bias after every stage, not only after the last.
 
     Example:
         >>> import jax, jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""What linen modules with parameters share: they make them, and apply their row of the table."""
+"""What linen modules share: they create their parameters and apply their row of the table."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -15,7 +15,7 @@ BIAS_INIT = linen.initializers.zeros_init()
 
 
 def convolution(module: Any, inputs: jax.Array, **given: Any) -> jax.Array:
-    """The convolution of a linen module that has a row, inside its compact call.
+    """Apply the convolution of a linen module, within the module's compact call.
 
     `given` are options of the row's function that are not attributes of the module.
     """

@@ -5,7 +5,8 @@ A lowering is a module with
 - ``run(x, kernel, call)``: the convolution of a `Call`, operands and result in the caller's layout;
   `layout.arranged` brings them into the order that suits it,
 - ``accepts(problem)``: None, or why not,
-- ``apart(problem)``: whether XLA on CPU must compile it apart from what reads its result,
+- ``apart(problem)``: whether XLA on CPU must compile it as a call of its own, so that it is not
+  repeated in every operation that reads its result (`unfused`),
 - ``exact = False`` if its results on integers are rounded.
 """
 

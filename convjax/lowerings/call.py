@@ -62,8 +62,9 @@ class Call(NamedTuple):
 
     @property
     def groups_first(self) -> bool:
-        """Whether the input's groups lie before its space."""
-        return () < self.layout.x.group < self.layout.x.space
+        """Whether the input has groups, and they lie before its space, as in NCHW."""
+        group, space = self.layout.x.group, self.layout.x.space
+        return bool(group) and group < space
 
     @property
     def on_one_cpu(self) -> bool:
@@ -131,7 +132,10 @@ def is_large(x: Any) -> bool:
 
 
 def correlates(problem: Problem) -> bool:
-    """Whether the window is larger than the result, as it is for the gradient of a kernel."""
+    """Whether the window is larger than the result.
+
+    It is so for most gradients of kernels, whose window is the gradient of the result.
+    """
     return count(problem.window) > count(problem.out_space)
 
 

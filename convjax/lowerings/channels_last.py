@@ -1,9 +1,9 @@
 """The `channels_last` lowering: lax's convolution on operands moved to NHWC and HWIO first.
 
-XLA's fast convolution on CPU knows this order alone. It moves operands there by itself, but only in
-the outermost computation: in the body of a loop (``scan``) any other order, and with it every
-gradient of a kernel, would be computed one element at a time. What negative padding cuts off is cut
-off first: on jaxlib 0.10.2 that path reads beyond an input that is cropped before and padded after.
+XLA's fast convolution on CPU knows only this order. XLA moves operands there by itself, but only in
+the outermost computation. In the body of a loop (``scan``) it would compute any other order, and so
+every gradient of a kernel, one element at a time. Negative padding is cropped first: on jaxlib
+0.10.2 XLA's fast convolution reads beyond an input that is cropped before and padded after.
 """
 
 import jax
@@ -20,7 +20,7 @@ def accepts(problem: Problem) -> str | None:
 
 
 def apart(problem: Problem) -> bool:
-    """It is lax's convolution itself."""
+    """No: it is one call of lax's convolution, which XLA does not repeat."""
     return False
 
 

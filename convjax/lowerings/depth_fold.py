@@ -1,7 +1,7 @@
 """The `depth_fold` lowering: one axis of the window becomes channels, for one rank less.
 
-XLA on CPU has a fast path for two dimensions and a slow one for three. Every output's position on
-that axis (its depth, below) is an example, whose channels are those of all the depths it reads.
+XLA on CPU has a fast path for two dimensions and a slow one for three. Call that axis depth. Every
+output depth becomes an example, whose channels are the channels of all depths that it reads.
 """
 
 import jax
@@ -39,7 +39,7 @@ def accepts(problem: Problem) -> str | None:
 
 
 def apart(problem: Problem) -> bool:
-    """XLA would copy the input once more for every reader."""
+    """Yes: XLA would copy the input once more for every reader of the result."""
     return True
 
 

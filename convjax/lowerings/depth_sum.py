@@ -1,8 +1,9 @@
-"""The `depth_sum` lowering: every tap of the window's first axis gives channels, which are added.
+"""The `depth_sum` lowering: the taps of the window's first axis become channels, which are added.
 
-For one rank less, as `depth_fold`, but results are folded where that folds inputs: the input is
-read as it is, or, with a stride, in as many parts as the stride is long; outputs of a dilated input
-interleave. Fewer bytes move where the results are smaller than what they are computed from.
+It has one rank less, as `depth_fold`, but it folds results where `depth_fold` folds inputs. The
+input is read as it is, or, with a stride, in as many parts as the stride is long. Outputs of a
+dilated input interleave. Fewer bytes move where the results are smaller than what they are computed
+from.
 """
 
 import functools
@@ -46,7 +47,7 @@ def accepts(problem: Problem) -> str | None:
 
 
 def apart(problem: Problem) -> bool:
-    """XLA would compute the sums again for every reader."""
+    """Yes: XLA would repeat the sums for every reader of the result."""
     return True
 
 

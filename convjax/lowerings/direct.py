@@ -22,7 +22,7 @@ def accepts(problem: Problem) -> str | None:
 
 
 def apart(problem: Problem) -> bool:
-    """It is as a user would write it."""
+    """No: it is what a user would write."""
     return False
 
 

@@ -1,4 +1,4 @@
-"""A convolution by its lowering, and the smaller ones that lowerings are made of."""
+"""Run a convolution by its lowering, and the smaller convolutions that lowerings are made of."""
 
 import functools
 from typing import Any
@@ -64,9 +64,10 @@ def execute(
 
 
 def _plain(y: jax.Array, axes: Axes, role: str) -> jax.Array:
-    """`y` in a shape whose order XLA keeps: else it would restore that order behind the call.
+    """`y` without the axes that XLA would order anew after the call, which is a full copy.
 
-    Neighbouring axes of groups and channels are one, those of a kernel's gradient are all one.
+    Neighbouring axes of groups and channels become one axis. All axes of a kernel's gradient become
+    one.
     """
     if role == "kernel_gradient":
         return lax.reshape(y, (product(y.shape),))

@@ -1,6 +1,7 @@
-"""The `fft` lowering: a product of Fourier transforms, whatever the kernel's extent. By name only.
+"""The `fft` lowering: a product of Fourier transforms. It is used only when asked for by name.
 
-Its error grows with the whole input's norm, and one NaN or Inf reaches every output of its channel.
+Its cost does not grow with the kernel. Its error grows with the whole input's norm, and one NaN or
+Inf reaches every output of its channel.
 """
 
 import math
@@ -28,7 +29,7 @@ def accepts(problem: Problem) -> str | None:
 
 
 def apart(problem: Problem) -> bool:
-    """For a kernel's gradient the input would be transformed in the forward pass."""
+    """For a kernel's gradient: the input would be transformed in the forward pass already."""
     return problem.role == "kernel_gradient"
 
 

@@ -1,7 +1,7 @@
 """The `matmul` lowering: one batched matrix product per tap, or per output, whichever are fewer.
 
-Written with an explicit group axis and slices of the padded input, it needs no gathers when sharded
-over batch, groups or channels, and halos alone when sharded over space.
+It is written with an explicit group axis and slices of the padded input. So it needs no gathers
+when it is sharded over batch, groups or channels, and only halos when it is sharded over space.
 """
 
 from typing import Any
@@ -31,7 +31,7 @@ def accepts(problem: Problem) -> str | None:
 
 
 def apart(problem: Problem) -> bool:
-    """XLA would compute what it multiplies in a shape of its own, besides the reader's."""
+    """Yes: XLA would compute the operands of the product twice, in two shapes."""
     return True
 
 

@@ -1,8 +1,9 @@
-"""The `patchify` lowering: where windows tile, without overlap or gap, one matrix product.
+"""The `patchify` lowering: one matrix product where windows tile the input without overlap or gap.
 
-Kernel and stride agree, as in the first layer of a vision transformer. Its kernel's gradient reads
-the input's tiles again; that of a transposed convolution, the cotangent's. (Where the output is
-made of tiles, `polyphase` has one phase for every element of them: the same product.)
+The kernel is as large as the stride, as in the first layer of a vision transformer. The kernel's
+gradient reads the input's tiles again. For a transposed convolution, it reads the cotangent's
+tiles. (Where the output is made of tiles, `polyphase` has one phase for every element of a tile,
+which is the same product.)
 """
 
 from typing import Any
@@ -54,7 +55,7 @@ def accepts(problem: Problem) -> str | None:
 
 
 def apart(problem: Problem) -> bool:
-    """XLA would compute the tiles again for every reader."""
+    """Yes: XLA would compute the tiles again for every reader of the result."""
     return True
 
 

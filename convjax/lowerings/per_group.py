@@ -32,7 +32,7 @@ def accepts(problem: Problem) -> str | None:
 
 
 def apart(problem: Problem) -> bool:
-    """For a kernel's gradient its groups would be copied in the forward pass."""
+    """For a kernel's gradient: its groups would be copied in the forward pass already."""
     return problem.role == "kernel_gradient"
 
 

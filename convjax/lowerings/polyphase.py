@@ -1,8 +1,8 @@
 """The `polyphase` lowering: a dilated input's convolution without the zeros between its elements.
 
-Outputs that lie a period apart meet the same taps on input elements. Each such phase is a
-convolution of the input as it is with a part of the kernel, and the phases interleave. Where their
-parts have one size, they are channels of one convolution.
+Outputs whose distance is a period read input elements under the same taps. Each such phase is a
+convolution of the input as it is with a part of the kernel, and the phases interleave. Where the
+parts of the kernel have one size, the phases are channels of one convolution.
 """
 
 import itertools
@@ -86,8 +86,10 @@ def accepts(problem: Problem) -> str | None:
 
 
 def apart(problem: Problem) -> bool:
-    """Where its phases are sums (of taps, of results), which XLA would compute again for every
-    reader; and for a kernel's gradient, which would copy the input in the forward pass."""
+    """Whether its phases are sums (of taps, of results): XLA would repeat them for every reader.
+
+    And for a kernel's gradient: its copy of the input would be made in the forward pass.
+    """
     if problem.role == "kernel_gradient" or problem.groups != 1 or problem.geometry.rank == 3:
         return True
     return count((problem.o,)) < _FEW and not compiler.has_fast_ynnpack()
@@ -124,9 +126,14 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
 
 
 class Rows(NamedTuple):
-    """On one axis of step 1: outputs ``e*m + low - r``, of tap ``e*a + r`` and input ``m + a``.
+    """One axis with stride 1 and input dilation e, phase by phase.
 
-    `first` and `length` are of m, `taps` of a.
+    Output ``e*m + low - r`` reads input ``m + a`` under tap ``e*a + r``, for a phase r below e.
+
+    Attributes:
+        first: the least m of all outputs.
+        length: how many m cover all outputs.
+        taps: how many a there are; the same number for every phase.
     """
 
     first: int

@@ -1,8 +1,8 @@
-"""Products of matrices on a CPU, with the operands where they lie.
+"""Products of matrices on a CPU, without moving the operands.
 
 XLA's `dot_general` over several axes transposes its operands into matrices first (jaxlib 0.10.2 and
-0.12.0: a copy of each, one element after another). A product of two matrices contracts
-either axis of either, and copies nothing.
+0.12.0: a copy of each, one element after another). A product of two matrices contracts either axis
+of either operand, and copies nothing.
 """
 
 from typing import Any

@@ -50,7 +50,7 @@ def _tiles(problem: Problem) -> bool:
 
 
 def _ynnpack(problem: Problem) -> bool:
-    """Whether XLA on CPU gives it to YNNPACK, to its loss."""
+    """Whether XLA on CPU gives it to YNNPACK, which is slower there than Eigen."""
     if not _dense_plane(problem):
         return False
     if not correlates(problem):
@@ -60,7 +60,7 @@ def _ynnpack(problem: Problem) -> bool:
 
 
 def _dense_plane(problem: Problem) -> bool:
-    """What XLA on CPU would give to YNNPACK, sizes apart, in a jaxlib that has it."""
+    """Whether XLA on CPU would give it to YNNPACK, whatever its extents, if it has YNNPACK."""
     narrow_float = jnp.issubdtype(problem.dtype, jnp.floating) and problem.dtype.itemsize <= 4
     return (
         problem.groups == 1
@@ -72,8 +72,12 @@ def _dense_plane(problem: Problem) -> bool:
 
 
 def _folded_sooner(problem: Problem) -> bool:
-    """Where YNNPACK would take it, to its loss, or Eigen has a kernel's gradient anyway: so few
-    channels (examples, for a kernel's gradient) that Eigen gathers windows slowly."""
+    """Whether it has fewer than 8 input channels (in a kernel's gradient: examples).
+
+    Eigen gathers windows channel by channel, and is slower then than folding one axis of the window
+    into channels. This concerns what YNNPACK would compute slowly, and kernels' gradients that
+    Eigen computes. Where YNNPACK is fast, it keeps the convolution.
+    """
     here = _ynnpack(problem)
     if correlates(problem) and not compiler.uses_ynnpack():
         here = _dense_plane(problem)
@@ -82,13 +86,15 @@ def _folded_sooner(problem: Problem) -> bool:
 
 
 def _gathered_fast(problem: Problem) -> bool:
-    """Whether Eigen gathers spread rows fast enough: enough channels lie together, and enough
-    products share what is gathered."""
+    """Whether Eigen gathers spread rows fast enough.
+
+    It does where enough channels lie side by side, and enough products use what was gathered.
+    """
     return count((problem.o,)) >= 16 and count((problem.i,)) >= (8 if correlates(problem) else 16)
 
 
 def _few_copies(problem: Problem) -> bool:
-    """Folding an axis of the window into channels copies the input a few times, no more."""
+    """Whether folding an axis of the window into channels copies the input only a few times."""
     if math.inf in (count(problem.space), count(problem.window)):
         return False
     most = 3 if compiler.has_fast_ynnpack() else 8
@@ -96,13 +102,18 @@ def _few_copies(problem: Problem) -> bool:
 
 
 def _few_products(problem: Problem) -> bool:
-    """So few an output (three colours under a 3x3 window) that copies cost more than they gain."""
+    """Whether an output sums so few products (three colours under 3x3) that copies cost more."""
     return count((*problem.window, problem.i)) <= 27
 
 
 def _few_outputs(problem: Problem) -> bool:
-    """So few that results for every row of taps are no more than the inputs, or small: Eigen
-    gathers inputs for every tap, and many of them take longer to gather than to multiply."""
+    """Whether there are few output channels under a large window.
+
+    Few means that ``window[0] * O`` is at most I, or at most 3*I if the results are small. Then one
+    convolution with the rows of taps as output channels, and a sum, is cheaper than Eigen's
+    convolution: Eigen gathers ``prod(window) * I`` inputs per output, which takes longer than to
+    multiply them.
+    """
     if not _few_cut_off(problem) or problem.geometry.rank != 2 or problem.geometry.strides[0] != 1:
         return False
     gathered = count((problem.n, *problem.out_space, *problem.window, problem.i))
@@ -223,6 +234,22 @@ _CPU = (
     ),
 )
 
+# A device's part of a volume: its lowering may not take many times the memory of the part. Measured
+# by XLA's count on jaxlib 0.10.2 and 0.12.0, a 3x3x3 gradient of (1, 64, 64, 64, 16) over 4 x 2
+# devices: 20 MiB a device with `depth_fold`, 12 with these, 8 with lax's own convolution.
+_CPU_PART = (
+    Rule(
+        "depth_sum",
+        lambda p: p.groups == 1 and p.geometry.rank == 3 and not correlates(p),
+        "cpu, several devices: two dimensions have a fast path, and nothing is copied",
+    ),
+    Rule(
+        "direct",
+        lambda p: p.groups == 1 and p.geometry.rank == 3 and correlates(p),
+        "cpu, several devices: a faster gradient of a volume's kernel would copy the volume",
+    ),
+)
+
 # Where XLA splits a convolution over devices. Seen on jaxlib 0.10.2 and 0.12.0 on meshes of several
 # axes: lax's gradient of a grouped kernel, with only the batch sharded, is wrong.
 _GROUPED_GRADIENT = Rule(
@@ -245,13 +272,17 @@ _CPU_SPLIT_BY_XLA = (
 )
 
 
-def _rules(platform: str, split_by_xla: bool) -> tuple[Rule, ...]:
+def _rules(platform: str, split_by_xla: bool, part: bool) -> tuple[Rule, ...]:
+    if part and platform == "cpu":
+        return (*_CPU_PART, *_CPU)
     if split_by_xla:
         return (_GROUPED_GRADIENT, *(_CPU_SPLIT_BY_XLA if platform == "cpu" else ()))
     return _CPU if platform == "cpu" else ()
 
 
-def select(problem: Problem, platform: str, split_by_xla: bool = False) -> Choice:
+def select(
+    problem: Problem, platform: str, split_by_xla: bool = False, part: bool = False
+) -> Choice:
     """The lowering for `problem`.
 
     Args:
@@ -259,10 +290,11 @@ def select(problem: Problem, platform: str, split_by_xla: bool = False) -> Choic
         platform: "cpu", "cuda", "rocm", "tpu", or another that JAX lowers for.
         split_by_xla: whether XLA splits it over devices, and not this library: then only what XLA
             splits rightly is eligible.
+        part: whether it is one device's part of a convolution that this library splits.
     """
     found: list[Rule] = [
         rule
-        for rule in _rules(platform, split_by_xla)
+        for rule in _rules(platform, split_by_xla, part)
         if rule.holds(problem) and LOWERINGS[rule.lowering].accepts(problem) is None
     ]
     if not found:
@@ -276,25 +308,26 @@ def forced(
     algorithm: Any,
     platform: str,
     split_by_xla: bool = False,
-    lenient: bool = False,
+    part: bool = False,
 ) -> Choice:
     """The lowering for `problem` under the caller's `algorithm`: None, a name, or a triple.
 
     A triple names the lowering of the forward operation, the input's gradient and the kernel's
-    gradient. A single name is used for the gradients where it accepts them. `lenient` says that
+    gradient. A single name is used for the gradients where it accepts them. `part` says that
     the whole problem was accepted, and this is a device's part of it.
     """
     if algorithm is None:
-        return select(problem, platform, split_by_xla)
+        return select(problem, platform, split_by_xla, part)
     hard = not isinstance(algorithm, str)
     name = algorithm[ROLES.index(problem.role)] if hard else algorithm
     if name is None:
-        return select(problem, platform, split_by_xla)
+        return select(problem, platform, split_by_xla, part)
     refusal = LOWERINGS[name].accepts(problem)
     if refusal is None:
-        return Choice(name, "forced by `algorithm`", select(problem, platform, split_by_xla).name)
-    if not lenient and (hard or problem.role == "forward"):
+        unforced = select(problem, platform, split_by_xla, part)
+        return Choice(name, "forced by `algorithm`", unforced.name)
+    if not part and (hard or problem.role == "forward"):
         raise ValueError(
             f"algorithm {name!r} cannot execute this convolution ({problem.role}): {refusal}"
         )
-    return select(problem, platform, split_by_xla)
+    return select(problem, platform, split_by_xla, part)

@@ -1,10 +1,10 @@
-"""The `spread_rows` lowering: lax's convolution of rows that are spread, and met by spread taps.
+"""The `spread_rows` lowering: lax's convolution on an input dilated by two, with twice the steps.
 
-jaxlib gives a dense two-dimensional convolution on CPU to YNNPACK, which takes longer than
-Eigen does (`convjax.compiler_options` is the other way out). It leaves alone those whose
-input is dilated. With twice the dilation, stride and padding taps meet no zero between rows:
-output ``o`` and tap ``t`` meet row ``(2*o*s + 2*t*d - 2*low) / 2``, which is the one they met.
-Nothing is copied; no product is computed that was not before.
+jaxlib gives a dense two-dimensional convolution on CPU to YNNPACK, which is slower here than Eigen.
+(`convjax.compiler_options` is the other way to avoid it.) YNNPACK does not take convolutions of
+dilated inputs. With twice the stride, padding and dilation, no tap reads a zero between rows:
+output ``o`` and tap ``t`` read row ``(2*o*s + 2*t*d - 2*low) / 2``, the row that they read without
+the dilation. Nothing is copied, and no product is added.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ def accepts(problem: Problem) -> str | None:
 
 
 def apart(problem: Problem) -> bool:
-    """It is lax's convolution itself."""
+    """No: it is one call of lax's convolution, which XLA does not repeat."""
     return False
 
 

@@ -1,4 +1,4 @@
-"""Outputs in strips that meet the padding alike: what a sum of taps needs to write no padding."""
+"""Strips of outputs whose windows lie on the padding in the same way: no padding is written."""
 
 import itertools
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,7 @@
 """The `taps` lowering: a sum over taps of shifted inputs times kernel elements, channel by channel.
 
-For groups of one or few channels: the groups are the vector that one multiplication covers, and
-XLA fuses the sum into one pass over the input. A kernel's gradient is a sum over its rows (`rows`).
+It is for groups of one or few channels. One multiplication covers all groups, as a vector, and XLA
+fuses the sum into one pass over the input. A kernel's gradient is a sum over its rows (`rows`).
 """
 
 import dataclasses
@@ -47,7 +47,7 @@ def accepts(problem: Problem) -> str | None:
 
 
 def apart(problem: Problem) -> bool:
-    """XLA would compute the sums again for every reader."""
+    """Yes: XLA would repeat the sums for every reader of the result."""
     return True
 
 
@@ -112,8 +112,7 @@ def _shift(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.A
 
 
 def _arranged(kernel: jax.Array, call: Call) -> jax.Array:
-    """The caller's kernel with as many axes as the results, so that slices of it are spread without
-    being reshaped."""
+    """The caller's kernel with as many axes as the results: slices broadcast without a reshape."""
     axes = call.layout.kernel
     # Of one channel there is nothing to move: XLA reads weights where the caller's kernel lies.
     one = math.prod(kernel.shape[axis] for axis in (*axes.contract, *axes.out)) == 1
@@ -123,8 +122,11 @@ def _arranged(kernel: jax.Array, call: Call) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True)
 class _Weights:
-    """For sums of products (N, *space, O, G) a kernel (*window, I, O, G); for (O, N, G, *space),
-    where groups come first, (O, I, G, *window)."""
+    """The kernel in the layout of the products.
+
+    Channels-last: a kernel (*window, I, O, G) for products (N, *space, O, G). Where groups come
+    first: a kernel (O, I, G, *window) for products (O, N, G, *space).
+    """
 
     kernel: jax.Array
     groups_first: bool
@@ -157,7 +159,7 @@ class _Weights:
         return lax.bitwise_or if self.kernel.dtype == np.bool_ else lax.add
 
     def of(self, tap: tuple[Any, ...]) -> list[jax.Array]:
-        """What one tap multiplies with, for every input channel."""
+        """The elements of one tap: a slice per input channel, which broadcasts to the products."""
         at = tap
         if self.reversal:
             at = tuple(size - 1 - t for t, size in zip(tap, self.window, strict=True))

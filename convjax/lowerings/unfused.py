@@ -1,4 +1,4 @@
-"""Functions that XLA on CPU compiles apart from what surrounds them: as calls that stay calls."""
+"""Functions that XLA on CPU compiles as calls of their own, and does not inline."""
 
 import functools
 from collections.abc import Callable
@@ -12,15 +12,18 @@ from convjax.layout import is_one
 
 
 def unfused(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-    """`function` of arrays, whose result XLA computes once and writes out.
+    """`function` of arrays, compiled as a call that XLA on CPU may not inline.
 
-    A sum of products is cheap in XLA's eyes on CPU: it copies such a sum into every fusion that
-    reads it, as normalisation reads a convolution for its mean, its variance and its result (seen
-    on jaxlib 0.10.2 and 0.12.0: twice as long and more, and the temporary memory of several
-    results). A barrier on the result did not stop it; a call that it may not inline does. So copies
-    that are made in it live no longer than it runs: outside, those of a gradient are made as soon
-    as the input is there, in the forward pass. And what several calls have in common is compiled
-    once.
+    This has three effects.
+
+    1. The result is computed once and written out. XLA on CPU takes a sum of products for cheap and
+       repeats it in every fusion that reads it. Batch normalisation reads a convolution three
+       times, for its mean, its variance and its result. On jaxlib 0.10.2 and 0.12.0 this took twice
+       as long and more, and the temporary memory of several results. A barrier on the result did
+       not stop it.
+    2. Temporary copies live only while the call runs. Without the call, a gradient's copy of its
+       input is made as soon as the input is there, in the forward pass.
+    3. Equal calls are compiled once.
     """
 
     @functools.partial(jax.jit, static_argnames="shapes")
@@ -30,7 +33,7 @@ def unfused(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
 
     def called(*operands: jax.Array) -> jax.Array:
         squeezed = list(map(_squeezed, operands))
-        # Of the call alone: XLA hands it on to what it makes of other operations.
+        # Only on the call: XLA would pass it on to what it makes of other operations.
         with set_xla_metadata(inlineable="false"):
             y: jax.Array = apart(*squeezed, shapes=tuple(x.shape for x in operands))
         return y

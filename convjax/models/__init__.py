@@ -1,7 +1,7 @@
-"""The article's networks, as Flax NNX modules made of those of `convjax.nn`.
+"""The article's networks, as Flax NNX modules made of the modules of `convjax.nn`.
 
 ``python -m convjax.models`` prints their parameters and multiply-accumulates beside the published
-ones; ``python -m convjax.models NAME key=value ...`` those of any configuration.
+counts. ``python -m convjax.models NAME key=value ...`` prints the counts of any configuration.
 """
 
 import convjax.nn  # noqa: F401  says so where Flax is missing

@@ -1,8 +1,7 @@
-"""Print the networks' parameters and multiply-accumulates, beside the published ones.
+"""Print the networks' parameters and multiply-accumulates beside the published counts.
 
-``python -m convjax.models`` prints the table of all;
-``python -m convjax.models NAME key=value ...`` one network, layer by layer, and with ``--json`` its
-counts as the last line.
+``python -m convjax.models`` prints the table of all networks. ``python -m convjax.models NAME
+key=value ...`` prints one network, layer by layer; with ``--json`` its counts are the last line.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Parameters and multiply-accumulates of a network, by the conventions in which they are printed.
 
-Counted from shapes alone: ``flax.nnx.eval_shape`` builds the network without its weights, and
-`convjax.cost_of` reads what its forward pass multiplies.
+They are counted from shapes: ``flax.nnx.eval_shape`` builds the network without its weights, and
+`convjax.cost_of` counts the multiply-accumulates of its forward pass.
 """
 
 import dataclasses
@@ -29,6 +29,7 @@ class Convention:
 _TRAINABLE = ("weights", "biases", "norms")
 _ALL = ("conv_macs", "dense_macs")
 
+#: What a source counts as a parameter and as a multiply-accumulate, by the name of the source.
 CONVENTIONS = {
     "convjax": Convention(_TRAINABLE, _ALL, "all that is trained; convolutions and dense layers"),
     "torchvision": Convention(_TRAINABLE, _ALL, "the same"),
@@ -84,10 +85,10 @@ def _convention(function: str, name: str) -> Convention:
 
 
 def counts_of(model: nnx.Module, shape: Sequence[int]) -> Counts:
-    """What `model` has, and what its forward pass on an input of this shape multiplies.
+    """The parameters of `model`, and the multiply-accumulates of its forward pass on this shape.
 
     Args:
-        model: a network; that of ``nnx.eval_shape(lambda: ...)`` will do, which has no weights.
+        model: a network. It needs no weights: ``nnx.eval_shape(lambda: ...)`` makes one without.
         shape: of the input, (N, *space, C).
 
     Returns:
@@ -111,7 +112,7 @@ def counts_of(model: nnx.Module, shape: Sequence[int]) -> Counts:
 
 
 def macs_of(model: nnx.Module, shape: Sequence[int]) -> CostTable:
-    """What every convolution and dense layer of `model` multiplies, as `convjax.cost_of` tells it.
+    """The multiply-accumulates of every convolution and dense layer, counted by `convjax.cost_of`.
 
     Args:
         model: a network, with or without weights.

@@ -1,4 +1,4 @@
-"""Published counts, kept apart from what computes them, and by which convention they count."""
+"""Published counts, with the convention of each. What computes the counts does not read them."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -81,6 +81,7 @@ _TOWER: dict[str, Any] = {
     "response_norm": False,
 }
 
+#: The counts that papers and other programs state, with the configuration that has them.
 PUBLISHED = (
     _row("nin", "966,986", "222,487,946", "deep_roots", _ROOTS),
     _row("nin", "736,586", "163,505,546", "deep_roots", _ROOTS, groups2a=2, groups3a=1),

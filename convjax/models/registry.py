@@ -161,4 +161,5 @@ _ROWS = (
     Network("unet3d", UNet3D, 64, "in_features", rank=3),
     Network("autoencoder", AutoEncoder, 64, "in_features"),
 )
+#: Every network by its name.
 NETWORKS: dict[str, Network] = {network.name: network for network in _ROWS}

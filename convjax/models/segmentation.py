@@ -14,9 +14,9 @@ from convjax.models import parts
 class AtrousHead(nnx.Module):
     """Atrous spatial pyramid pooling: one 3x3, 1x1, 1x1 branch per dilation, summed, enlarged.
 
-    What comes in are the features of a network of stride 8 (VGG-16 in the paper); out come scores
-    at the resolution of the image. ``rates=(12,)`` is DeepLab-LargeFOV, ``(2, 4, 8, 12)`` ASPP-S,
-    and the default ASPP-L.
+    The input is the features of a network of stride 8 (VGG-16 in the paper). The result is scores
+    at the resolution of the image. ``rates=(12,)`` is DeepLab-LargeFOV, ``(2, 4, 8, 12)`` is
+    ASPP-S, and the default is ASPP-L.
 
     Args:
         in_features: channels of the input.

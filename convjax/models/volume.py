@@ -13,7 +13,7 @@ from convjax.models import parts
 class UNet3D(nnx.Module):
     """3-D U-Net: pairs of 3x3x3 convolutions, max-pools down, transposed convolutions up.
 
-    On the way up each resolution also gets what had been found there on the way down. Channels
+    On the way up, each resolution also receives the features that it had on the way down. Channels
     double before each pool, so that no layer is a bottleneck.
 
     Args:

@@ -136,7 +136,7 @@ def frozen(value: Any) -> Any:
 
 
 def own(value: Any, parameter: str, names: Iterable[str], default: Any) -> Any:
-    """`value` for one of several parameters: its entry, if `value` maps their names to values."""
+    """``value[parameter]`` if `value` maps parameters' names to values, else `value` itself."""
     if isinstance(value, Mapping) and value and set(value) <= set(names):
         return value.get(parameter, default)
     return value

@@ -1,7 +1,7 @@
 """The table of modules: which kind each applies, what its parameters are called, and their fans.
 
-Functions and kernel shapes are those of the table of kinds, but for the two drop-ins, whose
-functions are Flax's conventions.
+Functions and kernel shapes come from the table of kinds. The functions of the two drop-ins are
+Flax's conventions.
 """
 
 import dataclasses

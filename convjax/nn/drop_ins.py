@@ -30,7 +30,7 @@ class Conv(Layer):
             "CAUSAL", ...
         feature_group_count: G.
         use_bias: whether a bias (out_features,) is added to the result.
-        mask: what the kernel is multiplied by; of its shape.
+        mask: an array of the kernel's shape, by which the kernel is multiplied.
         dtype: dtype of the computation; by default that of inputs and parameters together.
         param_dtype: dtype of the parameters.
         precision, preferred_element_type: as in `convjax.conv`.
@@ -133,18 +133,18 @@ class ConvTranspose(Layer):
         strides, kernel_dilation: an int, or one per spatial axis; None is 1.
         padding: in the words and numbers of the convention.
         use_bias: whether a bias (out_features,) is added to the result.
-        mask: what the kernel is multiplied by; of its shape.
+        mask: an array of the kernel's shape, by which the kernel is multiplied.
         dtype: dtype of the computation; by default that of inputs and parameters together.
         param_dtype: dtype of the parameters.
         precision, preferred_element_type: as in `convjax.conv`.
         kernel_init, bias_init: initialisers of the parameters.
-        transpose_kernel: the kernel is that of the convolution whose adjoint this is.
+        transpose_kernel: take the kernel of the convolution that is transposed.
         promote_dtype: Flax's, or a function like it.
         rngs: NNX's random number generators; their "params" stream gives the initial values.
         kernel_metadata, bias_metadata: metadata of the parameters, such as their sharding.
         feature_group_count: G.
         output_padding: extra extent at the high end, less than `strides`.
-        padding_mode: what the convolution was given whose adjoint this is.
+        padding_mode: the mode of the convolution that is transposed.
         convention: "flax" or "adjoint".
         algorithm: as in `convjax.conv`.
 

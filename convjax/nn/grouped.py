@@ -96,7 +96,7 @@ class PointwiseGroupedConv(Layer):
 
 
 class DepthwiseConv(Layer):
-    """Convolution of every channel by itself, with parameters: see `convjax.depthwise_conv`.
+    """Convolution of each channel on its own, with parameters: see `convjax.depthwise_conv`.
 
     Args:
         in_features: channels.

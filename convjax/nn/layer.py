@@ -1,4 +1,4 @@
-"""What all NNX modules with parameters share: they make them, and apply their row of the table."""
+"""What NNX modules share: they create their parameters and apply their row of the table."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -22,7 +22,7 @@ class Layer(nnx.Module):
     Args:
         in_features: channels of the inputs.
         out_features: channels of the result; None where they follow.
-        own: the arguments of this kind alone, as attributes.
+        own: the arguments that only this kind has, as attributes.
         rngs: NNX's random number generators; their "params" stream gives the initial values.
         use_bias: whether a bias (out_features,) is added to the result.
         dtype: dtype of the computation; by default that of inputs and parameters together.

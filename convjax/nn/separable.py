@@ -1,4 +1,4 @@
-"""NNX modules of convolutions in stages. Nothing non-linear lies between these."""
+"""NNX modules of convolutions in stages. Nothing non-linear lies between the stages."""
 
 from typing import Any
 
@@ -96,7 +96,7 @@ class FlattenedConv(Layer):
     Args:
         in_features, out_features: channels.
         kernel_size: one extent per spatial axis; an int means one axis.
-        stage_bias: add a bias after every stage, as the paper does, not after the last alone.
+        stage_bias: add a bias after every stage, as the paper does, not only after the last.
         strides, padding, padding_mode, kernel_dilation: as in `convjax.conv`; each spatial stage
             gets those of its own axis.
         options: what `Layer` takes besides.

@@ -1,0 +1,212 @@
+"""The README and the site: their code runs, their tables are current, their laws have tests."""
+
+import ast
+import csv
+import inspect
+import os
+import re
+
+import numpy as np
+import pytest
+from benchmarking import readme
+from documentation import kinds as kind_pages
+from documentation import pages
+from documentation.calls import CALLS
+from documentation.pages import ROOT, blocks
+
+import convjax
+from convjax import kinds
+
+os.environ.setdefault("KERAS_BACKEND", "jax")
+PAGES = pages.written()
+BLOCKS = blocks(PAGES["README.md"])
+GAINS = ("README.md", "gains")
+OTHERS = ("torch", "keras", "flax", "optax", "orbax", "equinox", "haiku", "matplotlib", "PIL")
+
+
+def need(code: str) -> None:
+    """Skip where a library that the code imports is missing."""
+    for name in OTHERS:
+        if re.search(rf"^\s*(import|from) {name}\b", code, re.MULTILINE):
+            pytest.importorskip(name)
+
+
+def same(ours, theirs) -> None:
+    """The numbers of this library and of another one; PyTorch's are channels-first."""
+    if type(theirs).__module__ == "torch":
+        theirs = np.moveaxis(theirs.detach().numpy(), 1, -1)
+    assert ours.shape == theirs.shape
+    np.testing.assert_allclose(np.asarray(ours), np.asarray(theirs), rtol=1e-4, atol=1e-4)
+
+
+def run(code: str, name: str, namespace: dict) -> None:
+    exec(compile(code, name, "exec"), namespace)
+
+
+@pytest.mark.parametrize("page", [page for page, text in PAGES.items() if blocks(text)])
+def test_the_code_of_a_page_runs(page):
+    """Its blocks run in order, as one program; of a pair, `theirs` and `ours` are equal."""
+    need("\n".join(blocks(PAGES[page])))
+    namespace: dict = {}
+    pairs = 0
+    for number, block in enumerate(blocks(PAGES[page])):
+        run(block, f"{page}, python block {number + 1}", namespace)
+        if "ours" in namespace and "theirs" in namespace:
+            same(namespace.pop("ours"), namespace.pop("theirs"))
+            pairs += 1
+    assert "ours" not in namespace and "theirs" not in namespace, "half a pair"
+    assert pairs == sum("theirs = " in block for block in blocks(PAGES[page]))
+
+
+@pytest.mark.parametrize("kind", kinds.KINDS)
+@pytest.mark.parametrize("library", ["PyTorch", "Flax", "lax", "Keras"])
+def test_the_same_call_in_another_library(kind, library):
+    setup, *calls = blocks(kind_pages.page(kinds.KINDS[kind]))
+    assert list(CALLS[kind].values()) == [call.rstrip("\n") for call in calls]
+    code = CALLS[kind][library]
+    need(code)
+    namespace: dict = {}
+    run(setup, f"docs/kinds/{kind}.md", namespace)
+    run(code, f"docs/kinds/{kind}.md, {library}", namespace)
+    same(namespace["ours"], namespace["theirs"])
+
+
+def test_a_wrong_pair_is_seen():
+    ones = np.ones((1, 2, 3, 4))
+    same(ones, ones)
+    for wrong in (2 * ones, ones[..., :1], ones.transpose(0, 2, 1, 3)):
+        with pytest.raises(AssertionError):
+            same(ones, wrong)
+
+
+# ---- what pages say is what the library has ------------------------------------------------------
+
+
+def between(page: str, name: str) -> str:
+    return readme.between_markers(PAGES[page], name).group(2)
+
+
+STALE = "is stale: run `./scripts/docs`, which writes it, and commit the result"
+
+
+def test_table_of_kinds():
+    assert between("docs/kinds.md", "kinds") == kind_pages.table(), f"docs/kinds.md {STALE}"
+
+
+def test_every_kind_has_a_page():
+    listed = re.findall(r"^kinds/(\w+)$", PAGES["docs/kinds.md"], re.MULTILINE)
+    assert listed == list(kinds.KINDS)
+    assert set(CALLS) == set(kinds.KINDS)
+    wanted = kind_pages.pages()
+    assert set(wanted) == {f"kinds/{name}.md" for name in kinds.KINDS}
+    for name, text in wanted.items():
+        assert (ROOT / "docs" / name).read_text("utf-8") == text, f"docs/{name} {STALE}"
+    assert len(list((ROOT / "docs" / "kinds").iterdir())) == len(wanted)
+
+
+@pytest.mark.parametrize("page", readme.PAGES)
+def test_tables_of_benchmarks(page):
+    name, table = readme.PAGES[page]
+    assert between(page, name) == table(readme.FOLDER), (
+        f"{page}'s table is stale: run `scripts/benchmark.py --readme`"
+    )
+
+
+def test_the_gains_are_the_file_s_numbers():
+    """Read without the benchmark's code: medians of training steps, PyTorch's faster format."""
+    lines = (readme.FOLDER / f"{readme.GAINS}.csv").read_text("utf-8").splitlines()
+    cells = list(csv.DictReader(line for line in lines if not line.startswith("#")))
+    shown = re.findall(r"^\| .+ \((.+)\) \| (\S+) \| (\S+) \| (\S+) \|$", between(*GAINS), re.M)
+    assert len(shown) == len(readme.GAINS_ROWS) >= 6
+    for name, (shape, *numbers) in zip(readme.GAINS_ROWS, shown, strict=True):
+        (cell,) = (c for c in cells if (c["row"], c["cell"]) == (name, "training"))
+        assert shape.replace("×", "x").replace(" → ", "->") == cell["shape"].split(",")[0]
+        torch = min(float(cell["ms:torch_nchw"]), float(cell["ms:torch_nhwc"]))
+        wanted = [float(cell["ms:lax"]), float(cell["ms:convjax"]), torch]
+        found = [float(number.replace(",", "")) for number in numbers]
+        assert found == pytest.approx(wanted, rel=5e-3)
+
+
+def test_the_reference_lists_every_public_name():
+    text = PAGES["docs/reference/index.md"]
+    listed = re.findall(r"^   ([a-z]\w*)$", text, re.MULTILINE)
+    assert len(listed) == len(set(listed))
+    wanted = {name for name in convjax.__all__ if not inspect.ismodule(getattr(convjax, name))}
+    assert not wanted - set(listed), "add these names to docs/reference/index.md"
+    assert not set(listed) - wanted, "remove these names from docs/reference/index.md"
+
+
+def test_the_readme_is_short_and_shows_the_door():
+    text = PAGES["README.md"]
+    assert len(text.encode()) <= 8_000
+    first_screen = "\n".join(text.splitlines()[:60])
+    for needed in ("pip install .", "convjax.accelerate(", "| PyTorch, ms |", "not measured"):
+        assert needed in first_screen
+
+
+def test_links_of_the_readme():
+    """Every page that it points to is there. (Sphinx checks the links of the site.)"""
+    targets = re.findall(r"\]\(((?!https?:)[^)#]+)", PAGES["README.md"])
+    assert len(targets) > 5
+    assert not [target for target in targets if not (ROOT / target).is_file()]
+
+
+def test_the_table_of_rooms():
+    """Every module of the library is in one row, and imports only from its row and rows above."""
+    table = PAGES["docs/architecture.md"].split("| modules |")[1].split("\n\n")[0]
+    rows = re.findall(r"^\| (`.*?`) \|", table, re.MULTILINE)
+    row_of = {name: n for n, row in enumerate(rows) for name in re.findall(r"`(\w+)/?`", row)}
+    package = ROOT / "convjax"
+    found = {path.stem if path.is_file() else path.name for path in package.iterdir()}
+    assert set(row_of) == found - {"__init__", "__pycache__", "py"}
+    for path in sorted(package.rglob("*.py")):
+        here = path.relative_to(package).parts[0].removesuffix(".py")
+        if here == "__init__":
+            continue
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("convjax"):
+                names = node.module.split(".")[1:2] or [alias.name for alias in node.names]
+                for name in names:
+                    assert row_of[name] <= row_of[here], f"{path.name} imports {name}"
+
+
+# ---- laws have names, and tests ------------------------------------------------------------------
+
+LAWS = {
+    name: re.findall(r"`([\w/]+\.py)`", files)
+    for name, files in re.findall(
+        r"^\| ([\w ]+) \| .*?\. \| (`.*`) \|$", PAGES["docs/testing.md"], re.MULTILINE
+    )
+}
+SOURCES = sorted(
+    path
+    for folder in ("convjax", "experiments", "scripts", "tests", "benchmarks")
+    for path in (ROOT / folder).rglob("*.py")
+)
+CITED = re.compile(r'\b[Ll]aws? "([a-zA-Z ]+)"(?: and "([a-zA-Z ]+)")?')
+
+
+def test_laws_have_test_files():
+    assert len(LAWS) >= 12
+    for name, files in LAWS.items():
+        assert files, name
+        for file in files:
+            assert (ROOT / file).is_file(), f"{name}: {file}"
+            text = (ROOT / file).read_text("utf-8")
+            cited = {law for match in CITED.findall(text) for law in match}
+            assert name in cited, f'{file} does not say: law "{name}"'
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_laws_have_names_and_not_numbers(path):
+    text = path.read_text("utf-8")
+    cited = {law for match in CITED.findall(text) for law in match if law}
+    assert cited <= LAWS.keys()
+    numbered = re.compile(r"\blaws? \d|section \d+ of the design", re.IGNORECASE)
+    documented = [
+        ast.get_docstring(node) or ""
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+    ]
+    comments = re.findall(r"#.*", text)
+    assert not [words for words in (*documented, *comments) if numbered.search(words)]
