@@ -72,7 +72,7 @@ def _of_launcher(environment: Mapping[str, str]) -> dict[str, Any] | None:
         return {"cluster_detection_method": "mpi4py"}
     if all(name in environment for name in _SLURM):
         return {} if _number(environment, "SLURM_NTASKS") > 1 else None
-    if environment.get("JAX_PLATFORMS", "tpu").find("tpu") >= 0 and _has_tpu():
+    if "tpu" in (environment.get("JAX_PLATFORMS") or "tpu") and _has_tpu():
         hosts = environment.get("TPU_PROCESS_ADDRESSES") or environment.get("TPU_WORKER_HOSTNAMES")
         if hosts:
             slices = max(1, _number(environment, "MEGASCALE_NUM_SLICES"))
