@@ -1,9 +1,9 @@
 """Convolutions of every kind, as pure functions on arrays, under every JAX transform."""
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from convjax import analysis, arithmetic, cost, equivalents, interop, lax
+from convjax import lax
 from convjax.accelerate import accelerate
 from convjax.compiler import compiler_options
 from convjax.functional import (
@@ -79,12 +79,34 @@ __all__ = [
 ]
 
 
-# Loaded when they are asked for: `kinds` so that ``python -m convjax.kinds`` loads it once, and
-# others because `import convjax` has no need of them, or of Flax.
-_ROOMS = ("initializers", "kinds", "linen", "models", "nn")
+# Loaded when they are asked for: `import convjax` has no need of them, or of Flax, and
+# ``python -m convjax.kinds`` loads `kinds` once.
+_ROOMS = (
+    "analysis",
+    "arithmetic",
+    "cost",
+    "equivalents",
+    "initializers",
+    "interop",
+    "kinds",
+    "linen",
+    "models",
+    "nn",
+)
+
+if TYPE_CHECKING:
+    from convjax import analysis, arithmetic, cost, equivalents, interop, kinds
+    from convjax import initializers as initializers
+    from convjax import linen as linen
+    from convjax import models as models
+    from convjax import nn as nn
 
 
 def __getattr__(name: str) -> Any:
     if name in _ROOMS:
         return importlib.import_module(f"convjax.{name}")
     raise AttributeError(f"module 'convjax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_ROOMS})

@@ -4,7 +4,7 @@
 """
 
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -82,6 +82,8 @@ def array(function: str, argument: str, value: Any) -> Any:
             f"{function}: `{argument}` must be an array, not {type(value).__name__}. "
             "Convert it with `jnp.asarray`."
         )
+    if getattr(value.dtype, "kind", "") in ("O", "S", "U", "M", "m"):
+        fail_type(function, argument, str(value.dtype), "must have a numeric dtype")
     return value
 
 
@@ -94,3 +96,122 @@ def choice(function: str, argument: str, value: Any, allowed: Sequence[str]) -> 
         mend = f'Did you mean "{close[0]}"?' if close else ""
         fail(function, argument, value, f"must be one of {words}", mend)
     return value
+
+
+# ---- checks of one argument, for `convjax._public` -----------------------------------------------
+
+
+def positive(function: str, argument: str, value: Any) -> None:
+    """An integer of at least 1."""
+    integer(function, argument, value, minimum=1)
+
+
+def natural(function: str, argument: str, value: Any) -> None:
+    """An integer of at least 0."""
+    integer(function, argument, value, minimum=0)
+
+
+def kernel(function: str, argument: str, value: Any) -> None:
+    """An array of at least one spatial axis and two channel axes, of numbers."""
+    array(function, argument, value)
+    if value.ndim < 3:
+        rule = "must have at least one spatial axis besides its two channel axes"
+        fail(function, argument, tuple(value.shape), rule)
+    numbers(function, argument, value)
+
+
+def numbers(function: str, argument: str, value: Any) -> None:
+    """An array of numbers."""
+    array(function, argument, value)
+    if value.dtype == bool:
+        fail_type(function, argument, str(value.dtype), "must have a numeric dtype", "Cast it.")
+
+
+def kernels(function: str, argument: str, value: Any) -> None:
+    """A sequence of kernels."""
+    for index, entry in enumerate(sequence(function, argument, value)):
+        kernel(function, f"{argument}[{index}]", entry)
+
+
+def sequence(function: str, argument: str, value: Any) -> Any:
+    """`value`, if it is a list or tuple with something in it."""
+    if not isinstance(value, (list, tuple)):
+        fail_type(function, argument, type(value).__name__, "must be a list or tuple")
+    if not value:
+        fail(function, argument, value, "must not be empty")
+    return value
+
+
+def shape(function: str, argument: str, value: Any) -> None:
+    """A shape of at least three axes, or an array that has it."""
+    extents(function, argument, value)
+    axes = tuple(value.shape) if hasattr(value, "shape") else tuple(value)
+    if len(axes) < 3:
+        fail(function, argument, axes, "must have at least one spatial axis and two others")
+
+
+def extents(function: str, argument: str, value: Any) -> None:
+    """A shape, or an array that has it."""
+    if hasattr(value, "shape"):
+        return
+    if not isinstance(value, (list, tuple)) or not all(map(is_int, value)):
+        rule = "must be a shape, or an array"
+        fail_type(function, argument, value, rule, "Give one integer per axis, as a tuple.")
+    if any(extent < 0 for extent in value):
+        fail(function, argument, value, "must have no negative extent")
+
+
+def shapes(function: str, argument: str, value: Any) -> None:
+    """A sequence of shapes, or of arrays."""
+    for index, entry in enumerate(sequence(function, argument, value)):
+        shape(function, f"{argument}[{index}]", entry)
+
+
+def axis(function: str, argument: str, value: Any) -> None:
+    """An integer."""
+    integer(function, argument, value)
+
+
+def dtype(function: str, argument: str, value: Any) -> None:
+    """What numpy takes for the dtype of numbers."""
+    try:
+        wrong = value is None or np.dtype(value).kind in "OSUMmb"
+    except TypeError:
+        wrong = True
+    if wrong:
+        fail_type(function, argument, value, "must be a numeric dtype")
+
+
+def flag(function: str, argument: str, value: Any) -> None:
+    """True or False; 1 or 0, too."""
+    if not (isinstance(value, (bool, np.bool_)) or (is_int(value) and value in (0, 1))):
+        fail_type(function, argument, value, "must be True or False")
+
+
+def function(name: str, argument: str, value: Any) -> None:
+    """A function, or what can be called like one."""
+    if not callable(value):
+        fail_type(name, argument, value, "must be a function", "Give it, not its result.")
+
+
+def mapping(function: str, argument: str, value: Any) -> None:
+    """A mapping from names."""
+    if not isinstance(value, Mapping):
+        fail_type(function, argument, type(value).__name__, "must be a mapping from names")
+
+
+def size(function: str, argument: str, value: Any) -> None:
+    """An extent, or a sequence of them."""
+    if not is_int(value):
+        entries = value.tolist() if isinstance(value, np.ndarray) else value
+        if not isinstance(entries, (list, tuple)) or not all(map(is_int, entries)):
+            rule = "must be an integer, or one integer per spatial axis"
+            fail_type(function, argument, value, rule)
+        if not entries:
+            fail(function, argument, value, "must have at least one axis")
+
+
+def number(function: str, argument: str, value: Any) -> None:
+    """A real number."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)):
+        fail_type(function, argument, value, "must be a number")

@@ -5,10 +5,13 @@ from collections.abc import Callable
 from typing import Any
 
 from convjax import _checks
+from convjax._public import public
+from convjax.changes import carry
 from convjax.rebinding import evaluate
 from convjax.traversal import trace
 
 
+@public
 def accelerate(fn: Callable[..., Any]) -> Callable[..., Any]:
     """The same function, with every ``lax.conv_general_dilated`` in it executed by this library.
 
@@ -17,9 +20,15 @@ def accelerate(fn: Callable[..., Any]) -> Callable[..., Any]:
     effects, name scopes, shardings, donation and checkpointing policies: a policy treats our
     convolution as lax's.
 
+
     It reaches into ``jit``, ``scan``, ``while_loop``, ``cond``, ``checkpoint``, ``shard_map``,
     ``custom_linear_solve``, ``custom_jvp`` and ``custom_vjp`` with their rules, and into everything
     else that holds jaxprs. It composes with every transform, before it or after it.
+
+    What `fn` changes in place changes as without `accelerate`: NNX modules, optimizers, metrics and
+    random streams among its arguments (so that ``nnx.jit(accelerate(step))(model, optimizer, x)``,
+    ``accelerate(nnx.jit(step))`` and ``accelerate(step)`` train), Keras' variables, lists and
+    dictionaries. For Keras' own loop write ``model.train_step = accelerate(model.train_step)``.
 
     It cannot reach the rule of a ``jax.custom_batching.custom_vmap``, the transpose of a
     ``linear_call``, Pallas kernels, and what is compiled already (an exported function, a callback
@@ -36,8 +45,10 @@ def accelerate(fn: Callable[..., Any]) -> Callable[..., Any]:
         A function of `fn`'s signature.
 
     Raises:
-        TypeError: if `fn` cannot be called.
-        ValueError: on a call, for a convolution at which lax fails with an MLIR verification error.
+        TypeError: if `fn` cannot be called, or is a loop of Keras such as ``model.fit``.
+        ValueError: on a call, for a convolution at which lax fails with an MLIR verification error,
+            or where `fn` changes another object among its arguments in place, whose change would be
+            lost.
 
     Example:
         >>> import jax, jax.numpy as jnp, convjax
@@ -60,7 +71,11 @@ def accelerate(fn: Callable[..., Any]) -> Callable[..., Any]:
     # `updated`: the attributes of a callable object, such as a module, are its own
     @functools.wraps(fn, updated=())
     def accelerated(*args: Any, **kwargs: Any) -> Any:
-        traced = trace(fn, args, kwargs)
-        return traced.restore(evaluate(traced.jaxpr, traced.operands))
+        return carry("accelerate", _run, fn, args, kwargs)
 
     return accelerated
+
+
+def _run(fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    traced = trace(fn, args, {})
+    return traced.restore(evaluate(traced.jaxpr, traced.operands))

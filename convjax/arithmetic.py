@@ -9,41 +9,59 @@ Source: V. Dumoulin, F. Visin, A guide to convolution arithmetic for deep learni
     https://arxiv.org/abs/1603.07285
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from convjax import _checks
+from convjax._public import public_with
 from convjax.geometry import Geometry, dilated
-from convjax.padding import pairs, resolve
+from convjax.padding import resolve
+from convjax.receptive import ReceptiveField, receptive_field
+from convjax.transposed_sizes import transposed_extents
+
+__all__ = [
+    *(f"relation_{number}" for number in range(1, 16)),
+    "ReceptiveField",
+    "conv_output_size",
+    "conv_transpose_output_size",
+    "receptive_field",
+]
+
+public = public_with(k=_checks.axis)
 
 # ---- convolution -----------------------------------------------------------------------------
 
 
+@public
 def relation_1(i: int, k: int) -> int:
     """Unit strides, no padding: ``o = (i - k) + 1``."""
     return _size("relation_1", i, k)
 
 
+@public
 def relation_2(i: int, k: int, p: int) -> int:
     """Unit strides, padding p: ``o = (i - k) + 2p + 1``."""
     return _size("relation_2", i, k, p=p)
 
 
+@public
 def relation_3(i: int, k: int) -> int:
     """Half ("same") padding, unit strides, odd k: ``o = i + 2*floor(k/2) - (k - 1) = i``."""
     return _size("relation_3", i, k, p=_half("relation_3", k))
 
 
+@public
 def relation_4(i: int, k: int) -> int:
     """Full padding, unit strides: ``o = i + 2(k - 1) - (k - 1) = i + (k - 1)``."""
     return _size("relation_4", i, k, p=k - 1)
 
 
+@public
 def relation_5(i: int, k: int, s: int) -> int:
     """No padding, strides s: ``o = floor((i - k) / s) + 1``."""
     return _size("relation_5", i, k, s=s)
 
 
+@public
 def relation_6(i: int, k: int, s: int, p: int) -> int:
     """Any padding and strides: ``o = floor((i + 2p - k) / s) + 1``.
 
@@ -54,6 +72,7 @@ def relation_6(i: int, k: int, s: int, p: int) -> int:
     return _size("relation_6", i, k, s=s, p=p)
 
 
+@public
 def relation_7(i: int, k: int, s: int) -> int:
     """Pooling, which pads nothing: ``o = floor((i - k) / s) + 1``."""
     return _size("relation_7", i, k, s=s)
@@ -62,31 +81,37 @@ def relation_7(i: int, k: int, s: int) -> int:
 # ---- transposed convolution ------------------------------------------------------------------
 
 
+@public
 def relation_8(i: int, k: int) -> int:
     """Transpose of unit strides, no padding: ``o = i + (k - 1)``."""
     return _transposed_size("relation_8", i, k)
 
 
+@public
 def relation_9(i: int, k: int, p: int) -> int:
     """Transpose of unit strides, padding p: ``o = i + (k - 1) - 2p``."""
     return _transposed_size("relation_9", i, k, p=p)
 
 
+@public
 def relation_10(i: int, k: int) -> int:
     """Transpose of half padding, unit strides, odd k: ``o = i``."""
     return _transposed_size("relation_10", i, k, p=_half("relation_10", k))
 
 
+@public
 def relation_11(i: int, k: int) -> int:
     """Transpose of full padding, unit strides: ``o = i - (k - 1)``."""
     return _transposed_size("relation_11", i, k, p=k - 1)
 
 
+@public
 def relation_12(i: int, k: int, s: int) -> int:
     """Transpose of no padding, strides s that divide (its size) - k: ``o = s(i - 1) + k``."""
     return _transposed_size("relation_12", i, k, s=s)
 
 
+@public
 def relation_13(i: int, k: int, s: int, p: int) -> int:
     """Transpose of any padding, strides s that divide (its size) + 2p - k.
 
@@ -95,6 +120,7 @@ def relation_13(i: int, k: int, s: int, p: int) -> int:
     return _transposed_size("relation_13", i, k, s=s, p=p)
 
 
+@public
 def relation_14(i: int, k: int, s: int, p: int, a: int) -> int:
     """Transpose of any padding and strides: ``o = s(i - 1) + a + k - 2p``.
 
@@ -110,6 +136,7 @@ def relation_14(i: int, k: int, s: int, p: int, a: int) -> int:
 # ---- dilated convolution ---------------------------------------------------------------------
 
 
+@public
 def relation_15(i: int, k: int, s: int, p: int, d: int) -> int:
     """Kernel dilation d: ``o = floor((i + 2p - k - (k - 1)(d - 1)) / s) + 1``.
 
@@ -154,6 +181,7 @@ def _half(function: str, k: int) -> int:
 # ---- in general ------------------------------------------------------------------------------
 
 
+@public
 def conv_output_size(
     input_size: Any,
     kernel_size: Any,
@@ -205,6 +233,7 @@ def conv_output_size(
     return _like(input_size, Geometry(s, sides, holes, d).output_space(space, window))
 
 
+@public
 def conv_transpose_output_size(
     input_size: Any,
     kernel_size: Any,
@@ -216,7 +245,8 @@ def conv_transpose_output_size(
 ) -> Any:
     """Spatial extents of ``convjax.conv_transpose``'s result: relation 14, for every padding.
 
-    ``o = (i - 1)*s + k̂ - lo - hi + output_padding``; ``i*s`` for "SAME" and "SAME_LOWER".
+    ``o = (i - 1)*s + k̂ - lo - hi + output_padding``; ``i*s`` for "SAME", "SAME_LOWER" and
+    "CAUSAL", which looks back in time.
 
     Args:
         input_size: an int for one spatial axis, or one int per spatial axis.
@@ -238,28 +268,15 @@ def conv_transpose_output_size(
     """
     function = "conv_transpose_output_size"
     space, window, s, d = _axes(function, input_size, kernel_size, strides, kernel_dilation)
-    rank = len(space)
-    extra = _checks.ints(function, "output_padding", output_padding, rank, minimum=0)
-    sides = resolve(
+    sizes, _ = transposed_extents(
         function,
         padding,
-        space=tuple(n * stride for n, stride in zip(space, s, strict=True)),
+        space=space,
         window=window,
         strides=s,
-        input_dilation=(1,) * rank,
         kernel_dilation=d,
+        output_padding=output_padding,
     )
-    sizes = []
-    for axis, (n, (lo, hi), a) in enumerate(zip(space, sides, extra, strict=True)):
-        same = padding in ("SAME", "SAME_LOWER") or (padding == "CAUSAL" and axis > 0)
-        if a and (same or a >= s[axis]):
-            rule = f"must be 0 under padding {padding!r}" if same else "must be less than `strides`"
-            _checks.fail(function, "output_padding", a, f"{rule} (={s[axis]}) on axis {axis}")
-        size = n * s[axis] if same else (n - 1) * s[axis] + dilated(window[axis], d[axis])
-        sizes.append(size if same else size - lo - hi + a)
-    if min(sizes, default=1) < 1 and 0 not in space:
-        rule = f"crops everything: the result would have extents {tuple(sizes)}"
-        _checks.fail(function, "padding", padding, rule)
     return _like(input_size, tuple(max(0, size) for size in sizes))
 
 
@@ -278,67 +295,3 @@ def _axes(
 
 def _like(input_size: Any, sizes: tuple[int, ...]) -> Any:
     return sizes[0] if _checks.is_int(input_size) else sizes
-
-
-# ---- receptive fields ------------------------------------------------------------------------
-
-
-class ReceptiveField(NamedTuple):
-    """Output ``o`` sees the `size` input elements from ``start + o*jump`` on, along each axis.
-
-    Each is an int, or one int per spatial axis. Elements before 0 or beyond the input are padding.
-    `size` counts from the first element to the last, with the gaps that dilation leaves.
-    """
-
-    size: Any
-    jump: Any
-    start: Any
-
-
-def receptive_field(layers: Iterable[Sequence[Any]]) -> ReceptiveField:
-    """Receptive field of one output of a stack of convolutions (or poolings).
-
-    ``size += (k - 1)*d*jump``, ``start -= lo*jump``, then ``jump *= s``, layer by layer.
-
-    Args:
-        layers: from input to output, each ``(kernel_size, strides, kernel_dilation, padding)``, of
-            which everything after `kernel_size` may be left out (1, 1 and 0). Each entry is one
-            int or one per spatial axis; `padding` also pairs (low, high).
-
-    Returns:
-        A `ReceptiveField`: `size`, `jump` (the stack's stride) and `start`; ints if every entry of
-        every layer was one, else tuples.
-
-    Raises:
-        ValueError: values out of range, or layers of different ranks.
-
-    Example:
-        >>> [receptive_field([(3, 1, 1), (3, 1, 2), (3, 1, 4)][:depth]).size for depth in (1, 2, 3)]
-        [3, 7, 15]
-        >>> receptive_field([(7, 2, 1, 3), (3, 2, 1, 1)])
-        ReceptiveField(size=11, jump=4, start=-5)
-
-    Source: A. Araujo, W. Norris, J. Sim, Computing receptive fields of convolutional neural
-        networks, Distill, 2019, https://distill.pub/2019/computing-receptive-fields
-    """
-    function = "receptive_field"
-    rows = []
-    for layer in layers:
-        if not isinstance(layer, Sequence) or isinstance(layer, str) or not 1 <= len(layer) <= 4:
-            rule = "must be (kernel_size, strides, kernel_dilation, padding), or the first few"
-            _checks.fail(function, "layer", layer, rule)
-        rows.append((*layer, *(1, 1, 1, 0)[len(layer) :]))
-    entries = [entry for row in rows for entry in row if not _checks.is_int(entry)]
-    rank = len(tuple(entries[0])) if entries else 1
-    size, jump, start = [1] * rank, [1] * rank, [0] * rank
-    for kernel_size, strides, kernel_dilation, padding in rows:
-        k = _checks.ints(function, "kernel_size", kernel_size, rank, minimum=1)
-        s = _checks.ints(function, "strides", strides, rank, minimum=1)
-        d = _checks.ints(function, "kernel_dilation", kernel_dilation, rank, minimum=1)
-        sides = pairs(function, padding, rank)
-        for axis in range(rank):
-            size[axis] += (k[axis] - 1) * d[axis] * jump[axis]
-            start[axis] -= sides[axis][0] * jump[axis]
-            jump[axis] *= s[axis]
-    field = ReceptiveField(tuple(size), tuple(jump), tuple(start))
-    return field if entries else ReceptiveField(*(values[0] for values in field))

@@ -3,6 +3,8 @@
 The primitive is bound on the split operands, and the channels of its result are merged again.
 """
 
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -10,6 +12,7 @@ from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
 from convjax import _checks, operation
+from convjax.eager import are_known, compiled
 from convjax.geometry import Geometry
 from convjax.layout import Axes, Layout
 from convjax.lowerings import LOWERINGS, direct
@@ -49,6 +52,34 @@ def convolve(
         out_sharding: sharding of the merged result, for explicit mesh axes.
         params: what `bind` takes besides.
     """
+    options = (axes, groups, function, x_groups, kernel_groups, out_sharding, algorithm)
+    if groups != 1 and are_known(x, kernel):
+        try:
+            run = _once(*options, **params)
+        except TypeError:  # an algorithm or a sharding that has no hash
+            pass
+        else:
+            return run(x, kernel)
+    return _convolve(x, kernel, *options, **params)
+
+
+@functools.lru_cache(maxsize=1024)
+def _once(*options: Any, **params: Any) -> Callable[..., jax.Array]:
+    return compiled(lambda x, kernel: _convolve(x, kernel, *options, **params))
+
+
+def _convolve(
+    x: jax.Array,
+    kernel: jax.Array,
+    axes: Operands,
+    groups: int,
+    function: str,
+    x_groups: str,
+    kernel_groups: str,
+    out_sharding: Any,
+    algorithm: Any,
+    **params: Any,
+) -> jax.Array:
     layout = Layout(*axes)
     merged_sharding = out_sharding = named_sharding(function, out_sharding, x.ndim)
     channel = axes.out.out[0]

@@ -7,6 +7,7 @@ import pathlib
 import re
 
 from convjax import _checks
+from convjax._public import public
 
 _YNNPACK = "xla_cpu_experimental_ynn_fusion_type"
 _SUMS = "LIBRARY_FUSION_TYPE_REDUCE"  # what YNNPACK keeps: without it XLA's own sums are slower
@@ -15,6 +16,7 @@ _CPUINFO = pathlib.Path("/proc/cpuinfo")
 _PLATFORMS = ("cpu", "gpu", "cuda", "rocm", "tpu")
 
 
+@public
 def compiler_options(platform: str) -> dict[str, str | bool | int]:
     """Options for ``jax.jit(f, compiler_options=...)`` under which convolutions compile best.
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from convjax import _checks
 from convjax import padding as paddings
-from convjax.arithmetic import conv_output_size, conv_transpose_output_size
+from convjax._public import Check, public_with
 from convjax.counting import (
     Cost,
     Shape,
@@ -34,6 +34,7 @@ from convjax.counting import (
     split,
 )
 from convjax.geometry import Geometry
+from convjax.transposed_sizes import check_causal_mode, transposed_extents
 
 __all__ = [
     "Cost",
@@ -58,7 +59,29 @@ __all__ = [
     "subpixel_conv",
 ]
 
+_CHECKS: dict[str, Check] = {
+    "x": _checks.shape,
+    "y": _checks.shape,
+    "kernel": _checks.shape,
+    "depthwise_kernel": _checks.shape,
+    "pointwise_kernel": _checks.shape,
+    "lateral_kernel": _checks.shape,
+    "kernels": _checks.shapes,
+    "spatial_kernels": _checks.shapes,
+    "groups": _checks.positive,
+    "feature_group_count": _checks.positive,
+    "itemsize": _checks.positive,
+    "rank": _checks.positive,
+    "axis": _checks.axis,
+    "order": _checks.natural,
+    "image_size": _checks.positive,
+    "out_features": _checks.positive,
+}
+public = public_with(**_CHECKS)
+public_convolution = public_with(conv_cost, **_CHECKS)
 
+
+@public_convolution
 def conv(x: Any, kernel: Any, **options: Any) -> Cost:
     """Cost of ``convjax.conv``: ``N * out * prod(K) * I * O / G`` MACs.
 
@@ -72,26 +95,31 @@ def conv(x: Any, kernel: Any, **options: Any) -> Cost:
     return conv_cost("conv", x, kernel, **options)[0]
 
 
+@public_convolution
 def pointwise_conv(x: Any, kernel: Any, **options: Any) -> Cost:
     """Cost of ``convjax.pointwise_conv``: ``N * space * I * O`` MACs, ``I * O`` weights."""
     return conv_cost("pointwise_conv", x, kernel, **options)[0]
 
 
+@public_convolution
 def dilated_conv(x: Any, kernel: Any, kernel_dilation: Any, **options: Any) -> Cost:
     """Cost of ``convjax.dilated_conv``: the cost of `conv`, whatever the dilation."""
     return conv_cost("dilated_conv", x, kernel, kernel_dilation=kernel_dilation, **options)[0]
 
 
+@public_convolution
 def grouped_conv(x: Any, kernel: Any, groups: int, **options: Any) -> Cost:
     """Cost of ``convjax.grouped_conv``: 1/G of the dense convolution's weights and MACs."""
     return conv_cost("grouped_conv", x, kernel, feature_group_count=groups, **options)[0]
 
 
+@public_convolution
 def pointwise_grouped_conv(x: Any, kernel: Any, groups: int, **options: Any) -> Cost:
     """Cost of ``convjax.pointwise_grouped_conv``: ``N * space * I * O / G`` MACs."""
     return conv_cost("pointwise_grouped_conv", x, kernel, feature_group_count=groups, **options)[0]
 
 
+@public_convolution
 def shuffled_grouped_conv(
     x: Any, kernel: Any, groups: int, *, itemsize: int = 4, **options: Any
 ) -> Cost:
@@ -101,12 +129,14 @@ def shuffled_grouped_conv(
     return cost + channel_shuffle(shape, groups, itemsize=itemsize)
 
 
+@public_convolution
 def depthwise_conv(x: Any, kernel: Any, **options: Any) -> Cost:
     """Cost of ``convjax.depthwise_conv``: ``N * out * prod(K) * I * M`` MACs."""
     groups = shape_of(x)[-1]
     return conv_cost("depthwise_conv", x, kernel, feature_group_count=groups, **options)[0]
 
 
+@public
 def conv_transpose(
     y: Any,
     kernel: Any,
@@ -123,7 +153,9 @@ def conv_transpose(
     """Cost of ``convjax.conv_transpose``: useful MACs as the convolution that it transposes.
 
     Its MACs are the MACs of the equivalent direct convolution (relation 14) without the zeros that
-    strides insert: ``N * space * prod(K) * I * O / G`` useful ones where nothing is cropped.
+    strides insert. Every element of `y` meets every tap: ``N * space * prod(K) * I * O / G`` MACs
+    where the result is `strides` times as large as `y`, and as many useful MACs where nothing is
+    cropped.
 
     Args:
         y: shape (N, *space, I).
@@ -131,6 +163,10 @@ def conv_transpose(
         strides, padding, padding_mode, kernel_dilation, feature_group_count, output_padding,
             output_shape: as in the function priced.
         itemsize: bytes per element.
+
+    Example:
+        >>> conv_transpose((1, 2, 2, 3), (2, 2, 1, 3), strides=2, padding="VALID").macs
+        48
     """
     function = "conv_transpose"
     y, kernel = shapes_of(function, y, kernel)
@@ -139,32 +175,26 @@ def conv_transpose(
     rank = len(window)
     s = _checks.ints(function, "strides", strides, rank, minimum=1)
     d = _checks.ints(function, "kernel_dilation", kernel_dilation, rank, minimum=1)
-    if output_shape is not None:
-        out = _checks.ints(function, "output_shape", output_shape, rank, minimum=0)
-        options = {"strides": s, "padding": padding, "kernel_dilation": d}
-        if conv_output_size(out, window, **options) != tuple(space):
-            rule = f"must be extents that `conv` would map to those of `y`, {tuple(space)}"
-            _checks.fail(function, "output_shape", output_shape, rule)
-    else:
-        out = conv_transpose_output_size(
-            space,
-            window,
-            strides=s,
-            padding=padding,
-            kernel_dilation=d,
-            output_padding=output_padding,
-        )
-    ones = (1,) * rank
-    options = {"strides": s, "input_dilation": ones, "kernel_dilation": d}
-    sides = paddings.resolve(function, padding, space=out, window=window, **options)
+    check_causal_mode(function, padding, paddings.modes(function, padding_mode, rank))
+    out, sides = transposed_extents(
+        function,
+        padding,
+        space=tuple(space),
+        window=tuple(window),
+        strides=s,
+        kernel_dilation=d,
+        output_padding=output_padding,
+        output_shape=output_shape,
+    )
     written, sides = extended(function, out, sides, padding_mode)
-    geometry = Geometry(s, sides, ones, d).input_gradient(written, tuple(window))
+    geometry = Geometry(s, sides, (1,) * rank, d).input_gradient(written, tuple(window))
     macs, useful = count_macs(n * i * per_group, space, window, written, geometry)
     result = (n, *out, per_group * feature_group_count)
     moved = itemsize * sum(map(math.prod, (y, kernel, result)))
     return Cost(math.prod(kernel), macs, useful, moved)
 
 
+@public_convolution
 def depthwise_separable_conv(
     x: Any, depthwise_kernel: Any, pointwise_kernel: Any, *, itemsize: int = 4, **options: Any
 ) -> Cost:
@@ -174,6 +204,7 @@ def depthwise_separable_conv(
     return chain_cost("depthwise_separable_conv", x, stages, itemsize)
 
 
+@public_convolution
 def spatially_separable_conv(
     x: Any, kernels: Sequence[Any], *, itemsize: int = 4, **options: Any
 ) -> Cost:
@@ -183,6 +214,7 @@ def spatially_separable_conv(
     return chain_cost(function, x, list(stages), itemsize)
 
 
+@public_convolution
 def flattened_conv(
     x: Any,
     lateral_kernel: Any,
@@ -199,6 +231,7 @@ def flattened_conv(
     return chain_cost(function, x, [(lateral_kernel, {}), *spatial], itemsize)
 
 
+@public
 def channel_shuffle(x: Any, groups: int, *, axis: int = -1, itemsize: int = 4) -> Cost:
     """Cost of ``convjax.channel_shuffle`` and its inverse: no MACs, every element moved."""
     shape = shape_of(x)
@@ -211,6 +244,7 @@ def channel_shuffle(x: Any, groups: int, *, axis: int = -1, itemsize: int = 4) -
 channel_unshuffle = channel_shuffle
 
 
+@public
 def pixel_shuffle(x: Any, scale: Any, *, itemsize: int = 4) -> Cost:
     """Cost of ``convjax.pixel_shuffle`` and its inverse: no MACs, every element moved."""
     shape = shape_of(x)
@@ -221,12 +255,14 @@ def pixel_shuffle(x: Any, scale: Any, *, itemsize: int = 4) -> Cost:
 pixel_unshuffle = pixel_shuffle
 
 
+@public_convolution
 def subpixel_conv(x: Any, kernel: Any, scale: Any, *, itemsize: int = 4, **options: Any) -> Cost:
     """Cost of ``convjax.subpixel_conv``: a convolution at low resolution, then a shuffle."""
     cost, shape = conv_cost("subpixel_conv", x, kernel, itemsize=itemsize, **options)
     return cost + pixel_shuffle(shape, scale, itemsize=itemsize)
 
 
+@public
 def resize(x: Any, scale: Any, *, method: str = "nearest", itemsize: int = 4) -> Cost:
     """Cost of ``convjax.resize``: bytes; interpolation is elementwise and counts no MACs."""
     shape, larger = shape_of(x), _larger("resize", x, scale)
@@ -234,6 +270,7 @@ def resize(x: Any, scale: Any, *, method: str = "nearest", itemsize: int = 4) ->
     return Cost(bytes=itemsize * (math.prod(shape) + math.prod(larger)))
 
 
+@public_convolution
 def resize_conv(
     x: Any, kernel: Any, scale: Any, *, method: str = "nearest", itemsize: int = 4, **options: Any
 ) -> Cost:
@@ -243,6 +280,7 @@ def resize_conv(
     return resize(x, scale, method=method, itemsize=itemsize) + cost
 
 
+@public_convolution
 def hold(
     x: Any,
     size: Any,
@@ -269,6 +307,7 @@ def hold(
 # ---- the article's ratios --------------------------------------------------------------------
 
 
+@public
 def spatially_separable_ratio(image_size: int, kernel_size: int) -> Fraction:
     """MACs of an m x 1 then 1 x m convolution over those of the m x m one, on an N x N image.
 
@@ -285,6 +324,7 @@ def spatially_separable_ratio(image_size: int, kernel_size: int) -> Fraction:
     return Fraction(2, m) + Fraction(m - 1, m * outputs)
 
 
+@public
 def depthwise_separable_ratio(out_features: int, kernel_size: Any, *, rank: int = 2) -> Fraction:
     """MACs of a depthwise separable convolution (multiplier 1) over those of the dense one.
 

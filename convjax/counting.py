@@ -20,7 +20,9 @@ class Cost:
     Attributes:
         params: weights. (Nothing here has biases.)
         macs: multiply-accumulates. Those on padding count. Those on inserted zeros do not: input
-            dilation inserts zeros, and so do the strides of a transposed convolution.
+            dilation inserts zeros, and so do the strides of a transposed convolution. Input
+            dilation goes on inserting zeros in the padding: there only every `input_dilation`-th
+            place counts.
         useful_macs: multiply-accumulates on real input elements. A convolution and both its
             gradients have the same number.
         bytes: every operand is read once and every result is written once, stage by stage.
@@ -50,12 +52,15 @@ def tap_pairs(
 ) -> tuple[int, int]:
     """Pairs (output, tap) along one axis: those on real elements, and those on padding.
 
-    Output o and tap t meet at ``o*stride + t*kernel_dilation - low`` of the dilated input; pairs
-    that fall between its elements, on inserted zeros, are in neither number.
+    Output o and tap t meet at ``o*stride + t*kernel_dilation - low`` of the dilated input. Only
+    multiples of `input_dilation` hold elements: those of the input, and beyond them those of the
+    padding. All other positions are inserted zeros, and pairs on them are in neither number.
 
     Example:
         >>> tap_pairs(5, 3, 5, low=1)  # SAME: one tap of the first and of the last output
         (13, 2)
+        >>> tap_pairs(2, 2, 4, low=1, input_dilation=2)  # 2 -> 4, transposed: no tap is on padding
+        (4, 0)
     """
     # The two indices play the same part: go through the shorter, count the longer in closed form.
     (step, count), (other, others) = sorted(
@@ -68,12 +73,16 @@ def tap_pairs(
     real = padded = 0
     for index in range(others):
         offset = index * other - low  # position j*step + offset, for j in range(count)
+        if offset % shared:
+            continue  # on inserted zeros, every one
+        phase = -offset // shared * inverse % period  # j*step = -offset (mod input_dilation)
         first = min(count, max(0, -(offset // step)))
         last = min(count, max(first, -((offset - reach) // step)))
-        padded += count - (last - first)
-        if offset % shared == 0:  # j*step = -offset (mod input_dilation) from `phase` on
-            phase = -offset // shared * inverse % period
-            real += max(0, -((phase - last) // period)) - max(0, -((phase - first) // period))
+        before, inside, everything = (
+            max(0, -((phase - end) // period)) for end in (first, last, count)
+        )
+        real += inside - before
+        padded += everything - (inside - before)
     return real, padded
 
 

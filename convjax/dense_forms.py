@@ -30,10 +30,12 @@ def transposed(x: jax.Array, kernels: Kernels, sizes: Any, **options: Any) -> ja
     (kernel,) = kernels
     y = jax.eval_shape(lambda x: functional.conv_transpose(x, kernel, **options), x)
     strides = _checks.ints("transposed", "strides", options.get("strides", 1), sizes.rank)
+    causal = options.get("padding") == "CAUSAL"  # nothing is cropped from the start of its time
     padding = []
     for axis, (k_hat, lo, _) in enumerate(_axes(kernel, y.shape[1:-1], **options)):
         # The rest of the padding is what makes the extent of the result.
-        low, stretched = k_hat - 1 - lo, dilated(x.shape[1 + axis], strides[axis])
+        low = k_hat - 1 - (0 if causal and axis == 0 else lo)
+        stretched = dilated(x.shape[1 + axis], strides[axis])
         padding.append((low, y.shape[1 + axis] + k_hat - 1 - stretched - low))
     return functional.conv(
         x,

@@ -15,6 +15,7 @@ import numpy as np
 from jax import lax
 
 from convjax import _checks
+from convjax._public import public_with
 from convjax.factoring import Separation, separable_chain, separate_kernel
 from convjax.functional import channel_shuffle as _shuffle
 from convjax.functional import pixel_shuffle as _pixel_shuffle
@@ -44,7 +45,25 @@ __all__ = [
 
 _EXACT = lax.Precision.HIGHEST
 
+public = public_with(
+    kernel=_checks.kernel,
+    depthwise_kernel=_checks.kernel,
+    pointwise_kernel=_checks.kernel,
+    lateral_kernel=_checks.kernel,
+    kernels=_checks.kernels,
+    spatial_kernels=_checks.kernels,
+    groups=_checks.positive,
+    feature_group_count=_checks.positive,
+    channels=_checks.positive,
+    features=_checks.positive,
+    in_features=_checks.positive,
+    rank=_checks.positive,
+    order=_checks.natural,
+    dtype=_checks.dtype,
+)
 
+
+@public
 def dilated(kernel: jax.Array, kernel_dilation: Any) -> jax.Array:
     """The kernel (*K̂, I, O) of `dilated_conv`: zeros between the taps, K̂ = (K - 1)*d + 1.
 
@@ -60,6 +79,7 @@ def dilated(kernel: jax.Array, kernel_dilation: Any) -> jax.Array:
     return lax.pad(kernel, jnp.zeros((), kernel.dtype), gaps)
 
 
+@public
 def transposed(kernel: jax.Array, feature_group_count: int = 1) -> jax.Array:
     """The kernel (*K, I/G, O) of the `conv` that equals `conv_transpose` with (*K, O/G, I).
 
@@ -80,6 +100,7 @@ def transposed(kernel: jax.Array, feature_group_count: int = 1) -> jax.Array:
     return swapped.reshape(*window, channels // feature_group_count, -1)
 
 
+@public
 def grouped(kernel: jax.Array, groups: int) -> jax.Array:
     """The block-diagonal kernel (*K, I, O) of `grouped_conv` with (*K, I/G, O).
 
@@ -95,6 +116,7 @@ def grouped(kernel: jax.Array, groups: int) -> jax.Array:
     return jnp.where(diagonal, blocks, 0).reshape(*window, groups * per_group, out)
 
 
+@public
 def shuffled_grouped(kernel: jax.Array, groups: int) -> jax.Array:
     """The kernel (*K, I, O) of `shuffled_grouped_conv`: block-diagonal, its outputs interleaved.
 
@@ -107,6 +129,7 @@ def shuffled_grouped(kernel: jax.Array, groups: int) -> jax.Array:
     return _shuffle(grouped(kernel, groups), groups)
 
 
+@public
 def channel_shuffle(channels: int, groups: int, rank: int = 2, dtype: Any = None) -> jax.Array:
     """The pointwise kernel (1..., C, C) of `channel_shuffle`: a permutation matrix.
 
@@ -118,6 +141,7 @@ def channel_shuffle(channels: int, groups: int, rank: int = 2, dtype: Any = None
     return _shuffle(jnp.eye(channels, dtype=dtype), groups).reshape(*[1] * rank, channels, channels)
 
 
+@public
 def depthwise(kernel: jax.Array, in_features: int) -> jax.Array:
     """The kernel (*K, I, I*M) of `depthwise_conv` with (*K, 1, I*M).
 
@@ -130,6 +154,7 @@ def depthwise(kernel: jax.Array, in_features: int) -> jax.Array:
     return grouped(kernel, in_features)
 
 
+@public
 def depthwise_separable(
     depthwise_kernel: jax.Array, pointwise_kernel: jax.Array, in_features: int
 ) -> jax.Array:
@@ -146,6 +171,7 @@ def depthwise_separable(
     return jnp.matmul(dense, pointwise_kernel, precision=_EXACT)
 
 
+@public
 def spatially_separable(kernels: Sequence[jax.Array]) -> jax.Array:
     """The outer product (K1, K2, ..., I, O) of the kernels of `spatially_separable_conv`.
 
@@ -161,6 +187,7 @@ def spatially_separable(kernels: Sequence[jax.Array]) -> jax.Array:
     return dense
 
 
+@public
 def flattened(lateral_kernel: jax.Array, spatial_kernels: Sequence[jax.Array]) -> jax.Array:
     """The kernel (K1, K2, ..., I, F) of `flattened_conv`: F rank-1 filters.
 
@@ -177,6 +204,7 @@ def flattened(lateral_kernel: jax.Array, spatial_kernels: Sequence[jax.Array]) -
     return dense
 
 
+@public
 def hold(
     size: Any, features: int, *, order: int = 0, rank: int = 2, dtype: Any = None
 ) -> jax.Array:
@@ -194,6 +222,7 @@ def hold(
     return jnp.asarray(np.multiply.outer(taps, np.eye(features)), dtype)
 
 
+@public
 def resize(scale: Any, features: int, *, rank: int = 2, dtype: Any = None) -> jax.Array:
     """The kernel (*scale, C, C) of the `conv_transpose` that equals nearest-neighbour `resize`.
 
@@ -208,6 +237,7 @@ def resize(scale: Any, features: int, *, rank: int = 2, dtype: Any = None) -> ja
     return jnp.broadcast_to(jnp.eye(features, dtype=dtype), (*scales, features, features))
 
 
+@public
 def resize_conv(kernel: jax.Array, scale: Any, *, kernel_dilation: Any = 1) -> jax.Array:
     """The kernel (*K̂ + r - 1, O, I) of the `conv_transpose` that equals a nearest `resize_conv`.
 
@@ -236,6 +266,7 @@ def resize_conv(kernel: jax.Array, scale: Any, *, kernel_dilation: Any = 1) -> j
     return jnp.swapaxes(dense, -1, -2)
 
 
+@public
 def subpixel(kernel: jax.Array, scale: Any) -> jax.Array:
     """The kernel (*(r*K), O, I) of the `conv_transpose` that equals `subpixel_conv`.
 
@@ -254,6 +285,7 @@ def subpixel(kernel: jax.Array, scale: Any) -> jax.Array:
     return jnp.moveaxis(larger, 0, -1)
 
 
+@public
 def pixel_shuffle(scale: Any, features: int, *, rank: int = 2, dtype: Any = None) -> jax.Array:
     """The kernel (*r, C, C*r^d) of the `conv_transpose` that equals `pixel_shuffle` to C channels.
 

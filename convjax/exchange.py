@@ -108,7 +108,7 @@ def among_zeros(part: jax.Array, axis: int, share: Share, line: Line) -> jax.Arr
 
 def fetched(part: jax.Array, axis: int, strip: Strip, line: Line) -> jax.Array:
     """The strip's elements, on the shards that need them."""
-    index = jnp.arange(strip.count) + strip.first - line.position() * strip.block
+    index = jnp.arange(strip.length) + strip.first - line.position() * strip.block
     shape = [-1 if a == axis else 1 for a in range(part.ndim)]
     held = ((index >= 0) & (index < strip.block)).reshape(shape)
     elements = jnp.take(part, jnp.clip(index, 0, strip.block - 1), axis=axis)

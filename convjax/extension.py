@@ -11,18 +11,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.experimental import jet
-from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jax.sharding import NamedSharding, PartitionSpec
 
 from convjax import distributed
 from convjax.geometry import Pair
+from convjax.registries import Primitive, linear_rules
 from convjax.sharding import is_explicit, mesh_size
 from convjax.splits import ExtensionSplit
-
-extend_p = Primitive("convjax_extend")
-fold_p = Primitive("convjax_fold")
 
 
 def extend(
@@ -104,6 +100,10 @@ def _folded(y: jax.Array, *, axis: int, pair: Pair, mode: str) -> jax.Array:
     return x
 
 
+extend_p = Primitive("convjax_extend", linear_rules(_extended))
+fold_p = Primitive("convjax_fold", linear_rules(_folded))
+
+
 # ---- the rules of the primitives -----------------------------------------------------------------
 
 
@@ -176,7 +176,6 @@ for _primitive, _sign, _other in ((extend_p, 1, fold_p), (fold_p, -1, extend_p))
     )
     ad.deflinear2(_primitive, functools.partial(_transpose, adjoint=_other))
     batching.fancy_primitive_batchers[_primitive] = functools.partial(_batch, primitive=_primitive)
-    jet.deflinear(_primitive)
     for _platform in ("cpu", "cuda", "rocm", "tpu"):
         mlir.register_lowering(
             _primitive,

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from convjax import _checks
+from convjax._public import public_with
 
 _EXACT = lax.Precision.HIGHEST
 
@@ -19,6 +20,7 @@ class Separation(NamedTuple):
     energy: jax.Array
 
 
+@public_with(kernel=_checks.numbers)
 def separate_kernel(kernel: jax.Array, *, sweeps: int = 30) -> Separation:
     """The best rank-1 approximation of every spatial filter of a kernel, one factor per axis.
 
@@ -117,6 +119,7 @@ def separate_kernel(kernel: jax.Array, *, sweeps: int = 30) -> Separation:
     return Separation(tuple(factors), energy)
 
 
+@public_with(kernel=_checks.numbers)
 def separable_chain(kernel: jax.Array, mid_features: Any) -> Separation:
     """Kernels for `spatially_separable_conv` that come closest to a dense kernel, and their energy.
 

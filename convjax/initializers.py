@@ -17,8 +17,11 @@ import jax.numpy as jnp
 from jax.nn import initializers as _jax
 
 from convjax import _checks
+from convjax._public import public_class, public_with
 
 Initializer = Callable[..., jax.Array]
+
+public = public_with(shape=_checks.shape, groups=_checks.positive)
 
 
 class KernelShape(tuple[int, ...]):
@@ -47,6 +50,7 @@ class KernelShape(tuple[int, ...]):
         return (tuple(self),), fans
 
 
+@public
 def kernel_shape(
     shape: Sequence[int], *, groups: int = 1, strides: Sequence[int] = (1,)
 ) -> KernelShape:
@@ -66,6 +70,7 @@ def kernel_shape(
     )
 
 
+@public
 def transposed_kernel_shape(
     shape: Sequence[int], *, groups: int = 1, strides: Sequence[int] = (1,)
 ) -> KernelShape:
@@ -83,6 +88,7 @@ def transposed_kernel_shape(
     return KernelShape(shape, fan_in=forward.fan_out, fan_out=forward.fan_in, drop_in=False)
 
 
+@public
 def resized(shape: KernelShape, scale: Sequence[int], method: str) -> KernelShape:
     """`shape` where the convolution reads an input enlarged by `scale`.
 
@@ -154,6 +160,10 @@ class VarianceScaling:
         return fans.get(self.mode, (shape.fan_in + shape.fan_out) / 2)
 
 
+public_class(VarianceScaling)
+
+
+@public
 def lecun_normal() -> VarianceScaling:
     """Variance 1 / fan_in: a linear layer keeps the variance of its input.
 
@@ -166,6 +176,7 @@ def lecun_normal() -> VarianceScaling:
     return VarianceScaling(1.0, "fan_in", "truncated_normal")
 
 
+@public
 def he_normal() -> VarianceScaling:
     """Variance 2 / fan_in: a layer followed by a ReLU keeps the mean square.
 
@@ -178,6 +189,7 @@ def he_normal() -> VarianceScaling:
     return VarianceScaling(2.0, "fan_in", "truncated_normal")
 
 
+@public
 def glorot_uniform() -> VarianceScaling:
     """Variance 2 / (fan_in + fan_out), uniform.
 
@@ -190,6 +202,7 @@ def glorot_uniform() -> VarianceScaling:
     return VarianceScaling(1.0, "fan_avg", "uniform")
 
 
+@public
 def drop_in() -> VarianceScaling:
     """The default of `Conv` and `ConvTranspose`: Flax's default, or `lecun_normal`.
 
@@ -206,6 +219,7 @@ def drop_in() -> VarianceScaling:
     return VarianceScaling(1.0, "fan_in", "truncated_normal", drop_in=True)
 
 
+@public
 def icnr(scale: Any, initializer: Initializer | None = None) -> Initializer:
     """Initial kernels of `subpixel_conv` that give no checkerboard: all pixels of a block alike.
 
@@ -229,15 +243,23 @@ def icnr(scale: Any, initializer: Initializer | None = None) -> Initializer:
     Source: Aitken et al., Checkerboard artifact free sub-pixel convolution, 2017,
         https://arxiv.org/abs/1707.02937
     """
-    inner = lecun_normal() if initializer is None else initializer
+    return _Repeated(scale, lecun_normal() if initializer is None else initializer)
 
-    def init(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
-        block = prod(_checks.ints("icnr", "scale", scale, len(shape) - 2, minimum=1))
+
+@dataclasses.dataclass(frozen=True)
+class _Repeated:
+    """`icnr`'s initialiser: an object, so that a module that holds it can be pickled."""
+
+    scale: Any
+    initializer: Initializer
+
+    def __call__(self, key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
+        block = prod(_checks.ints("icnr", "scale", self.scale, len(shape) - 2, minimum=1))
         if shape[-1] % block:
             _checks.fail(
                 "icnr",
                 "scale",
-                scale,
+                self.scale,
                 f"must divide the output channels (={shape[-1]}) by its product over the spatial "
                 f"axes, {block}",
             )
@@ -245,6 +267,4 @@ def icnr(scale: Any, initializer: Initializer | None = None) -> Initializer:
         small = KernelShape(
             (*shape[:-1], shape[-1] // block), fan_in=whole.fan_in, fan_out=whole.fan_out
         )
-        return jnp.repeat(inner(key, small, dtype), block, axis=-1)
-
-    return init
+        return jnp.repeat(self.initializer(key, small, dtype), block, axis=-1)

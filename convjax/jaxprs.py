@@ -12,7 +12,7 @@ import numpy as np
 from jax import lax
 from jax.extend.backend import get_backend
 
-from convjax import distributed
+from convjax import _checks, distributed
 from convjax.counting import count_macs
 from convjax.geometry import Geometry
 from convjax.lowerings import select
@@ -177,8 +177,9 @@ def cost_of(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> CostTable:
 
     Returns:
         A `CostTable`. ``.macs`` counts (output, tap) pairs on real input elements and on padding,
-        never on inserted zeros; ``.useful_macs`` only those on real input elements, so that it is
-        equal for a convolution and both its gradients. ``.rows`` has one `CostRow` per call site.
+        never on the zeros that input dilation inserts, in the input or in its padding;
+        ``.useful_macs`` only those on real input elements, so that it is equal for a convolution
+        and both its gradients. ``.rows`` has one `CostRow` per call site.
 
     Example:
         >>> import jax, jax.numpy as jnp, convjax
@@ -190,6 +191,7 @@ def cost_of(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> CostTable:
         conv forward  1x8x8x3, 3x3x3x16 -> 1x6x6x16      1     15,552  15,552       15,552
         total                                                          15,552       15,552
     """
+    _check_callable("cost_of", fn)
     rows, uncounted = [], []
     for site in walk(trace(fn, args, kwargs).jaxpr, _largest):
         found = _count(site.eqn)
@@ -200,6 +202,17 @@ def cost_of(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> CostTable:
         elif site.eqn.primitive.name in _UNCOUNTED:
             uncounted.append(site.eqn.primitive.name)
     return CostTable(tuple(rows), tuple(dict.fromkeys(uncounted)))
+
+
+def _check_callable(function: str, fn: Any) -> None:
+    if not callable(fn):
+        _checks.fail_type(
+            function,
+            "fn",
+            type(fn).__name__,
+            "must be a function",
+            f"Give its arguments after it: `{function}(fn, *args)`.",
+        )
 
 
 # ---- explain ---------------------------------------------------------------------------------
@@ -257,7 +270,8 @@ def explain(
     Args:
         fn: a function of arrays; for its gradient, pass ``jax.grad(fn)``.
         args, kwargs: its arguments. Arrays may be ``jax.ShapeDtypeStruct``; the rest is static.
-        platform: "cpu", "cuda", "rocm" or "tpu"; None is the default backend's.
+        platform: "cpu", "cuda", "rocm" or "tpu"; "gpu" is what this machine has of the two; None
+            is the default backend's.
         partitioned: whether the computation is split over the devices of a mesh with automatic
             axes. On "cpu", "cuda" and "rocm" the library splits it, and every device runs an
             ordinary convolution of its part. On "tpu" XLA splits it. Inside ``shard_map`` its mesh
@@ -275,7 +289,10 @@ def explain(
         >>> found.rows[1].shapes
         ((1, 8, 8, 3), (1, 8, 8, 16), (3, 3, 3, 16))
     """
+    _check_callable("explain", fn)
     platform = _platform(platform)
+    if not isinstance(partitioned, bool):
+        _checks.integer("explain", "partitioned", partitioned, minimum=0)
     rows = []
     for site in walk(trace(fn, args, kwargs).jaxpr):
         problem = _problem(site.eqn)
@@ -306,7 +323,12 @@ def explain(
     return Explanation(tuple(rows))
 
 
+PLATFORMS = ("cpu", "cuda", "gpu", "rocm", "tpu")
+
+
 def _platform(platform: str | None) -> str:
+    if platform is not None:
+        _checks.choice("explain", "platform", platform, PLATFORMS)
     if platform in (None, "gpu"):
         backend = get_backend()
         platform = platform or backend.platform

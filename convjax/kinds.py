@@ -27,6 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from convjax import cost, dense_forms, equivalents, functional
+from convjax._public import public
 from convjax.dense_forms import conv_with
 from convjax.sizes import Shape, Sizes
 
@@ -71,6 +72,12 @@ class Kind:
     exact_options: tuple[str, ...] = SPATIAL_OPTIONS
     also: tuple[str, ...] = ()
     in_features: Callable[[Sizes], int] = lambda sizes: sizes.in_features
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """A row of the table is pickled by its name: it holds functions that have none."""
+        if KINDS.get(self.name) is self:
+            return _kind, (self.name,)
+        return super().__reduce_ex__(protocol)
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -338,6 +345,11 @@ _ROWS = (
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _ROWS}
 
 
+def _kind(name: str) -> Kind:
+    return KINDS[name]
+
+
+@public
 def markdown_table() -> str:
     """The documentation's table of kinds, in Markdown: a row for each."""
     lines = [

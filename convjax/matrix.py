@@ -7,14 +7,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import sparse as jsparse
 
 from convjax import _checks
 from convjax import padding as paddings
+from convjax._public import public_with
 from convjax.functional.arguments import sides
 from convjax.functional.worker import conv_as
 
 
+@public_with(kernel=_checks.kernel, sparse=_checks.flag)
 def conv_matrix(
     kernel: jax.Array,
     space: Any,
@@ -105,6 +106,8 @@ def conv_matrix(
     values = kernel.ravel()[offsets[1]]
     entries = jnp.zeros(len(places), kernel.dtype).at[inverse.ravel()].add(values)
     if sparse:
+        from jax.experimental import sparse as jsparse  # half a second, and few ask for it
+
         return jsparse.BCOO(
             (entries, jnp.asarray(indices)), shape=shape, indices_sorted=True, unique_indices=True
         )

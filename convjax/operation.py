@@ -13,12 +13,10 @@ from typing import Any
 import jax
 import numpy as np
 from jax import lax
-from jax.experimental import jet
-from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jax.sharding import NamedSharding, PartitionSpec
 
-from convjax import distributed, sharding
+from convjax import distributed, registries, sharding
 from convjax.geometry import Geometry
 from convjax.layout import Layout
 from convjax.lowerings import select
@@ -26,7 +24,7 @@ from convjax.lowerings.call import out_shape, problem_of
 from convjax.lowerings.execute import execute
 from convjax.splits import ConvSplit
 
-conv_p = Primitive("convjax_conv")
+conv_p = registries.Primitive("convjax_conv")
 
 
 def bind(
@@ -47,7 +45,7 @@ def bind(
     its sum over devices.
     """
     x, kernel = sharding.same_varying(x, kernel)
-    return conv_p.bind(
+    result = conv_p.bind(
         x,
         kernel,
         geometry=geometry,
@@ -58,6 +56,7 @@ def bind(
         algorithm=algorithm,
         role=role,
     )
+    return registries.saveable(result)
 
 
 # ---- types -------------------------------------------------------------------------------------
@@ -161,19 +160,6 @@ def _transpose_kernel(
 ad.defbilinear(conv_p, _transpose_x, _transpose_kernel)
 
 
-def _taylor(primals: Any, series: Any, **params: Any) -> tuple[jax.Array, list[jax.Array]]:
-    """Cauchy product of Taylor series (jet): out_k = sum_j x_j * kernel_{k-j}."""
-    x, kernel = ([p, *s] for p, s in zip(primals, series, strict=True))
-    first, *rest = (
-        sum(conv_p.bind(x[j], kernel[order - j], **params) for j in range(order + 1))
-        for order in range(len(x))
-    )
-    return first, rest
-
-
-jet.jet_rules[conv_p] = _taylor  # type: ignore[assignment]  # its values are not one type
-
-
 # ---- vmap ----------------------------------------------------------------------------------------
 
 
@@ -209,7 +195,7 @@ def _lower(ctx: Any, x: Any, kernel: Any, *, platform: str, **params: Any) -> An
         platform=platform,
         split_by_xla=split_by_xla,
     )
-    problem = problem_of(*ctx.avals_in, layout, geometry, role)
+    problem = problem_of(ctx.avals_in[0], ctx.avals_in[1], layout, geometry, role)
     whole = functools.partial(
         run,
         geometry=geometry,
@@ -239,13 +225,14 @@ mlir.register_lowering(conv_p, functools.partial(_lower, platform="other"))
 # ---- checkpointing -------------------------------------------------------------------------------
 
 
-def convs_saveable(primitive: Any, *_: Any, **__: Any) -> bool:
+def convs_saveable(primitive: Any, *_: Any, **params: Any) -> bool:
     """Policy for ``jax.checkpoint`` that saves the results of convolutions, and nothing else.
 
     Combine it with others by ``jax.checkpoint_policies.save_from_both_policies``.
 
     Args:
         primitive: the primitive whose result may be saved.
+        params: its parameters.
 
     Returns:
         Whether it is a convolution, this library's or lax's.
@@ -260,4 +247,5 @@ def convs_saveable(primitive: Any, *_: Any, **__: Any) -> bool:
     Source: Chen et al., Training deep nets with sublinear memory cost, 2016,
         https://arxiv.org/abs/1604.06174
     """
-    return primitive is conv_p or primitive is lax.conv_general_dilated_p
+    ours = primitive is conv_p or params.get("name") == registries.NAME
+    return ours or primitive is lax.conv_general_dilated_p

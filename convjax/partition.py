@@ -287,30 +287,30 @@ def split_window(axis: Axis, shards: int) -> Share:
 
 
 class Strip(NamedTuple):
-    """`count` elements from `first` on, that some shards need and others hold.
+    """`length` elements from `first` on, that some shards need and others hold.
 
     `hops` are the transfers: (sender, receiver)s. `kept` says that a shard that needs it holds some
     of it.
     """
 
     first: int
-    count: int
+    length: int
     block: int
     hops: tuple[tuple[tuple[int, int], ...], ...]
     kept: bool
 
 
-def strip(first: int, count: int, size: int, shards: int, receivers: Sequence[int]) -> Strip:
+def strip(first: int, length: int, size: int, shards: int, receivers: Sequence[int]) -> Strip:
     """The elements from `first` on, of an axis of `size` elements, for the shards `receivers`."""
     own = block(size, shards)
-    holders = range(first // own, (first + count - 1) // own + 1)
+    holders = range(first // own, (first + length - 1) // own + 1)
     hops = []
     for distance in range(1, shards):
         pairs = [(holder, (holder + distance) % shards) for holder in holders]
         pairs = [pair for pair in pairs if pair[1] in receivers]
         if pairs:
             hops.append(tuple(pairs))
-    return Strip(first, count, own, tuple(hops), any(h in receivers for h in holders))
+    return Strip(first, length, own, tuple(hops), any(h in receivers for h in holders))
 
 
 def _rows(

@@ -19,6 +19,7 @@ from convjax.boundary import Operands, convolve
 from convjax.geometry import Geometry
 from convjax.layout import Axes
 from convjax.operation import conv_p
+from convjax.registries import NAME, results_are_named
 from convjax.traversal import trace
 
 
@@ -101,7 +102,7 @@ def _convolution(eqn: Any) -> Iterator[Any]:
     """The equations of our operation, between the operands and the result of lax's."""
     x, kernel = (atom.aval for atom in eqn.invars)
     with eqn.ctx.manager:
-        found = _traced(x, kernel, eqn.ctx.cur_abstract_mesh, **eqn.params)
+        found = _traced(x, kernel, eqn.ctx.cur_abstract_mesh, results_are_named(), **eqn.params)
     names = dict(zip(found.invars, eqn.invars, strict=True))
     names |= dict(zip(found.outvars, eqn.outvars, strict=True))
     for inner in found.eqns:
@@ -120,9 +121,9 @@ def _is_var(atom: Any) -> bool:
 
 
 @functools.lru_cache(maxsize=1024)
-def _traced(x: Any, kernel: Any, mesh: Any, **params: Any) -> Any:
+def _traced(x: Any, kernel: Any, mesh: Any, named: bool, **params: Any) -> Any:
     """The jaxpr of `rebind` on operands of these types."""
-    del mesh  # part of the cache's key: new types name it
+    del mesh, named  # parts of the cache's key: new types name the mesh
     return jax.make_jaxpr(functools.partial(rebind, **params))(x, kernel).jaxpr
 
 
@@ -189,6 +190,8 @@ class _Policy:
     policy: Callable[..., Any]
 
     def __call__(self, primitive: Any, *args: Any, **params: Any) -> Any:
+        if params.get("name") == NAME:
+            return self.policy(lax.conv_general_dilated_p, *args, **params)
         found = self.policy(primitive, *args, **params)
         if primitive is conv_p and found is False:
             return self.policy(lax.conv_general_dilated_p, *args, **params)

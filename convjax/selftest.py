@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from convjax._public import public
 from convjax.functional import conv, conv_transpose
 from convjax.lowerings import LOWERINGS
 
@@ -275,6 +276,7 @@ class Check(NamedTuple):
     run: Callable[[], str | None]
 
 
+@public
 def checks() -> Iterator[Check]:
     """All checks, group by group."""
 
@@ -305,6 +307,7 @@ def _version(package: str) -> str:
         return "not installed (a source tree)"
 
 
+@public
 def versions() -> list[str]:
     """What a report of a bug should say."""
     devices = jax.devices()
@@ -331,6 +334,7 @@ def _outcome(check: Check) -> str | None:
         return f"{type(error).__name__}: {text.splitlines()[0]}"
 
 
+@public
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the checks, print what came of them, and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m convjax.selftest", description=__doc__)

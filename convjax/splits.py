@@ -148,7 +148,7 @@ class ExtensionSplit:
             "x": shape,
             "out": (*shape[:axis], shape[axis] + change, *shape[axis + 1 :]),
         }
-        self.spatial = {"x": (axis,), "out": (axis,)}
+        self.spatial: dict[str, tuple[int, ...]] = {"x": (axis,), "out": (axis,)}
         self.axis, self.pair, self.beyond = axis, pair, beyond
         self.run, self.adjoint = whole, adjoint
         self.factors = [

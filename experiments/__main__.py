@@ -2,11 +2,14 @@
 
 python -m experiments                                    everything, into results/
 python -m experiments photo groups                       two of them
+python -m experiments --jobs 2                           two at a time, in processes of their own
 python -m experiments filter_groups --profile standard   with several seeds, longer
 python -m experiments filter_groups --profile full --data cifar-10-batches-bin
 
-Training runs are kept in DIR/runs. After Ctrl-C or a crash the same command with --resume goes on
-from their checkpoints. One command at a time may use a DIR. On several machines, or several
+The page is there from the start, lists the sections to come, and is written again after each of
+them. An experiment that fails gets a section that says so; the others go on, and the exit status
+is 1. Training runs are kept in DIR/runs. After Ctrl-C or a crash the same command with --resume
+goes on from their checkpoints. One command at a time may use a DIR. On several machines, or several
 processes of one, every process runs the same command, and the first one writes. Slurm, Open MPI,
 Cloud TPU and indexed Jobs of Kubernetes need no more; elsewhere set JAX_COORDINATOR_ADDRESS
 (host:port), JAX_NUM_PROCESSES and JAX_PROCESS_ID. JAX_NUM_PROCESSES=1: run without the others.
@@ -53,6 +56,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--resume", action="store_true", help="go on from the training runs in DIR/runs"
     )
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        metavar="N",
+        help="experiments at a time, on a CPU (default: 1; elsewhere 1 whatever N)",
+    )
     parser.add_argument("--list", action="store_true", help="list the experiments and stop")
     options = parser.parse_args(arguments)
     try:
@@ -60,7 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         kept = options.out / "runs"
         more = " --resume goes on from the last checkpoint." if kept.is_dir() else ""
-        return _stop(f"interrupted; the results in {options.out} are as they were.{more}", 130)
+        what = f"what is in {options.out} is of the experiments that were done"
+        return _stop(f"interrupted; {what}.{more}", 130)
 
 
 def _dispatch(options: argparse.Namespace) -> int:
@@ -72,6 +83,8 @@ def _dispatch(options: argparse.Namespace) -> int:
         if (missing.name or "").partition(".")[0] in ("experiments", "convjax"):
             raise
         return _stop(f"the package {missing.name!r} is missing; install it with: {EXTRA}", 2)
+    if options.jobs < 1:
+        return _stop(f"--jobs {options.jobs} must be at least 1.", 2)
     if options.list:
         print("\n".join(registry.EXPERIMENTS))
         return 0
@@ -95,13 +108,13 @@ def _run(chosen: dict[str, Any], options: argparse.Namespace) -> int:
     import jax
     from tqdm import tqdm
 
-    from experiments import report
+    from experiments import pool, registry, report
     from experiments.page import page
 
     start = time.perf_counter()
-    sections = []
     first = jax.process_index() == 0  # the others compute along, and write nothing
     total = sum(len(module.PARTS) for module in chosen.values())
+    waiting = {name: _to_come(name, module, options.profile) for name, module in chosen.items()}
     if first:
         for name, module in chosen.items():
             expected = getattr(module, "EXPECTED", {}).get(options.profile)
@@ -124,29 +137,63 @@ def _run(chosen: dict[str, Any], options: argparse.Namespace) -> int:
             not smoke,
             progress,
         )
-        for name, module in chosen.items():
-            bar.set_description(name)
-            try:
-                with jax.default_matmul_precision("highest"):  # on every device
-                    sections.append(module.run(settings))
-            except Exception as error:
-                error.add_note(
-                    f"experiment {name!r} failed; the results in {options.out} are as they were."
-                )
-                raise
-    made_with = _made_with(settings) | {"seconds": round(time.perf_counter() - start)}
-    if settings.resume:
-        made_with["resumed"] = True  # runs that were finished before took other seconds
+        found: dict[str, report.Section] = {}
+
+        def write(stopped: bool = False) -> None:
+            """What is known so far, as the page and as numbers."""
+            made_with = _made_with(settings) | {"seconds": round(time.perf_counter() - start)}
+            if settings.resume:
+                made_with["resumed"] = True  # runs that were finished before took other seconds
+            sections = [found[name] for name in chosen if name in found]
+            texts = {
+                "index.html": page(sections, made_with, list(waiting.values()), stopped=stopped),
+                "results.json": report.results(sections, made_with, waiting),
+            }
+            report.write(options.out, texts)
+
+        if first:
+            write()
+            print(f"{options.out / 'index.html'}: open it, it fills as the experiments end")
+        jobs = options.jobs if jax.default_backend() == "cpu" and jax.process_count() == 1 else 1
+        if jobs > 1:
+            bar.set_description(f"{jobs} at a time")
+            made = pool.at_once(registry.by_length(chosen), settings, min(jobs, len(chosen)))
+        else:
+            made = pool.in_turn(chosen, settings, bar.set_description)
+        try:
+            for name, section in made:
+                found[name] = section
+                waiting.pop(name)
+                if first:
+                    write()
+        except BaseException:
+            if first:
+                write(stopped=True)
+            raise
+    sections = [found[name] for name in chosen]
+    failures = [section for section in sections if section.failed]
     if not first:
         return 0
-    texts = {
-        "index.html": page(sections, made_with),
-        "results.json": report.results(sections, made_with),
-    }
-    report.write(options.out, texts)
     print(report.summary(sections, shutil.get_terminal_size((120, 24)).columns))
     print(f"{options.out / 'index.html'} and {options.out / 'results.json'} written")
+    for section in failures:
+        print(f"\nexperiment {section.name!r} failed:\n{section.failed}", file=sys.stderr)
+    if failures:
+        return _stop(f"failed: {', '.join(section.name for section in failures)}.", 1)
     return 0
+
+
+def _to_come(name: str, module: Any, profile: str) -> Any:
+    """The experiment as the page lists it before it has run."""
+    from experiments import registry
+    from experiments.page import ToCome
+
+    seconds = registry.SECONDS.get(name, 0) if profile == "quick" else 0
+    expected = getattr(module, "EXPECTED", {}).get(profile, "")
+    if seconds and not expected:
+        long = seconds >= 90
+        expected = f"about {round(seconds / 60)} minutes" if long else f"about {seconds} seconds"
+    return ToCome(name, registry.about(name, module), expected)
 
 
 def _made_with(settings: Settings) -> dict[str, Any]:

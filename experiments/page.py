@@ -4,7 +4,7 @@ import html
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from experiments.report import Claim, Figure, Picture, Section, count, show, show_with
 
@@ -27,8 +27,28 @@ SIGNS = {"exact": "=", "reproduced": "✓", "not reproduced": "✗", "undecided"
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
-def page(sections: Sequence[Section], made_with: dict[str, Any]) -> str:
-    """The whole page as HTML."""
+class ToCome(NamedTuple):
+    """An experiment that has not run yet: its name, what it is about, and how long it takes."""
+
+    name: str
+    about: str
+    expected: str
+
+
+RELOAD = 15  # seconds after which a page with sections to come loads itself again
+
+
+def page(
+    sections: Sequence[Section],
+    made_with: dict[str, Any],
+    to_come: Sequence[ToCome] = (),
+    *,
+    stopped: bool = False,
+) -> str:
+    """The whole page as HTML; while sections are to come it lists them, and reloads itself.
+
+    `stopped` says that those will not come: the run was interrupted.
+    """
     style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
     claims = [claim for section in sections for claim in section.claims]
     footer = " · ".join(f"{prose(name)} {prose(show(value))}" for name, value in made_with.items())
@@ -37,13 +57,46 @@ def page(sections: Sequence[Section], made_with: dict[str, Any]) -> str:
             '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
             f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            *([f'<meta http-equiv="refresh" content="{RELOAD}">'] * bool(to_come and not stopped)),
             f"<title>{TITLE}</title>\n<style>\n{style}</style>\n</head>\n<body>",
             f"<h1>{TITLE}</h1>\n<p>{prose(LEAD)}</p>",
             _counts(claims),
+            *([_notice(len(to_come), stopped)] if to_come else []),
             _summary(sections),
             *(_section(section) for section in sections),
+            *([_to_come(to_come, stopped)] if to_come else []),
             f"<footer>Made with: {footer}</footer>\n</body>\n</html>\n",
         ]
+    )
+
+
+def _notice(number: int, stopped: bool) -> str:
+    """Above all, where sections are missing."""
+    some = f'<a href="#to-come">{number} section{"s" * (number > 1)}</a>'
+    if stopped:
+        return f'<p class="notice card">This run was stopped: {some} were not computed.</p>'
+    return (
+        f'<p class="notice card">{some} still to come. This page loads itself again every '
+        f"{RELOAD} seconds.</p>"
+    )
+
+
+def _to_come(waiting: Sequence[ToCome], stopped: bool) -> str:
+    items = "\n".join(
+        f"<li><b>{prose(one.name.replace('_', ' '))}</b>: {prose(one.about)} "
+        f"<small>{prose(one.expected)}</small></li>"
+        for one in waiting
+    )
+    heading = "Not computed" if stopped else "Still to come"
+    return f'<section id="to-come">\n<h2>{heading}</h2>\n<ul>\n{items}\n</ul>\n</section>'
+
+
+def _failure(section: Section) -> str:
+    return (
+        f'<section id="{section.name}">\n<h2>{prose(section.title)}</h2>\n'
+        '<p><span class="verdict not-reproduced">✗ failed</span> This experiment did not get to '
+        "its end. What it found is not here; the other sections do not depend on it.</p>\n"
+        f"<pre>{html.escape(section.failed)}</pre>\n</section>"
     )
 
 
@@ -72,6 +125,8 @@ def _summary(sections: Sequence[Section]) -> str:
 
 def _tally(section: Section) -> str:
     """How many claims of a section have which verdict."""
+    if section.failed:
+        return '<span class="verdict not-reproduced">✗ failed</span>'
     return " ".join(
         f'<span class="verdict {word.replace(" ", "-")}" title="{word}">{SIGNS[word]} {n}</span>'
         for word, n in count(section.claims).items()
@@ -116,6 +171,8 @@ def _row(claim: Claim) -> str:
 
 
 def _section(section: Section) -> str:
+    if section.failed:
+        return _failure(section)
     figures = "\n".join(_figure(figure) for figure in section.figures)
     return (
         f'<section id="{section.name}">\n<h2>{prose(section.title)}</h2>\n'

@@ -4,6 +4,7 @@ Such a module has `run(settings) -> Section` and `PARTS`, what it goes through w
 `settings.track`: the progress bar counts them.
 """
 
+from collections.abc import Iterable
 from types import ModuleType
 
 from experiments import (
@@ -47,6 +48,42 @@ EXPERIMENTS: dict[str, ModuleType] = {
     "shuffle": shuffle,
     "regulariser": regulariser,
 }
+
+# Seconds that each takes on one idle core in the profile quick: the page says it of sections to
+# come, and several processes begin with the longest. About 18 minutes together, measured; their
+# division among the longer ones is an estimate by the networks that they train.
+SECONDS: dict[str, int] = {
+    "photo": 10,
+    "true_convolution": 7,
+    "shapes": 4,
+    "motion": 20,
+    "reductions": 60,
+    "transposed": 10,
+    "checkerboard": 220,
+    "dilated": 4,
+    "context": 60,
+    "worked_numbers": 10,
+    "kernel_rank": 60,
+    "depthwise_separable": 90,
+    "flattened": 80,
+    "groups": 20,
+    "filter_groups": 120,
+    "colour_groups": 60,
+    "shuffle": 120,
+    "regulariser": 150,
+}
+
+
+def about(name: str, module: ModuleType) -> str:
+    """What an experiment is about: the first sentence of its module."""
+    first = (module.__doc__ or name).strip().split("\n\n")[0]
+    return " ".join(first.split())
+
+
+def by_length(names: Iterable[str]) -> list[str]:
+    """`names`, the longest first but for the one that the page begins with: it shows soon."""
+    first, *others = names
+    return [first, *sorted(others, key=lambda name: -SECONDS.get(name, 0))]
 
 
 def select(names: list[str]) -> dict[str, ModuleType]:

@@ -105,13 +105,17 @@ class Figure:
 
 @dataclasses.dataclass
 class Section:
-    """What one experiment found: its heading, its claims and its figures."""
+    """What one experiment found: its heading, its claims and its figures.
+
+    `failed` is the traceback of one that did not get to its end, and found nothing.
+    """
 
     name: str
     title: str
     intro: str
     claims: list[Claim] = dataclasses.field(default_factory=list)
     figures: list[Figure] = dataclasses.field(default_factory=list)
+    failed: str = ""
 
     def exact(self, claim: str, paper: Any, ours: Any, why: str = "") -> None:
         """Add a claim about integers or words: the two are the same, or they are not."""
@@ -226,8 +230,10 @@ def summary(sections: Sequence[Section], width: int = 120) -> str:
 
     lines = [line("claim", "article", "computed here", "verdict")]
     for section in sections:
-        if section.claims:
+        if section.claims or section.failed:
             lines += ["", section.title]
+        if section.failed:
+            lines.append(f"failed: {section.failed.strip().splitlines()[-1]}"[:width])
         for claim in section.claims:
             text = claim.claim.replace("`", "")
             lines.append(line(text, show(claim.paper), show(claim.ours), claim.verdict))
@@ -236,10 +242,21 @@ def summary(sections: Sequence[Section], width: int = 120) -> str:
     return "\n".join([*lines, "", f"{len(claims)} claims: {totals or 'none'}"])
 
 
-def results(sections: Sequence[Section], made_with: dict[str, Any]) -> str:
-    """The text of results.json."""
-    rows = [claim.row() for section in sections for claim in section.claims]
-    return json.dumps({"claims": rows, "made_with": made_with}, indent=1, allow_nan=False) + "\n"
+def results(
+    sections: Sequence[Section], made_with: dict[str, Any], to_come: Iterable[str] = ()
+) -> str:
+    """The text of results.json; it names experiments that failed, or are still to come."""
+    found: dict[str, Any] = {
+        "claims": [claim.row() for section in sections for claim in section.claims],
+        "made_with": made_with,
+        "failed": {section.name: section.failed for section in sections if section.failed},
+        "to_come": list(to_come),
+    }
+    kept = {name: value for name, value in found.items() if value or name not in _SOMETIMES}
+    return json.dumps(kept, indent=1, allow_nan=False) + "\n"
+
+
+_SOMETIMES = ("failed", "to_come")
 
 
 def write(directory: Path, texts: dict[str, str]) -> None:

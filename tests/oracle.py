@@ -68,12 +68,13 @@ def pairs(padding, space, window, strides, input_dilation=1, kernel_dilation=1):
 def source(position, n, mode, dilation=1):
     """The element of an axis of `n` that lies at `position` (which may be outside).
 
-    An index, or "pad" where a padding zero lies, or "hole" where a dilation zero lies.
+    An index, or "pad" where a padding zero lies, or "hole" where a dilation zero lies. Dilation
+    spreads the padded axis: the places between two elements of padding are holes, too.
     """
     if mode == "constant":
-        if not 0 <= position < extent(n, dilation):
-            return "pad"
-        return "hole" if position % dilation else position // dilation
+        if position % dilation:
+            return "hole"
+        return position // dilation if 0 <= position < extent(n, dilation) else "pad"
     assert dilation == 1
     if 0 <= position < n:
         return position
@@ -260,19 +261,25 @@ def transposed_extents(
         strict=True,
     )
     for axis, (n, k, s, d, extra) in enumerate(axes):
-        k = extent(k, d)
-        word = words
-        if word == "CAUSAL" and axis > 0:
-            word = "SAME"
-        if word in ("SAME", "SAME_LOWER"):
+        k, word = extent(k, d), words
+        if word in ("SAME", "SAME_LOWER", "CAUSAL"):
             found.append(n * s)
             continue
-        lo, hi = (
-            given[axis]
-            if given
-            else {"VALID": (0, 0), "FULL": (k - 1, k - 1), "CAUSAL": (k - 1, 0)}[word]
-        )
+        lo, hi = given[axis] if given else {"VALID": (0, 0), "FULL": (k - 1, k - 1)}[word]
         found.append((n - 1) * s + k - lo - hi + extra)
+    return tuple(found)
+
+
+def crops(padding, space, out_space, window, *, strides=1, kernel_dilation=1):
+    """What a transposed convolution of `space` crops from what it paints, `out_space` being left.
+
+    It is the padding of the convolution whose adjoint it is, but for CAUSAL: of what the inputs
+    paint along time, the end is cropped.
+    """
+    found = list(pairs(padding, out_space, window, strides, kernel_dilation=kernel_dilation))
+    if isinstance(padding, str) and padding == "CAUSAL":
+        k, s = (per_axis(value, len(space))[0] for value in (kernel_dilation, strides))
+        found[0] = (0, (space[0] - 1) * s + extent(window[0], k) - out_space[0])
     return tuple(found)
 
 

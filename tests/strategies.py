@@ -39,6 +39,7 @@ class Configuration:
     options: dict
     seed: int
     y_shape: tuple[int, ...] = field(default=())
+    crops: tuple | None = None  # of a transposed convolution: what it crops from each side
 
     @property
     def space(self):
@@ -46,8 +47,11 @@ class Configuration:
 
     @property
     def forward_options(self):
-        """The options that `conv` has too."""
-        return {k: v for k, v in self.options.items() if not k.startswith("output_")}
+        """The options of the `conv` whose adjoint a transposed one is: CAUSAL by its pairs."""
+        options = {k: v for k, v in self.options.items() if not k.startswith("output_")}
+        if self.crops is not None and options["padding"] == "CAUSAL":
+            options["padding"] = self.crops
+        return options
 
     def numbers(self, dtype=np.float32):
         """x, kernel and a y of the output's shape: integer-valued."""
@@ -210,10 +214,8 @@ def transposed(draw):
     word = draw(st.sampled_from((*[None] * 4, *oracle.POLICIES)))
     extra = tuple(draw(st.integers(0, s - 1)) for s in strides)
     shaped = draw(st.integers(0, 2)) == 0
-    if word in ("SAME", "SAME_LOWER"):
+    if word in ("SAME", "SAME_LOWER", "CAUSAL"):
         extra = tuple(-e for e in extra) if shaped else (0,) * rank
-    elif word == "CAUSAL":
-        extra = (extra[0], *(-e if shaped else 0 for e in extra[1:]))
     if word is not None:
         space = oracle.transposed_extents(out_space, window, padding=word, **common)
         space = tuple(n + e for n, e in zip(space, extra, strict=True))
@@ -230,18 +232,20 @@ def transposed(draw):
         wanted = tuple((lo + min(n - 1, 0), hi) for (lo, hi), n in zip(wanted, space, strict=True))
         space = tuple(max(n, 1) for n in space)
         padding = draw(_spelled_pads(wanted))
-    if min(space) < 1:  # FULL or CAUSAL on so few elements
+    if min(space) < 1:  # FULL on so few elements
         word, wanted = None, tuple((0, 0) for _ in window)
         padding, extra = wanted, tuple(max(e, 0) for e in extra)
         space = oracle.transposed_extents(
             out_space, window, padding=wanted, output_padding=extra, **common
         )
     modes = tuple(draw(st.sampled_from((*EXTENSIONS, "constant"))) for _ in range(rank))
-    sides = oracle.pairs(padding, space, window, strides, kernel_dilation=dilation)
+    sides = oracle.crops(padding, out_space, space, window, **common)
     modes = tuple(
         "constant" if mode in oracle.LIMITS and max(pair) > oracle.LIMITS[mode](n) else mode
         for mode, pair, n in zip(modes, sides, space, strict=True)
     )
+    if word == "CAUSAL":  # what is painted beyond the end is not folded back
+        modes = ("constant", *modes[1:])
     options["padding"] = padding
     options["padding_mode"] = modes[0] if len(set(modes)) == 1 else modes
     if shaped:
@@ -256,4 +260,5 @@ def transposed(draw):
         options,
         draw(st.integers(0, 999)),
         (n, *out_space, o),
+        sides,
     )

@@ -1,6 +1,7 @@
 """Law "sizes": the paper's relations and receptive fields, against real results' shapes."""
 
 import itertools
+from fractions import Fraction
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ from jax import lax
 
 import convjax
 from convjax import arithmetic
+from convjax.analysis import empirical_receptive_field
 from convjax.arithmetic import conv_output_size, conv_transpose_output_size, receptive_field
 
 
@@ -146,6 +148,16 @@ def test_output_sizes_take_ints_and_sequences():
         ),
         (lambda: conv_transpose_output_size(2, 3, padding=4), "`padding` .* crops everything"),
         (lambda: receptive_field([(3, 1, 1, 0, 2)]), "`layer` .* must be .kernel_size, strides"),
+        (
+            lambda: receptive_field(["transposed"]),
+            r"`layer` \(='transposed'\) must be .kernel_size",
+        ),
+        (lambda: receptive_field([("deconv", 3)]), r"`layer` .* or \(\"transposed\", ...\) with"),
+        (lambda: receptive_field([("resize",)]), r"or \(\"resize\", scale, method\)"),
+        (lambda: receptive_field([("resize", 0)]), r"`scale` \(=0\) must be at least 1"),
+        (lambda: receptive_field([("resize", 2, "cubic")]), "`method` .* must be one of"),
+        (lambda: receptive_field([(3,)], output=-1), r"`output` \(=-1\) must be at least 0"),
+        (lambda: receptive_field([("transposed", 3, 2, 1, "SAME")]), "`padding` .* must be"),
         (lambda: receptive_field([((3, 3),), ((3, 3, 3),)]), "must have one entry per spatial"),
     ],
 )
@@ -194,6 +206,95 @@ def test_receptive_field_is_where_the_gradient_is_not_zero(layers):
         assert set(touched) <= set(range(first, first + size))
         if first >= 0:
             assert (touched[0], touched[-1]) == (first, first + size - 1)
+
+
+def line(layers, x):
+    """The stack of `layers` on a line (N, n, 1), every weight 1."""
+    for layer in layers:
+        kind, row = (layer[0], layer[1:]) if isinstance(layer[0], str) else ("conv", layer)
+        if kind == "resize":
+            x = convjax.resize(x, row[0], method=row[1] if len(row) > 1 else "nearest")
+            continue
+        k, s, d, p = (*row, *(1, 1, 1, 0)[len(row) :])
+        function = convjax.conv_transpose if kind == "transposed" else convjax.conv
+        x = function(x, jnp.ones((k, 1, 1)), strides=s, kernel_dilation=d, padding=p)
+    return x
+
+
+UP = [
+    [("transposed", 2, 2)],
+    [("transposed", 4, 2, 1, 1), (3, 1, 1, 1)],
+    [(3, 2, 1, 1), (3, 1, 1, 1), ("transposed", 3, 2, 1, ((1, 0),)), (3, 1, 2, 2)],
+    [("resize", 2), (3, 1, 1, 1)],
+    [("resize", 3, "bilinear"), (3, 2, 1, 1)],
+    [(2, 2), ("resize", 2, "bilinear"), ("transposed", 5, 3, 1, 2), (4, 1, 1, ((1, 2),))],
+    [("transposed", 2, 3, 1, 0), (3, 2, 1, 1)],  # gaps between the copies
+    [("transposed", 3, 4, 2, 0), ("transposed", 2, 2)],
+    [(3, 1, 1, 1), (2, 2), (3, 1, 1, 1), (2, 2), (3, 1, 1, 1)]
+    + [("transposed", 2, 2), (3, 1, 1, 1)] * 2,
+]
+
+
+@pytest.mark.parametrize("layers", UP, ids=str)
+def test_receptive_fields_through_layers_that_enlarge(layers):
+    """Of every output in the middle, and of the largest: where the gradient is not zero."""
+    n = 48
+    jacobian = np.asarray(jax.jacobian(lambda x: line(layers, x)[0, :, 0])(jnp.ones((1, n, 1))))
+    jacobian = jacobian[:, 0, :, 0]
+    whole, sizes = receptive_field(layers), []
+    for o, row in enumerate(jacobian):
+        size, jump, start = (np.ravel(v)[0] for v in receptive_field(layers, output=o))
+        assert jump == np.ravel(whole.jump)[0]
+        touched = np.flatnonzero(row)
+        if size and (start < 0 or start + size > n):
+            assert set(touched) <= set(range(start, start + size))
+            continue
+        assert size == (touched[-1] - touched[0] + 1 if len(touched) else 0)
+        assert start == (touched[0] if len(touched) else 0)
+        sizes.append(size)
+    assert len(sizes) > 20 and max(sizes) == np.ravel(whole.size)[0]
+    assert whole.start == receptive_field(layers, output=0).start
+
+
+def test_receptive_field_of_a_small_v_net_is_what_the_gradient_sees():
+    """Down twice, up twice, with a longer path than the skip: `empirical_receptive_field`'s."""
+    layers = UP[-1]
+    space = (52, 44)
+
+    def net(x):
+        for layer in layers:
+            kind, row = (layer[0], layer[1:]) if isinstance(layer[0], str) else ("conv", layer)
+            k, s, _, p = (*row, *(1, 1, 1, 0)[len(row) :])
+            function = convjax.conv_transpose if kind == "transposed" else convjax.conv
+            x = function(x, jnp.ones((k, k, 1, 1)), strides=s, padding=p)
+        return x
+
+    found = empirical_receptive_field(net, (1, *space, 1))
+    field = receptive_field(layers, output=tuple(n // 2 for n in space))
+    assert found.size.tolist() == list(field.size)
+    assert found.start.tolist() == list(field.start)
+    assert field.jump == (1, 1)
+    deeper = receptive_field([((3, 3), 1, 1, 1), *layers[1:]])
+    assert deeper.size == (receptive_field(layers).size,) * 2
+
+
+def test_enlarging_per_axis():
+    field = receptive_field(
+        [("resize", (2, 3)), ("transposed", (4, 2), (2, 1), 1, ((1, 1), (0, 0)))]
+    )
+    assert field.jump == (Fraction(1, 4), Fraction(1, 3))
+    rows = [receptive_field([("resize", 2), ("transposed", 4, 2, 1, 1)])]
+    rows += [receptive_field([("resize", 3), ("transposed", 2)])]
+    assert field == tuple(zip(*rows, strict=True))
+    assert receptive_field([], output=3) == (1, 1, 3)
+    assert receptive_field([(3, 2, 1, 1)], output=(2, 5)).start == (3, 9)
+
+
+def test_long_stacks_are_quick():
+    """A receptive field of a billion places is had from its ends."""
+    stack = [(3, 2, 1, 1)] * 30 + [("transposed", 4, 2, 1, 1), (3, 1, 1, 1)]
+    assert receptive_field(stack).jump == 2**29
+    assert receptive_field([(2, 1, 2**n) for n in range(40)]).size == 2**40
 
 
 def test_receptive_field_per_axis():

@@ -90,8 +90,9 @@ def test_tap_pairs_of_one_axis():
     ):
         for outputs in (0, 1, 7):
             reads = [o * s + t * d - low for o in range(outputs) for t in range(k)]
-            inside = [p for p in reads if 0 <= p <= (n - 1) * a and n]
-            expected = sum(p % a == 0 for p in inside), len(reads) - len(inside)
+            elements = [p for p in reads if p % a == 0]
+            real = sum(0 <= p <= (n - 1) * a for p in elements) if n else 0
+            expected = real, len(elements) - real
             options = {"stride": s, "low": low, "input_dilation": a, "kernel_dilation": d}
             assert tap_pairs(n, k, outputs, **options) == expected
 
@@ -167,6 +168,75 @@ def test_transposed_convolution_has_its_convolutions_useful_macs(options, groups
     assert found.useful_macs == twin.useful_macs
     assert (found.params, found.bytes) == (twin.params, twin.bytes)
     assert found.macs >= found.useful_macs
+
+
+@settings(max_examples=150)
+@given(strategies.transposed())
+def test_any_transposed_convolution(case):
+    """Closed form, counted and touched: by input and tap, whose product lands on one output.
+
+    Element p of `y` and tap t land at ``p*strides + t*kernel_dilation - lo``; elements before the
+    first of `y` and after the last one are the padding of the equivalent direct convolution.
+    """
+    forward = case.forward_options
+    problem = oracle.problem(case.space, case.kernel_shape[:-2], **forward)
+    macs = useful = case.x_shape[0] * math.prod(case.kernel_shape[-2:])
+    for n, k, u, s, d, (lo, hi), mode in zip(
+        case.y_shape[1:-1],
+        problem.window,
+        case.space,
+        problem.strides,
+        problem.kernel_dilation,
+        problem.padding,
+        problem.modes,
+        strict=True,
+    ):
+        if mode != "constant":  # the copies beyond the edges are painted, too, and folded back
+            lo, u = lo - max(lo, 0), u + max(lo, 0) + max(hi, 0)
+        lands = [(0 <= p < n, p * s + t * d - lo) for p in range(-99, 99) for t in range(k)]
+        macs *= sum(0 <= place < u for _, place in lands)
+        useful *= sum(real and 0 <= place < u for real, place in lands)
+    y, kernel = case.y_shape, case.kernel_shape
+    closed = cost.conv_transpose(y, kernel, **case.options)
+    assert (closed.macs, closed.useful_macs) == (macs, useful)
+    arrays = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in (y, kernel))
+    found = cost_of(convjax.conv_transpose, *arrays, **case.options)
+    assert (found.macs, found.useful_macs) == (macs, useful)
+    assert cost.conv(case.x_shape, kernel, **forward).useful_macs == useful
+
+
+@settings(max_examples=60)
+@given(strategies.convolutions())
+def test_gradients_of_any_convolution_have_its_useful_macs(case):
+    x, kernel = (jnp.zeros(shape) for shape in (case.x_shape, case.kernel_shape))
+    closed = cost.conv(case.x_shape, case.kernel_shape, **case.options)
+    y, pull = jax.vjp(lambda x, k: convjax.conv(x, k, **case.options), x, kernel)
+    found = {row.name: row for row in cost_of(pull, y).rows}
+    assert sorted(found) == ["conv input_gradient", "conv kernel_gradient"]
+    assert {row.useful_macs for row in found.values()} == {closed.useful_macs}
+    assert found["conv kernel_gradient"].macs == closed.macs  # the same pairs, by tap and output
+
+
+@pytest.mark.parametrize(
+    ("n", "k", "s", "padding", "macs", "useful"),
+    [
+        (2, 2, 2, "VALID", 48, 48),  # 4 x 4: each of its pixels meets one tap
+        (2, 4, 4, "VALID", 3 * 8**2, 3 * 8**2),
+        (8, 4, 2, 1, 3 * 32**2, 3 * 30**2),  # two taps land outside on either side
+        (8, 3, 2, ((1, 0), (0, 1)), 3 * 24**2, 3 * 23**2),
+        (4, 1, 3, "SAME", 48, 48),  # more stride than kernel
+    ],
+)
+def test_up_sampling_meets_every_tap_once(n, k, s, padding, macs, useful):
+    """Where the result is n*s: n*k pairs on every axis, as PyTorch's counter and the kinds say."""
+    options = {"strides": s, "padding": padding}
+    found = cost.conv_transpose((1, n, n, 3), (k, k, 1, 3), **options)
+    assert (found.macs, found.useful_macs) == (macs, useful)
+    arrays = jnp.zeros((1, n, n, 3)), jnp.zeros((k, k, 1, 3))
+    counted = cost_of(convjax.conv_transpose, *arrays, **options)
+    assert (counted.macs, counted.useful_macs) == (macs, useful)
+    assert convjax.conv_transpose(*arrays, **options).shape == (1, n * s, n * s, 1)
+    assert macs == 3 * (n * k) ** 2
 
 
 BOX = {"strides": (2, 1), "padding": ((1, 2), (0, 3)), "kernel_dilation": (1, 2)}

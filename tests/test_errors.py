@@ -374,9 +374,33 @@ def test_conv_transpose(y, kernel, options, error, argument, rule):
 
 
 def test_unknown_keywords_and_positional_options_are_refused():
-    with pytest.raises(TypeError):
+    """Those of every public function and module: ``test_public_errors.py``."""
+    with pytest.raises(TypeError, match="^conv: too many positional arguments. Options are given"):
         convjax.conv(X, KERNEL, 2)
-    with pytest.raises(TypeError):
-        convjax.conv(X, KERNEL, stride=2)
-    with pytest.raises(TypeError):
-        convjax.conv2d(X, KERNEL, stride=2)
+    with pytest.raises(TypeError, match="^conv: missing a required argument: `kernel`"):
+        convjax.conv(X)
+    for name in ("conv", "conv2d"):
+        match = (
+            rf"^{name}: there is no option `stride` \(did you mean `strides`\?\). It takes `x`, "
+        )
+        with pytest.raises(TypeError, match=match):
+            getattr(convjax, name)(X, KERNEL, stride=2)
+
+
+@pytest.mark.parametrize("platform", ["cpuu", "CPU", "cuda12", "", 3])
+def test_platforms_that_do_not_exist(platform):
+    match = (
+        r"^explain: `platform` \(=.*\) must be one of \"cpu\", \"cuda\", \"gpu\", \"rocm\", \"tpu\""
+    )
+    with pytest.raises(ValueError, match=match):
+        convjax.explain(convjax.conv, X, KERNEL, platform=platform)
+    for word in ("cpu", "cuda", "rocm", "tpu", None):
+        assert len(convjax.explain(convjax.conv, X, KERNEL, platform=word).rows) == 1
+
+
+def test_readers_of_functions_want_functions():
+    for reader in (convjax.explain, convjax.cost_of):
+        with pytest.raises(TypeError, match=f"^{reader.__name__}: `fn` .* must be a function"):
+            reader(X, KERNEL)
+    with pytest.raises(ValueError, match="^explain: `partitioned` .* at least 0"):
+        convjax.explain(convjax.conv, X, KERNEL, partitioned=-1)

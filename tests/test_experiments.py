@@ -355,30 +355,6 @@ def together(arguments: list[str]) -> list[tuple[int, str]]:
     return [(process.returncode, error) for process, error in zip(running, errors, strict=True)]
 
 
-@pytest.mark.parametrize("failure", [RuntimeError("broken"), KeyboardInterrupt()])
-def test_a_run_that_fails_leaves_the_old_files(
-    failure: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
-    def fails(settings: Settings) -> None:
-        raise failure
-
-    module = SimpleNamespace(PARTS=("only",), run=fails)
-    monkeypatch.setattr(registry, "EXPERIMENTS", {"works": registry.EXPERIMENTS["dilated"],
-                                                  "fails": module})  # fmt: skip
-    for name in ("index.html", "results.json"):
-        (tmp_path / name).write_text("old", encoding="utf-8")
-    if isinstance(failure, KeyboardInterrupt):
-        assert main(["--profile", "smoke", "--out", str(tmp_path)]) == 130
-        assert "interrupted" in capsys.readouterr().err
-    else:
-        with pytest.raises(RuntimeError, match="broken"):
-            main(["--profile", "smoke", "--out", str(tmp_path)])
-    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
-        "index.html": "old",
-        "results.json": "old",
-    }
-
-
 def test_files_are_written_together_or_not_at_all(tmp_path: Path) -> None:
     report.write(tmp_path, {"a": "1", "b": "2"})
     with pytest.raises(UnicodeEncodeError):

@@ -183,7 +183,7 @@ def test_symbolic_space_wherever_lax_has_it(name, gradient):
             np.testing.assert_array_equal(found, oracle.conv(x, kernel, **options))
 
 
-@pytest.mark.parametrize("padding", ["SAME", "VALID", 1])
+@pytest.mark.parametrize("padding", ["SAME", "VALID", "CAUSAL", 1])
 def test_symbolic_space_of_the_transposed(padding):
     """n*s and (n - 1)*s + k - 2p are sizes too when n is a letter."""
     kernel = oracle.integers(1, (3, 2, 4, 6))

@@ -67,6 +67,35 @@ def test_every_small_convolution():
     assert min(met.values()) > 500
 
 
+def test_every_small_convolution_padded_in_pairs():
+    met = {EQUAL: 0, TRAP: 0, OTHER_SHAPE: 0}
+    for k, s, d in itertools.product((1, 2, 3, 4), (1, 2, 3), (1, 2)):
+        reach = (k - 1) * d + 1
+        for lo, hi in itertools.product((-2, 0, 1, 3), (-5, 0, 2, 4)):
+            port = interop.check_port((k,), stride=s, padding=((lo, hi),), dilation=d)
+            assert port.options["padding"] == ((lo, hi),)
+            for n in range(max(1, reach - lo - hi, -lo, -hi), 14):
+                theirs = reads(n, k, s, d, lo, hi)
+                for policy in ports.POLICIES:
+                    ((a, b),) = oracle.pairs(policy, (n,), (k,), (s,), 1, d)
+                    if n + a + b < reach:
+                        continue
+                    ours, verdict = reads(n, k, s, d, a, b), port.verdict(policy, n)
+                    if any(i is not None for taps in (*ours, *theirs) for i in taps):
+                        assert judge(ours, theirs) == verdict, (port, n, policy)
+                        met[verdict] += 1
+    assert min(met.values()) > 100, met
+
+
+def test_pairs_that_are_numbers():
+    """Equal sides are what PyTorch writes as one number."""
+    numbers = interop.check_port((3, 5), padding=(1, 2), padding_mode="circular")
+    assert interop.check_port((3, 5), padding=((1, 1), (2, 2)), padding_mode="circular") == numbers
+    port = interop.check_port((3,), padding=((2, 0),), padding_mode="replicate")
+    assert port.layer.startswith("ReplicationPad1d((2, 0)), Conv1d(kernel_size=(3,), stride=(1,)")
+    assert port.options == {"strides": (1,), "padding": ((2, 0),), "padding_mode": "edge"}
+
+
 def test_every_small_transposed_convolution():
     met = {EQUAL: 0, TRAP: 0, OTHER_SHAPE: 0}
     for k, s, d, n in itertools.product((1, 2, 3, 4), (1, 2, 3, 4), (1, 2), (1, 2, 5)):
@@ -165,6 +194,20 @@ REPORTS = {
         "  padding='FULL': another output shape",
     ),
 }
+
+
+REPORTS["padded on one side"] = (
+    dict(kernel_size=(3, 3), stride=2, padding=((0, 1), [0, 1])),
+    "ZeroPad2d((0, 1, 0, 1)), Conv2d(kernel_size=(3, 3), stride=(2, 2), padding=(0, 0))\n"
+    "  kernel   weight.transpose(2, 3, 1, 0)\n"
+    "  convjax  conv(x, kernel, strides=(2, 2), padding=((0, 1), (0, 1)))\n"
+    "  flax     Conv(..., kernel_size=(3, 3), strides=(2, 2), padding=((0, 1), (0, 1)))\n"
+    "  padding='SAME': equal where every extent is even\n"
+    "  padding='SAME_LOWER': NOT equal, though the output has the same shape where every extent is "
+    "even\n"
+    "  padding='VALID': equal where every extent is odd\n"
+    "  padding='FULL': another output shape",
+)
 
 
 @pytest.mark.parametrize("name", REPORTS)
@@ -360,6 +403,14 @@ UP = {"transposed": True}
         ({"padding": "same", "stride": 2}, r"must not be \"same\" with a stride above 1"),
         ({"padding": -1}, r"`padding` \(=-1\) must be at least 0"),
         ({"padding": (1,)}, r"`padding` \(=\(1,\)\) must have one entry per spatial axis \(2\)"),
+        ({"padding": ((0, 1),)}, r"`padding` .* or 2 \(low, high\) pairs. Pairs are in the order"),
+        ({"padding": (0, 1, 0, 1)}, r"must have one entry per spatial axis \(2\)"),
+        (
+            {"padding": ((0, 1), 1)},
+            r"`padding` \(=\(\(0, 1\), 1\)\) must be an integer, 2 integers",
+        ),
+        ({"padding": ((0, 1), (0, 1.5))}, r"must be an integer, 2 integers, \"same\", \"valid\""),
+        ({"padding": ((0, 1), (0, -1))} | UP, r"must not be negative for a transposed layer"),
         ({"padding_mode": "wrap"}, r'`padding_mode` \(=\'wrap\'\) must be one of "zeros", "refl'),
         ({"output_padding": 1}, r"`output_padding` \(=\(1, 1\)\) must be 0 where the layer is no"),
         ({"output_padding": 2, "stride": 2} | UP, r"must be less than the stride \(2, 2\) or the"),

@@ -122,12 +122,12 @@ def test_values(call, message):
     [
         (
             lambda: made("GroupedConv", 6, 9, (3, 3), 3, dilation=2),
-            r"^GroupedConv: there is no argument `dilation`. .* `strides`, `padding`, "
-            r"`padding_mode`, `kernel_dilation`\.$",
+            r"^GroupedConv: there is no option `dilation` \(did you mean `kernel_dilation`\?\). It "
+            r"takes `strides`, `padding`, `padding_mode`, `kernel_dilation`, `use_bias`, ",
         ),
         (
             lambda: made("PointwiseConv", 6, 9, padding="VALID"),
-            r"^PointwiseConv: there is no argument `padding`",
+            r"^PointwiseConv: there is no option `padding`",
         ),
         (lambda: made("Conv", 3, 4, "3"), r"^Conv: `kernel_size` .* must be an integer or a seq"),
         (lambda: made("Conv", 3, 4.0, (3,)), r"^Conv: `out_features` \(=4.0\) must be an integer"),

@@ -68,15 +68,53 @@ def starts(modules: set[str], *prefixes: str) -> set[str]:
     return {m for m in modules if any(m == p or m.startswith(p + ".") for p in prefixes)}
 
 
-def test_import_is_light():
-    code = "import json, sys, convjax; print(json.dumps(sorted(sys.modules)))"
+def loaded(code: str) -> set[str]:
+    """The modules that are loaded after `code`."""
+    code += "; import json, sys; print(json.dumps(sorted(sys.modules)))"
     out = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT
     )
-    loaded = set(json.loads(out.stdout))
+    return set(json.loads(out.stdout))
+
+
+# What `import convjax` may load: the operation, its functions, and what reads programs
+LIGHT = """
+    _checks _public _symbolic accelerate arithmetic boundary changes compiler counting eager
+    extension factoring functional geometry jaxprs lax layout lowerings operation padding rebinding
+    registries sharding sizes traversal
+"""
+
+
+def test_import_is_light():
+    """A bound on what is loaded, not on the time, which depends on the machine."""
+    before, after = loaded("import jax, jax.numpy"), loaded("import jax, jax.numpy, convjax")
     heavy = "flax matplotlib PIL optax orbax skimage sklearn torch pytest hypothesis chex tqdm"
-    assert "convjax.lax" in loaded
-    assert not loaded & set(heavy.split())
+    assert not after & set(heavy.split())
+    ours = {m.split(".")[1] for m in after if m.startswith("convjax.")}
+    assert "lax" in ours
+    assert ours <= set(LIGHT.split())
+    others = {m for m in after - before if m.split(".")[0] != "convjax"}
+    assert {m.split(".")[0] for m in others} <= {"jax"} | sys.stdlib_module_names
+    experiments = {m for m in others if m.startswith("jax.experimental.")}
+    assert experiments <= {
+        "jax.experimental.xla_metadata",
+        "jax.experimental.shard_map",
+        "jax.experimental.custom_partitioning",
+    }
+    assert len(others) < 60, "jax.experimental.sparse was 216 modules, and half the time"
+
+
+def test_rooms_are_there_when_asked_for():
+    code = "import convjax; before = dir(convjax); print(convjax.{0}.__name__); "
+    code += "from convjax import {0}; assert dir(convjax) == before and '{0}' in before"
+    for room in ("analysis", "arithmetic", "cost", "equivalents", "interop", "kinds"):
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(room)], capture_output=True, text=True, cwd=ROOT
+        )
+        assert done.stdout == f"convjax.{room}\n", done.stderr
+    assert set(convjax.__all__) | {"nn", "linen", "models", "initializers"} <= set(dir(convjax))
+    with pytest.raises(AttributeError, match="module 'convjax' has no attribute 'nothing'"):
+        _ = convjax.nothing
 
 
 @pytest.mark.parametrize("name", TREES)

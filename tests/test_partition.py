@@ -1,4 +1,4 @@
-"""Which rows a shard needs, from whom, and what it computes of them: integers, without devices.
+"""Law "meshes", without devices: which rows a shard needs, from whom, and what it computes.
 
 Shards are simulated in numpy. Everything is compared with the whole convolution, exactly.
 """

@@ -1,10 +1,13 @@
-"""On any mesh, in any layout, the numbers of one device: random programs, and known faults of XLA.
+"""Law "meshes": on any mesh the numbers of one device; random programs, and known faults of XLA.
 
 `scripts/sharding_sweep.py` compares as many programs as one likes.
 """
 
 import re
+import subprocess
+import sys
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -102,6 +105,13 @@ def test_spatial_and_tensor_parallel(case, shape):
     operands = sharded(mesh_of(shape, ("a", "b")), x, kernel, x_spec, k_spec)
     for function in (convjax.conv, convjax.accelerate(lax_conv)):
         equal(jax.jit(ask(function))(*operands), ask(function)(x, kernel))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_spatial_and_tensor_parallel_split_by_xla(monkeypatch, case):
+    """XLA is right where every device has space whole."""
+    by_xla(monkeypatch)
+    test_spatial_and_tensor_parallel(case, (2, 2))
 
 
 @pytest.mark.xfail(strict=True, reason="XLA's partitioner sums over all devices: docs/upstream")
@@ -258,6 +268,23 @@ def test_the_former_partitioner():
     finally:
         jax.config.update("jax_use_shardy_partitioner", shardy)
     equal(found, both_gradients(convjax.conv)(x, kernel))
+
+
+@pytest.mark.slow
+def test_the_documented_table_of_collectives():
+    import sharding_table
+
+    text = (Path(__file__).parent.parent / "docs" / "sharding.md").read_text()
+    shown = text.partition("<!-- collectives: begin -->\n")[2].partition("<!--")[0]
+    assert shown.strip() == sharding_table.table()
+
+
+@pytest.mark.slow
+def test_the_report_for_upstream():
+    """The program prints what the report says; if it no longer does, XLA is mended."""
+    path = Path(__file__).parent.parent / "docs" / "upstream" / "convolution_partitioning.py"
+    run = subprocess.run([sys.executable, path], capture_output=True, text=True, check=True)
+    assert run.stdout.count("sharded / one device: 2.0") == 2
 
 
 def test_memory_of_a_split_volume():

@@ -10,8 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from convjax import _checks
+from convjax._public import public_with
+
+public = public_with(
+    kernel=_checks.numbers, images=_checks.numbers, width=_checks.number, input_size=_checks.size
+)
 
 
+@public
 def overlap_counts(kernel_size: Any, strides: Any = None, input_size: Any = None) -> np.ndarray:
     """How often each output of an uncropped transposed convolution is painted.
 
@@ -74,6 +80,7 @@ def overlap_counts(kernel_size: Any, strides: Any = None, input_size: Any = None
     return reduce(np.multiply.outer, map(along, range(rank)))
 
 
+@public
 def phase_gains(kernel: jax.Array, strides: Any) -> jax.Array:
     """What a transposed convolution makes of a constant: the sum of its weights in each phase.
 
@@ -113,6 +120,7 @@ def phase_gains(kernel: jax.Array, strides: Any) -> jax.Array:
     return _by_phase(padded, steps, first=0).sum(axis=range(0, 2 * rank, 2))
 
 
+@public
 def phase_variance_fraction(images: jax.Array, period: Any) -> jax.Array:
     """The share of a picture's variance that is one pattern repeated with a fixed period.
 
@@ -165,6 +173,7 @@ def phase_variance_fraction(images: jax.Array, period: Any) -> jax.Array:
     return jnp.where(total > 0, (fraction - chance) / (1 - chance), 0)
 
 
+@public
 def spectral_fraction(images: jax.Array, period: Any, *, width: float = 0.06) -> jax.Array:
     """The share of a picture's energy at the frequencies of patterns of a fixed period.
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from convjax import _checks
+from convjax._public import public_with
 
 _EXACT = lax.Precision.HIGHEST
 
@@ -19,6 +20,7 @@ class BlockScores(NamedTuple):
     N: jax.Array
 
 
+@public_with(a=_checks.numbers, b=_checks.numbers, matrix=_checks.numbers, whiten=_checks.flag)
 def interlayer_covariance(a: jax.Array, b: jax.Array, *, whiten: bool = True) -> jax.Array:
     """Covariance of the responses of two layers, each whitened first: Deep Roots' figure.
 
@@ -66,6 +68,7 @@ def interlayer_covariance(a: jax.Array, b: jax.Array, *, whiten: bool = True) ->
     return jnp.linalg.multi_dot([left, matrix, right], precision=_EXACT)
 
 
+@public_with(a=_checks.numbers, b=_checks.numbers, matrix=_checks.numbers, whiten=_checks.flag)
 def block_scores(matrix: jax.Array, groups: int) -> BlockScores:
     """How much of a matrix lies in `groups` equal diagonal blocks.
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from convjax import _checks
+from convjax._public import public_with
 
 
 class EmpiricalField(NamedTuple):
@@ -18,6 +19,7 @@ class EmpiricalField(NamedTuple):
     weights: jax.Array
 
 
+@public_with(fn=_checks.function)
 def channel_reachability(
     fn: Callable[[jax.Array], jax.Array], shape: Sequence[int], *, draws: int = 4, seed: int = 0
 ) -> jax.Array:
@@ -70,6 +72,7 @@ def channel_reachability(
     return lax.map(reach, _keys(function, seed, draws)).any(axis=0)
 
 
+@public_with(fn=_checks.function)
 def empirical_receptive_field(
     fn: Callable[[jax.Array], jax.Array], shape: Sequence[int], *, draws: int = 4, seed: int = 0
 ) -> EmpiricalField:

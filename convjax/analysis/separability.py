@@ -4,8 +4,10 @@ import jax
 import jax.numpy as jnp
 
 from convjax import _checks
+from convjax._public import public_with
 
 
+@public_with(kernel=_checks.numbers)
 def rank_energy(kernel: jax.Array) -> jax.Array:
     """The energy of every spatial filter that its best approximations of rank 1, 2, ... keep.
 

@@ -8,10 +8,12 @@ import jax
 from jax import lax
 
 from convjax import _checks
+from convjax._public import public
 from convjax.functional.arguments import check_pointwise, operands, sides
 from convjax.functional.worker import conv_as
 
 
+@public
 def conv(
     x: jax.Array,
     kernel: jax.Array,
@@ -34,15 +36,20 @@ def conv(
     kernel[t, i, o]``, with ``g`` the group of output channel ``o``. Extents are
     ``floor((i + lo + hi - k̂) / s) + 1`` with ``k̂ = (k - 1)*d + 1`` (relations 6 and 15).
 
+    Under "CAUSAL" an output does not depend on how long `x` goes on after it: to the last bit for
+    groups of few channels (see `depthwise_conv`), else to rounding, since the order in which XLA
+    sums many channels may depend on the extents.
+
     Args:
         x: (N, *space, I), or as `dimension_numbers` says. The rank is ``kernel.ndim - 2``.
         kernel: (*K, I/G, O).
         strides: steps between outputs; an int, or one per spatial axis.
         padding: one of these. "SAME": the result has extents ``ceil(n / strides)``, and the odd
             element of padding is at the high end. "SAME_LOWER": it is at the low end. "VALID":
-            none. "FULL": ``k̂ - 1`` at both ends. "CAUSAL": the first spatial axis sees only its
-            past, the other axes are "SAME". An int, or one int per axis: so many at both ends.
-            A (low, high) pair per axis: so many at each end, where negative numbers crop.
+            none. "FULL": ``k̂ - 1`` at both ends. "CAUSAL" looks back: on the first spatial axis
+            output ``t`` sees the inputs up to ``t * strides``, the other axes are "SAME". An int,
+            or one int per axis: so many at both ends. A (low, high) pair per axis: so many at each
+            end, where negative numbers crop.
         padding_mode: what lies beyond the edge: "constant" (zeros), "reflect", "symmetric",
             "edge" or "wrap" (numpy's words), or one per axis.
         input_dilation: distance between inputs; zeros are inserted between them.
@@ -109,6 +116,7 @@ def _conv_of_rank(function: str, rank: int, x: Any, kernel: Any, options: Any) -
     return conv_as(function, x, kernel, **options)
 
 
+@public
 @_like_conv
 def conv1d(x: jax.Array, kernel: jax.Array, **options: Any) -> jax.Array:
     """`conv` with one spatial axis; other ranks raise an error.
@@ -136,6 +144,7 @@ def conv1d(x: jax.Array, kernel: jax.Array, **options: Any) -> jax.Array:
     return _conv_of_rank("conv1d", 1, x, kernel, options)
 
 
+@public
 @_like_conv
 def conv2d(x: jax.Array, kernel: jax.Array, **options: Any) -> jax.Array:
     """`conv` with two spatial axes; other ranks raise an error.
@@ -163,6 +172,7 @@ def conv2d(x: jax.Array, kernel: jax.Array, **options: Any) -> jax.Array:
     return _conv_of_rank("conv2d", 2, x, kernel, options)
 
 
+@public
 @_like_conv
 def conv3d(x: jax.Array, kernel: jax.Array, **options: Any) -> jax.Array:
     """`conv` with three spatial axes; other ranks raise an error.
@@ -192,6 +202,7 @@ def conv3d(x: jax.Array, kernel: jax.Array, **options: Any) -> jax.Array:
     return _conv_of_rank("conv3d", 3, x, kernel, options)
 
 
+@public
 @_like_conv
 def correlate(x: jax.Array, kernel: jax.Array, **options: Any) -> jax.Array:
     """Cross-correlation: another name for `conv`, which deep learning calls convolution.
@@ -219,6 +230,7 @@ def correlate(x: jax.Array, kernel: jax.Array, **options: Any) -> jax.Array:
     return conv_as("correlate", x, kernel, **options)
 
 
+@public
 @_like_conv
 def convolve(x: jax.Array, kernel: jax.Array, **options: Any) -> jax.Array:
     """True convolution, as signal processing defines it: `conv` with the kernel flipped in space.
@@ -253,6 +265,7 @@ def convolve(x: jax.Array, kernel: jax.Array, **options: Any) -> jax.Array:
     return conv_as("convolve", x, lax.rev(kernel, where.kernel[2]), **options)
 
 
+@public
 def pointwise_conv(
     x: jax.Array,
     kernel: jax.Array,
@@ -303,6 +316,7 @@ def pointwise_conv(
     )
 
 
+@public
 def dilated_conv(
     x: jax.Array,
     kernel: jax.Array,

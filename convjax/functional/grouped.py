@@ -6,11 +6,13 @@ import jax
 import jax.numpy as jnp
 
 from convjax import _checks
+from convjax._public import public
 from convjax.functional.arguments import sides
 from convjax.functional.stages import Stages
 from convjax.functional.worker import conv_as
 
 
+@public
 def grouped_conv(
     x: jax.Array,
     kernel: jax.Array,
@@ -72,6 +74,7 @@ def grouped_conv(
     )
 
 
+@public
 def pointwise_grouped_conv(
     x: jax.Array,
     kernel: jax.Array,
@@ -127,6 +130,7 @@ def pointwise_grouped_conv(
     )
 
 
+@public
 def shuffled_grouped_conv(
     x: jax.Array,
     kernel: jax.Array,
@@ -187,6 +191,7 @@ def shuffled_grouped_conv(
     return channel_shuffle(y, groups, axis=channels)
 
 
+@public
 def depthwise_conv(
     x: jax.Array,
     kernel: jax.Array,
@@ -194,6 +199,7 @@ def depthwise_conv(
     strides: Any = 1,
     padding: Any = "SAME",
     padding_mode: Any = "constant",
+    input_dilation: Any = 1,
     kernel_dilation: Any = 1,
     dimension_numbers: Any = None,
     precision: Any = None,
@@ -205,11 +211,15 @@ def depthwise_conv(
 
     ``out[n, p, i*M + m] = sum_t x[n, p + t, i] * kernel[t, 0, i*M + m]``
 
+    With ``padding="CAUSAL"`` a prefix gives the prefix: an output does not depend on how long `x`
+    goes on after it, on one CPU to the last bit (M up to 16, up to 64 taps; gradients, and other
+    devices, to rounding).
+
     Args:
         x: (N, *space, I).
         kernel: (*K, 1, I*M); M is the channel multiplier.
-        strides, padding, padding_mode, kernel_dilation, dimension_numbers, precision,
-            preferred_element_type, out_sharding, algorithm: as in `conv`.
+        strides, padding, padding_mode, input_dilation, kernel_dilation, dimension_numbers,
+            precision, preferred_element_type, out_sharding, algorithm: as in `conv`.
 
     Returns:
         (N, *out_space, I*M).
@@ -232,6 +242,7 @@ def depthwise_conv(
         "strides": strides,
         "padding": padding,
         "padding_mode": padding_mode,
+        "input_dilation": input_dilation,
         "kernel_dilation": kernel_dilation,
         "feature_group_count": stages.channels,
     }
@@ -244,6 +255,7 @@ def depthwise_conv(
     )
 
 
+@public
 def channel_shuffle(x: jax.Array, groups: int, *, axis: int = -1) -> jax.Array:
     """Interleave the channels of `groups` contiguous groups.
 
@@ -273,6 +285,7 @@ def channel_shuffle(x: jax.Array, groups: int, *, axis: int = -1) -> jax.Array:
     return _shuffle("channel_shuffle", x, groups, axis, inverse=False)
 
 
+@public
 def channel_unshuffle(x: jax.Array, groups: int, *, axis: int = -1) -> jax.Array:
     """Undo `channel_shuffle` with the same `groups`: ``out[g*n + j] = x[j*G + g]``.
 

@@ -5,9 +5,11 @@ from typing import Any
 
 import jax
 
+from convjax._public import public
 from convjax.functional.stages import Stages
 
 
+@public
 def depthwise_separable_conv(
     x: jax.Array,
     depthwise_kernel: jax.Array,
@@ -76,6 +78,7 @@ def depthwise_separable_conv(
     )
 
 
+@public
 def spatially_separable_conv(
     x: jax.Array,
     kernels: Sequence[jax.Array],
@@ -138,6 +141,7 @@ def spatially_separable_conv(
     )
 
 
+@public
 def flattened_conv(
     x: jax.Array,
     lateral_kernel: jax.Array,

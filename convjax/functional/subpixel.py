@@ -8,11 +8,13 @@ import jax.numpy as jnp
 from jax import lax
 
 from convjax import _checks
+from convjax._public import public
 from convjax.functional.arguments import operands, sides
 from convjax.functional.stages import Stages
 from convjax.functional.worker import conv_as
 
 
+@public
 def pixel_shuffle(x: jax.Array, scale: Any, *, dimension_numbers: Any = None) -> jax.Array:
     """Lay r^d channels out as a block of pixels, r along every axis.
 
@@ -52,6 +54,7 @@ def pixel_shuffle(x: jax.Array, scale: Any, *, dimension_numbers: Any = None) ->
     return stages.in_result_layout(_to_space(stages.x, scales, *stages.where.x))
 
 
+@public
 def pixel_unshuffle(x: jax.Array, scale: Any, *, dimension_numbers: Any = None) -> jax.Array:
     """Undo `pixel_shuffle` with the same `scale`: blocks of r^d pixels become channels.
 
@@ -86,6 +89,7 @@ def pixel_unshuffle(x: jax.Array, scale: Any, *, dimension_numbers: Any = None) 
     return stages.in_result_layout(_to_depth(stages.x, scales, *stages.where.x))
 
 
+@public
 def subpixel_conv(
     x: jax.Array,
     kernel: jax.Array,

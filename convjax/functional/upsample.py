@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from convjax import _checks
+from convjax._public import public
 from convjax.functional.arguments import operands, sides
 from convjax.functional.stages import Stages
 from convjax.functional.worker import conv_as
@@ -15,6 +16,7 @@ from convjax.functional.worker import conv_as
 METHODS = ("nearest", "bilinear")
 
 
+@public
 def resize(
     x: jax.Array, scale: Any, *, method: str = "nearest", dimension_numbers: Any = None
 ) -> jax.Array:
@@ -49,6 +51,7 @@ def resize(
     return stages.in_result_layout(_enlarge("resize", stages.x, scale, method, stages.where.x[2]))
 
 
+@public
 def resize_conv(
     x: jax.Array,
     kernel: jax.Array,
@@ -111,6 +114,7 @@ def resize_conv(
     )
 
 
+@public
 def hold(
     x: jax.Array,
     size: Any,

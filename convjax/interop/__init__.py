@@ -3,11 +3,13 @@
 These functions work on numpy arrays. They accept the arrays of every framework and import none.
 """
 
+from convjax._public import public_class
 from convjax.interop.arrays import FRAMEWORKS
 from convjax.interop.channels import bias_from, bias_to, from_depth_to_space, to_depth_to_space
 from convjax.interop.kernels import kernel_from, kernel_to
 from convjax.interop.layers import Layer, layers_of
-from convjax.interop.port import Port, check_layer, check_model, check_port
+from convjax.interop.model import Ports, check_model
+from convjax.interop.port import Port, check_layer, check_port
 from convjax.interop.state import from_torch, to_torch
 from convjax.interop.trees import merge_collections, split_collections
 
@@ -15,6 +17,7 @@ __all__ = [
     "FRAMEWORKS",
     "Layer",
     "Port",
+    "Ports",
     "bias_from",
     "bias_to",
     "check_layer",
@@ -30,3 +33,5 @@ __all__ = [
     "to_depth_to_space",
     "to_torch",
 ]
+
+public_class(Layer)

@@ -32,7 +32,8 @@ def of_conv(policy: str, axis: int, reach: int, stride: int, pair: Pair, _: int)
     """
     shape, equal = set(), set()
     for remainder in range(stride):
-        n = remainder + stride * (reach + 1)  # any size with this remainder that holds the kernel
+        # any size with this remainder that holds the kernel, cropped
+        n = remainder + stride * (reach + 1 + max(0, -sum(pair)))
         lo, hi = policy_pair(policy, axis, n, reach, stride)
         if (n + lo + hi - reach) // stride == (n + sum(pair) - reach) // stride:
             shape.add(remainder)

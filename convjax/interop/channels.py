@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 
 from convjax import _checks
+from convjax._public import public
 from convjax.interop.arrays import FRAMEWORKS, checked
 
 
+@public
 def bias_from(framework: str, bias: Any) -> np.ndarray:
     """A bias of another framework as ours: one number per output channel, ``(O,)``.
 
@@ -38,6 +40,7 @@ def bias_from(framework: str, bias: Any) -> np.ndarray:
     return bias.reshape(-1).copy()
 
 
+@public
 def bias_to(framework: str, bias: Any, *, rank: int = 2) -> np.ndarray:
     """Our bias as another framework stores it: ``(O, 1, ...)`` for Equinox, else ``(O,)``.
 
@@ -67,6 +70,7 @@ def bias_to(framework: str, bias: Any, *, rank: int = 2) -> np.ndarray:
     return bias.reshape(-1, *(1,) * rank * (framework == "equinox")).copy()
 
 
+@public
 def from_depth_to_space(array: Any, scale: Any, *, rank: int = 2, axis: int = -1) -> np.ndarray:
     """Reorder channels made for TensorFlow's `depth_to_space` to suit `pixel_shuffle`.
 
@@ -95,6 +99,7 @@ def from_depth_to_space(array: Any, scale: Any, *, rank: int = 2, axis: int = -1
     return reordered("from_depth_to_space", array, scale, rank, axis, space_first=True)
 
 
+@public
 def to_depth_to_space(array: Any, scale: Any, *, rank: int = 2, axis: int = -1) -> np.ndarray:
     """Reorder channels made for `pixel_shuffle` to suit TensorFlow's `depth_to_space`.
 

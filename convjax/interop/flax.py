@@ -15,16 +15,27 @@ from jax import lax
 
 from convjax import _checks, equivalents, functional
 from convjax import padding as paddings
+from convjax._public import public_with
 from convjax._symbolic import certainly
 from convjax.extension import extend
 from convjax.geometry import Pair, dilated
 from convjax.lax import conv_general_dilated as _ours
+from convjax.transposed_sizes import check_causal_mode
 
 BOUNDARIES = {"CIRCULAR": "wrap", "REFLECT": "reflect"}
 TRANSPOSED_WORDS = ("SAME", "VALID", "CIRCULAR", "CAUSAL")
 CONVENTIONS = ("flax", "adjoint")
 
 
+public = public_with(
+    x=_checks.numbers,
+    kernel=_checks.kernel,
+    feature_group_count=_checks.positive,
+    reach=_checks.sequence,
+)
+
+
+@public
 def conv(
     x: jax.Array,
     kernel: jax.Array,
@@ -121,6 +132,7 @@ def conv(
     )
 
 
+@public
 def conv_transpose(
     x: jax.Array,
     kernel: jax.Array,
@@ -148,9 +160,9 @@ def conv_transpose(
         strides, kernel_dilation: as in `convjax.conv_transpose`; None is 1.
         padding: "SAME" (extents ``n * strides``), "VALID" (all that the kernel touches, and at
             least ``n * strides``), "CIRCULAR" (``n * strides``, periodic), "CAUSAL" (``n *
-            strides``; the first spatial axis sees only its past, the others SAME), or integers and
-            (low, high) pairs: zeros around the input between whose elements zeros are, so that
-            ``k̂ - 1`` is what "VALID" adds.
+            strides``; looks back: on the first spatial axis output ``t`` sees the inputs up to
+            ``t // strides``, the others are SAME), or integers and (low, high) pairs: zeros around
+            the input between whose elements zeros are, so that ``k̂ - 1`` is what "VALID" adds.
         padding_mode: what `convjax.conv` was given whose adjoint this is.
         feature_group_count: G.
         output_padding: extra extent at the high end, less than `strides`; with "VALID" or padding
@@ -186,6 +198,7 @@ def conv_transpose(
             f"must be 0 under padding {padding!r}, whose extents are n * strides",
             'Give the padding in numbers, or "VALID".',
         )
+    check_causal_mode(function, padding, paddings.modes(function, padding_mode, rank))
     circular = padding == "CIRCULAR"
     if circular and padding_mode != "constant":
         _fail_two_words(function, padding, padding_mode)
@@ -211,6 +224,7 @@ def conv_transpose(
     return y
 
 
+@public
 def forward_kernel(kernel: jax.Array, feature_group_count: int = 1) -> jax.Array:
     """The kernel (*K, O/G, I) of `convjax.conv_transpose` for Flax's (*K, I/G, O).
 
@@ -226,6 +240,7 @@ def forward_kernel(kernel: jax.Array, feature_group_count: int = 1) -> jax.Array
     return equivalents.transposed(kernel, feature_group_count)
 
 
+@public
 def forward_padding(padding: Any, reach: Sequence[Any], strides: Sequence[int]) -> tuple[Pair, ...]:
     """The padding of `convjax.conv_transpose` for that of ``flax.nnx.ConvTranspose``.
 

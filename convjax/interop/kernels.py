@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from convjax import _checks
+from convjax._public import public
 from convjax.interop.arrays import FRAMEWORKS, checked
 from convjax.interop.channels import reordered
 
@@ -58,6 +59,7 @@ SINGLE_KINDS = (*_FORWARD_KINDS, *_POINTWISE_KINDS, "depthwise", "transposed")
 STAGED_KINDS = ("depthwise_separable", "spatially_separable", "flattened")
 
 
+@public
 def kernel_from(
     framework: str,
     kernel: Any,
@@ -107,6 +109,7 @@ def kernel_from(
     return _convert(function, framework, kernel, kind, source, target, groups, scale, inward=True)
 
 
+@public
 def kernel_to(
     framework: str,
     kernel: Any,

@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 from typing import Any, NoReturn
 
 from convjax import _checks
+from convjax._public import public
 from convjax.interop.kernels import SINGLE_KINDS
 
 # kind of layer: PyTorch's entry -> our leaf
@@ -91,6 +92,7 @@ class Layer:
 Layers = Mapping[str, "Layer | str"]
 
 
+@public
 def layers_of(
     model: Any,
     *,
@@ -149,14 +151,20 @@ def table_of(function: str, layers: Layers) -> dict[str, Layer]:
     return found
 
 
+def known(prefix: str, table: Mapping[str, Layer]) -> Layer | None:
+    """What the layer `prefix` is: by its full name, else by the first pattern that fits."""
+    if prefix in table:
+        return table[prefix]
+    fitting = (layer for pattern, layer in table.items() if fnmatchcase(prefix, pattern))
+    return next(fitting, None)
+
+
 def find(
     function: str, argument: str, entry: str, value: Any, prefix: str, table: dict[str, Layer]
 ) -> Layer:
-    if prefix in table:
-        return table[prefix]
-    for pattern, layer in table.items():
-        if fnmatchcase(prefix, pattern):
-            return layer
+    layer = known(prefix, table)
+    if layer is not None:
+        return layer
     mend = f'Add {prefix!r} to them with its kind, such as "dense", "linear" or "batch_norm".'
     fail_entry(function, argument, entry, value, "is of none of the `layers`", mend)
 

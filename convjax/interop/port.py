@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from convjax import _checks
+from convjax._public import public_with
 from convjax.geometry import Pair, dilated
 from convjax.interop.agreement import (
     POLICIES,
@@ -22,9 +23,11 @@ from convjax.interop.agreement import (
     where,
 )
 from convjax.interop.flax_layer import flaxs_arguments
-from convjax.interop.layers import is_convolution, modules
+from convjax.interop.layers import is_convolution
 
 MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+_MODULES = ("ZeroPad", "ReflectionPad", "ReplicationPad", "CircularPad")
+PADS = dict(zip(MODES, _MODULES, strict=True))  # PyTorch's modules that pad before a layer
 EQUAL, TRAP, OTHER_SHAPE = "equal", "trap", "other shape"
 
 
@@ -41,6 +44,7 @@ class Port:
         agreements: per padding policy, where it agrees, one `Agreement` per spatial axis.
         input_size: the extents asked about, or None for all.
         weight: the expression that makes the kernel from ``weight``.
+        before: what is done to the layer's input that this does not look at, else "".
     """
 
     layer: str
@@ -51,6 +55,7 @@ class Port:
     agreements: dict[str, tuple[Agreement, ...]]
     input_size: tuple[int, ...] | None
     weight: str
+    before: str = ""
 
     def verdict(self, policy: str, input_size: Any) -> str:
         """Whether ``padding=policy`` is "equal" to the layer at this size, of an "other shape", or
@@ -83,6 +88,7 @@ class Port:
         operand = "y" if self.function == "conv_transpose" else "x"
         lines = [
             self.layer,
+            *([f"  before   {self.before}"] if self.before else []),
             f"  kernel   {self.weight}",
             f"  convjax  {self.function}({operand}, kernel, {_arguments(self.options)})",
         ]
@@ -117,6 +123,7 @@ class Port:
         return text
 
 
+@public_with(transposed=_checks.flag)
 def check_port(
     kernel_size: Any,
     *,
@@ -136,7 +143,9 @@ def check_port(
         kernel_size: one int per spatial axis, or an int with `rank`.
         rank: the number of spatial axes; needed where `kernel_size` is an int.
         stride, padding, dilation, groups, padding_mode: PyTorch's arguments of the layer; `padding`
-            is an int, one per axis, "same" or "valid".
+            is an int, one per axis, "same" or "valid"; or (low, high) pairs in the order of the
+            axes: what ``F.pad`` (which begins with the last axis) or a ``ZeroPad2d`` adds before
+            the layer, by `padding_mode`; of a transposed layer, what is cut off its result.
         transposed: whether it is a ``ConvTranspose``.
         output_padding: PyTorch's, for a transposed layer.
         input_size: extents of the layer's input (one int for all axes), or None for every size.
@@ -165,6 +174,9 @@ def check_port(
         >>> port = interop.check_port((3, 3), stride=2, padding=1, input_size=224)
         >>> port.equal, port.traps
         (('SAME_LOWER',), ('SAME',))
+        >>> down = interop.check_port((3, 3), stride=2, padding=((0, 1), (0, 1)), input_size=64)
+        >>> print(down.layer, down.equal)  # F.pad(x, (0, 1, 0, 1)), as in diffusion models
+        ZeroPad2d((0, 1, 0, 1)), Conv2d(kernel_size=(3, 3), stride=(2, 2), padding=(0, 0)) ('SAME',)
         >>> up = interop.check_port(
         ...     (3, 3), stride=2, padding=1, output_padding=1, transposed=True)
         >>> up.flax["padding"], up.equal, up.traps
@@ -228,6 +240,7 @@ def check_port(
     )
 
 
+@public_with(transposed=_checks.flag)
 def check_layer(layer: Any, *, input_size: Any = None) -> Port:
     """`check_port` of a PyTorch layer: a ``Conv1d`` to ``ConvTranspose3d``.
 
@@ -259,26 +272,6 @@ def check_layer(layer: Any, *, input_size: Any = None) -> Port:
     return check_port(**options, input_size=input_size)
 
 
-def check_model(model: Any) -> dict[str, Port]:
-    """`check_port` of every convolution in a PyTorch model, by its name in the model.
-
-    Args:
-        model: a ``torch.nn.Module``.
-
-    Returns:
-        Name to `Port`, such as ``{"layer1.0.conv1": Port(...)}``.
-
-    Raises:
-        TypeError: no modules in it.
-
-    Example:
-        >>> from convjax import interop
-        >>> for name, port in interop.check_model(model).items():  # doctest: +SKIP
-        ...     print(name, port, sep=": ")
-    """
-    return {name: check_layer(m) for name, m in modules("check_model", model) if is_convolution(m)}
-
-
 def _pairs(
     function: str,
     padding: Any,
@@ -288,6 +281,12 @@ def _pairs(
     transposed: bool,
 ) -> tuple[Pair, ...]:
     """PyTorch's `padding` as pairs: "same" puts the odd one high."""
+    if _in_pairs(padding):
+        pairs = _checked_pairs(function, padding, rank)
+        if transposed and min(map(min, pairs)) < 0:
+            rule = "must not be negative for a transposed layer, off whose result it is cut"
+            _checks.fail(function, "padding", padding, rule, "See `output_padding`.")
+        return pairs
     if not isinstance(padding, str):
         numbers = _checks.ints(function, "padding", padding, rank, minimum=0)
         return tuple((p, p) for p in numbers)
@@ -301,6 +300,24 @@ def _pairs(
         rule = 'must not be "same" with a stride above 1: PyTorch refuses it'
         _checks.fail(function, "padding", padding, rule)
     return tuple(((k - 1) // 2, k // 2) for k in reach)
+
+
+def _in_pairs(padding: Any) -> bool:
+    """Whether `padding` is a sequence that holds sequences."""
+    if isinstance(padding, str) or not hasattr(padding, "__len__"):
+        return False
+    return any(hasattr(entry, "__len__") for entry in padding)
+
+
+def _checked_pairs(function: str, padding: Any, rank: int) -> tuple[Pair, ...]:
+    pairs = [tuple(entry) if hasattr(entry, "__len__") else () for entry in padding]
+    if len(pairs) != rank or any(
+        len(pair) != 2 or not all(map(_checks.is_int, pair)) for pair in pairs
+    ):
+        rule = f'must be an integer, {rank} integers, "same", "valid", or {rank} (low, high) pairs'
+        mend = "Pairs are in the order of the axes; those of `F.pad` begin with the last axis."
+        _checks.fail(function, "padding", padding, rule, mend)
+    return tuple((int(pair[0]), int(pair[1])) for pair in pairs)
 
 
 def _check_transposed(
@@ -358,8 +375,17 @@ def _name(
     padding_mode: str,
     transposed: bool,
 ) -> str:
-    """The layer as PyTorch writes it."""
-    rank = len(window)
+    """The layer as PyTorch writes it; pairs are a padding before it, or a cut after it."""
+    rank, before, after = len(window), "", ""
+    if _in_pairs(padding):
+        flat = tuple(side for pair in reversed(padding) for side in pair)
+        if all(lo == hi >= 0 for lo, hi in padding):
+            padding = tuple(lo for lo, _ in padding)
+        elif transposed:
+            padding, after = 0, f", cropped by {tuple(map(tuple, padding))}"
+        else:
+            padding, before = 0, f"{PADS[padding_mode]}{rank}d({flat}), "
+            padding_mode = "zeros"
     padding = padding if isinstance(padding, str) else _checks.ints("", "padding", padding, rank)
     shown = {"kernel_size": window, "stride": strides, "padding": padding}
     others = {
@@ -369,7 +395,7 @@ def _name(
         "padding_mode": (padding_mode, "zeros"),
     }
     shown |= {name: value for name, (value, default) in others.items() if value != default}
-    return f"Conv{'Transpose' if transposed else ''}{rank}d({_arguments(shown)})"
+    return f"{before}Conv{'Transpose' if transposed else ''}{rank}d({_arguments(shown)}){after}"
 
 
 def _arguments(options: dict[str, Any]) -> str:

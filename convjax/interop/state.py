@@ -14,12 +14,24 @@ from typing import Any, NoReturn
 import numpy as np
 
 from convjax import _checks
+from convjax._public import public
 from convjax.interop.arrays import to_numpy
 from convjax.interop.kernels import SINGLE_KINDS, kernel_from, kernel_to
-from convjax.interop.layers import COUNTER, ENTRIES, Layer, Layers, fail_entry, find, table_of
+from convjax.interop.layers import (
+    COUNTER,
+    ENTRIES,
+    Layer,
+    Layers,
+    fail_entry,
+    find,
+    known,
+    table_of,
+)
+from convjax.interop.reparametrised import fail_part, is_part, plain
 from convjax.interop.trees import Tree, dotted, leaves, tree_of
 
 
+@public
 def from_torch(
     state_dict: Mapping[str, Any],
     layers: Layers,
@@ -28,6 +40,11 @@ def from_torch(
     like: Mapping[Any, Any] | None = None,
 ) -> Tree:
     """A PyTorch state dict as a tree of numpy arrays with Flax's names and layouts.
+
+    Weights that PyTorch holds in parts become one kernel, as the model has it in evaluation: those
+    under weight norm (``weight_g`` and ``weight_v``, or ``parametrizations.weight.original0`` and
+    ``1``), spectral norm (``weight_orig``, ``weight_u`` and ``weight_v``, or
+    ``parametrizations.weight.original`` with ``0._u`` and ``0._v``) and pruning masks.
 
     Args:
         state_dict: names to tensors (or arrays of any framework).
@@ -65,7 +82,9 @@ def from_torch(
     wanted = None if like is None else {dotted(path): (path, v) for path, v in leaves(like)}
     found: dict[str, np.ndarray] = {}
     met = set()
-    for entry, value in state_dict.items():
+    for entry, value in plain(function, state_dict, lambda name: known(name, table)).items():
+        if is_part(entry):
+            fail_part(function, "state_dict", entry, value)
         prefix, _, suffix = entry.rpartition(".")
         layer = find(function, "state_dict", entry, value, prefix, table)
         met.add(prefix)
@@ -101,6 +120,7 @@ def from_torch(
     )
 
 
+@public
 def to_torch(
     tree: Mapping[Any, Any],
     layers: Layers,
@@ -115,7 +135,8 @@ def to_torch(
             nnx.BatchStat))``.
         layers, names: as for `from_torch`: by PyTorch's names.
         like: a state dict of the model that is to take the result: it must have the same entries
-            and shapes, and gives each ``num_batches_tracked``, which is 0 otherwise.
+            and shapes, and gives each ``num_batches_tracked``, which is 0 otherwise. Its weights
+            must be whole: without weight norm and the like.
 
     Returns:
         Names to numpy arrays: ``model.load_state_dict({k: torch.from_numpy(v) for k, v in
@@ -135,6 +156,9 @@ def to_torch(
     function = "to_torch"
     _check_mappings(function, tree=tree, layers=layers, names=names, like=like)
     table, names = table_of(function, layers), names or {}
+    for entry, value in (like or {}).items():
+        if is_part(entry):
+            fail_part(function, "like", entry, value)
     found: dict[str, np.ndarray] = {}
     for path, value in leaves(tree):
         name = dotted(path)
@@ -297,8 +321,6 @@ def _check_mappings(function: str, **arguments: Any) -> None:
 
 def _fail_unknown(function: str, entry: str, value: Any, layer: Layer) -> NoReturn:
     mend = f"It has {', '.join(ENTRIES[layer.kind])}."
-    if "parametrizations" in entry or entry.endswith(("weight_g", "weight_v", "weight_orig")):
-        mend += " Undo parametrizations, such as weight norm, in PyTorch first."
     rule = f'is no entry of a layer of kind "{layer.kind}"'
     fail_entry(function, "state_dict", entry, value, rule, mend)
 

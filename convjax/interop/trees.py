@@ -4,10 +4,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from convjax import _checks
+from convjax._public import public_with
 
 Tree = dict[Any, Any]
 
 
+@public_with(variables=_checks.mapping, tree=_checks.mapping)
 def split_collections(tree: Mapping[Any, Any]) -> dict[str, Tree]:
     """A tree from `from_torch` as Flax linen's variables: parameters and running averages.
 
@@ -30,6 +32,7 @@ def split_collections(tree: Mapping[Any, Any]) -> dict[str, Tree]:
     return {name: tree_of(part) for name, part in parts.items() if part}
 
 
+@public_with(variables=_checks.mapping, tree=_checks.mapping)
 def merge_collections(variables: Mapping[str, Any]) -> Tree:
     """Flax linen's variables as one tree, for `to_torch`: the inverse of `split_collections`.
 

@@ -7,6 +7,7 @@ except ImportError as error:
         "convjax.linen needs Flax: install it with `pip install 'convjax[flax]'`."
     ) from error
 
+from convjax._public import public_class
 from convjax.linen.drop_ins import Conv, ConvTranspose
 from convjax.linen.kinds import (
     ChannelShuffle,
@@ -41,3 +42,6 @@ __all__ = [
     "SpatiallySeparableConv",
     "SubpixelConv",
 ]
+
+for _name in __all__:
+    public_class(globals()[_name])

@@ -87,7 +87,9 @@ class ConvTranspose(linen.Module):
         features: channels of the result.
         kernel_size: one extent per spatial axis; an int means one axis.
         strides, kernel_dilation: an int, or one per spatial axis; None is 1.
-        padding: in the words and numbers of the convention.
+        padding: in the words and numbers of the convention. In both "CAUSAL" looks back: along the
+            first spatial axis there are ``n * strides`` outputs, and output ``t`` sees the inputs
+            up to ``t // strides``; it crops only the end, as decoders of sound do.
         use_bias: whether a bias (features,) is added to the result.
         mask: an array of the kernel's shape, by which the kernel is multiplied.
         dtype: dtype of the computation; by default that of inputs and parameters together.

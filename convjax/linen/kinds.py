@@ -136,6 +136,7 @@ class DepthwiseConv(Spatial):
     Attributes:
         kernel_size: one extent per spatial axis; an int means one axis.
         channel_multiplier: M kernels for every channel of the inputs.
+        input_dilation: as in `convjax.conv`.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -149,6 +150,7 @@ class DepthwiseConv(Spatial):
 
     kernel_size: Any
     channel_multiplier: int = 1
+    input_dilation: Any = dataclasses.field(default=1, kw_only=True)
 
 
 class DepthwiseSeparableConv(Spatial):

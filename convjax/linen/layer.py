@@ -31,7 +31,8 @@ def convolution(module: Any, inputs: jax.Array, **given: Any) -> jax.Array:
         )
         init = modules.own(init, name, shapes, default)
         values.append(module.param(name, init, shape, module.param_dtype))
-    values[0] = plan.masked(values[0], getattr(module, "mask", None))
+    masked = plan.masked(dict(zip(shapes, values, strict=True)), module.mask)
+    values = list(masked.values())
     without_bias = [] if "bias" in shapes else [None]
     inputs, *values = module.promote_dtype(inputs, *values, *without_bias, dtype=module.dtype)
     return plan.apply(inputs, dict(zip([*shapes, "bias"], values, strict=False)), **given)
@@ -42,6 +43,8 @@ class Layer(linen.Module, kw_only=True):
 
     Attributes:
         use_bias: whether a bias (features,) is added to the result.
+        mask: what the kernel is multiplied by, of its shape; of a kind with several kernels, a
+            mapping from their names to masks.
         dtype: dtype of the computation; by default that of inputs and parameters together.
         param_dtype: dtype of the parameters.
         precision, preferred_element_type, algorithm: as in `convjax.conv`.
@@ -54,6 +57,7 @@ class Layer(linen.Module, kw_only=True):
     row: ClassVar[str]
 
     use_bias: bool = True
+    mask: Any = None
     dtype: Any = None
     param_dtype: Any = jnp.float32
     precision: Any = None

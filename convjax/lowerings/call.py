@@ -1,18 +1,20 @@
 """What a lowering is asked to do: the operands' sizes (`Problem`) and the request (`Call`)."""
 
 import math
+import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
-from convjax._symbolic import product
+from convjax._symbolic import certainly, product
 from convjax.geometry import Geometry
 from convjax.layout import Layout
 from convjax.lowerings import products
 
 _LARGE = 1 << 20  # bytes
+_TAPS = 64
 
 
 class Problem(NamedTuple):
@@ -134,9 +136,22 @@ def is_large(x: Any) -> bool:
 def correlates(problem: Problem) -> bool:
     """Whether the window is larger than the result.
 
-    It is so for most gradients of kernels, whose window is the gradient of the result.
+    It is so for most gradients of kernels, whose window is the gradient of the result. A short
+    piece of a sequence does not count, though its window is larger: it is summed as the whole
+    sequence is, so that a prefix gives the prefix to the last bit.
     """
-    return count(problem.window) > count(problem.out_space)
+    return count(problem.window) > count(problem.out_space) and not _of_a_sequence(problem)
+
+
+def _of_a_sequence(problem: Problem) -> bool:
+    """Whether groups are convolved along time, forward: of one axis, or causally along the first,
+    with so few taps that their products are written out."""
+    if problem.role != "forward" or problem.groups == 1 or count(problem.window) > _TAPS:
+        return False
+    (low, high), reach = problem.geometry.padding[0], problem.window[0] - 1
+    past = reach * problem.geometry.kernel_dilation[0]
+    causal = certainly(operator.eq, low, past) and certainly(operator.eq, high, 0)
+    return problem.geometry.rank == 1 or causal
 
 
 def is_product(problem: Problem) -> bool:

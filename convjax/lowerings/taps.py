@@ -53,10 +53,9 @@ def apart(problem: Problem) -> bool:
 
 def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     """The convolution; `x`, `kernel` and the result in the caller's layout."""
-    window = call.layout.kernel.sizes(kernel.shape, "space")
     shape = call.out_shape(x, kernel)
     out_space = tuple(shape[axis] for axis in call.layout.out.space)
-    if count(window) > count(out_space):
+    if correlates(call.problem(x, kernel)):
         return rows.correlate(x, kernel, call, shape)
     summed: Callable[..., jax.Array] = functools.partial(_shift, call=call, out_space=out_space)
     several = count(call.layout.kernel.sizes(kernel.shape, "out")) > 1

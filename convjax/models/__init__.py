@@ -5,6 +5,7 @@ counts. ``python -m convjax.models NAME key=value ...`` prints the counts of any
 """
 
 import convjax.nn  # noqa: F401  says so where Flax is missing
+from convjax._public import public_class
 from convjax.models.alexnet import AlexNet
 from convjax.models.autoencoder import AutoEncoder
 from convjax.models.context import ContextModule, identity_init
@@ -53,3 +54,7 @@ __all__ = [
     "parameters_of",
     "tie",
 ]
+
+for _name in __all__:
+    if isinstance(_found := globals()[_name], type):
+        public_class(_found)

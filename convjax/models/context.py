@@ -9,12 +9,14 @@ import jax.numpy as jnp
 from flax import nnx
 
 from convjax import _checks, nn
+from convjax._public import public
 from convjax.models import parts
 
 DILATIONS = (1, 1, 2, 4, 8, 16, 1)
 MULTIPLIERS = (2, 2, 4, 8, 16, 32, 32)
 
 
+@public
 def identity_init(channels: int, stddev: float = 0.0) -> Callable[..., jax.Array]:
     """Initialiser of a layer that passes on what it gets, of the paper's section 3.
 

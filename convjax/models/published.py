@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Mapping
 from decimal import Decimal
-from types import MappingProxyType
 from typing import Any
 
 _UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
@@ -65,8 +64,7 @@ def _row(
     verified: bool = True,
     **options: Any,
 ) -> Published:
-    kept = MappingProxyType(options)
-    return Published(name, kept, parameters, macs, convention, source, verified)
+    return Published(name, options, parameters, macs, convention, source, verified)
 
 
 _ROOTS = "Deep Roots, tables and CSV files"

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from convjax import _checks, nn
+from convjax._public import public_with
 from convjax.models import parts
 from convjax.models.resnet import Bottleneck, ResNet, apply, project
 
@@ -93,6 +94,13 @@ class PathsBottleneck(nnx.Module):
         return nnx.relu(self.norm(total) + apply(self.shortcut, x))
 
 
+def _block(function: str, argument: str, value: Any) -> None:
+    if not isinstance(value, (PathsBottleneck, Bottleneck)):
+        rule = "must be a bottleneck: `PathsBottleneck` or `Bottleneck`"
+        _checks.fail_type(function, argument, type(value).__name__, rule)
+
+
+@public_with(block=_block, grouped=_block)
 def tie(block: PathsBottleneck, grouped: Bottleneck) -> None:
     """Give `block` the weights of `grouped`: of every path, its part; both then compute the same.
 

@@ -6,9 +6,11 @@ from math import prod
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from convjax import _checks, functional
+from convjax._public import refuse
 from convjax.functional.stages import split
 from convjax.initializers import KernelShape
 from convjax.interop.flax import CONVENTIONS
@@ -65,14 +67,29 @@ class Plan:
                 "It looks channels-first: move its channels last." if first else "",
             )
 
-    def masked(self, kernel: Any, mask: Any) -> Any:
-        """`kernel` times `mask`, if there is one."""
+    def masked(self, values: Mapping[str, Any], mask: Any) -> dict[str, Any]:
+        """The parameters `values`, by name, their kernels times `mask`, or each times its own."""
         if mask is None:
-            return kernel
-        if mask.shape != kernel.shape:
-            rule = f"must have the kernel's shape {tuple(kernel.shape)}"
-            _checks.fail(self.name, "mask", tuple(mask.shape), rule)
-        return kernel * mask
+            return dict(values)
+        names = tuple(self.kernels)
+        if not isinstance(mask, Mapping):
+            if len(names) > 1:
+                rule = f"must map the names of kernels to masks: {', '.join(names)}"
+                _checks.fail(self.name, "mask", np.shape(mask), rule)
+            mask = {names[0]: mask}
+        if unknown := sorted(mask.keys() - self.kernels.keys()):
+            rule = f"must have no other names than those of the kernels: {', '.join(names)}"
+            _checks.fail(self.name, "mask", unknown, rule)
+        found = dict(values)
+        for name, factor in mask.items():
+            if factor is None:
+                continue
+            if np.shape(factor) != tuple(found[name].shape):
+                rule = f"must have the kernel's shape {tuple(found[name].shape)}"
+                argument = "mask" if len(names) == 1 else f"mask[{name!r}]"
+                _checks.fail(self.name, argument, np.shape(factor), rule)
+            found[name] = found[name] * jnp.asarray(factor)
+        return found
 
     def apply(self, x: jax.Array, values: Mapping[str, Any], **given: Any) -> jax.Array:
         """The convolution of `x`, whose leading axes are batch axes.
@@ -86,7 +103,9 @@ class Plan:
         if len(lead) != 1:
             x = x.reshape(prod(lead), *x.shape[len(lead) :])
         options = {
-            name: given.pop(name) if name in given else _steps(name, getattr(self.module, name))
+            name: given.pop(name)
+            if name in given
+            else frozen(_steps(name, getattr(self.module, name)))
             for name in (*self.row.options, *NUMERICS)
         }
         kernels = [values[name] for name in self.kernels]
@@ -106,6 +125,8 @@ def plan(name: str, module: Any, in_features: Any, out_features: Any = None) -> 
     row = ROWS[name]
     sizes = _sizes(name, module, in_features, out_features)
     kernels = row.fans(row.kind.shapes(sizes), sizes)
+    for flag in ("use_bias", "stage_bias"):
+        _checks.flag(name, flag, getattr(module, flag, False))
     biases = list(row.stage_biases(sizes)) if getattr(module, "stage_bias", False) else []
     biases += ["bias"] * module.use_bias
     return Plan(
@@ -117,20 +138,39 @@ def plan(name: str, module: Any, in_features: Any, out_features: Any = None) -> 
     )
 
 
+# What every module takes besides the options of its function
+_SHARED = (
+    "use_bias",
+    "dtype",
+    "param_dtype",
+    *NUMERICS,
+    "kernel_init",
+    "bias_init",
+    "promote_dtype",
+    "kernel_metadata",
+    "bias_metadata",
+    "rngs",
+)
+
+
 def options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a module's function: `given`, and the defaults of the others."""
     known = ROWS[name].options
-    if unknown := sorted(given.keys() - known.keys()):
-        raise TypeError(
-            f"{name}: there is no argument `{unknown[0]}`. Besides what all modules take there are "
-            f"{', '.join(f'`{key}`' for key in known)}."
-        )
+    for word in given:
+        if word not in known:
+            refuse(name, word, [*known, *_SHARED])
     return known | dict(given)
 
 
+def attribute(name: str, value: Any) -> Any:
+    """An argument as a module holds it: a mask stays an array, and the rest can be hashed."""
+    return value if name == "mask" else frozen(value)
+
+
 def frozen(value: Any) -> Any:
-    """`value` with tuples for lists and numpy's arrays, so that it can be hashed."""
-    if isinstance(value, np.ndarray):
+    """`value` with tuples for lists and arrays of numbers, so that it can be hashed."""
+    known = isinstance(value, jax.Array) and not isinstance(value, jax.core.Tracer)
+    if known or isinstance(value, np.ndarray):
         value = value.tolist()
     return tuple(map(frozen, value)) if isinstance(value, (list, tuple)) else value
 
@@ -152,7 +192,7 @@ def _sizes(name: str, module: Any, in_features: Any, out_features: Any) -> Layer
     if hasattr(module, "features"):  # linen's words
         in_name, out_name = "channels of inputs", "features"
     fields = [field.name for field in dataclasses.fields(LayerSizes)]
-    found = {key: getattr(module, key) for key in fields if hasattr(module, key)}
+    found = {key: frozen(getattr(module, key)) for key in fields if hasattr(module, key)}
     found["in_features"] = _checks.integer(name, in_name, in_features, minimum=1)
     if "kernel_size" in found:
         window = found["kernel_size"]

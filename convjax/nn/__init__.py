@@ -7,6 +7,7 @@ except ImportError as error:
         "convjax.nn needs Flax: install it with `pip install 'convjax[flax]'`."
     ) from error
 
+from convjax._public import public_class
 from convjax.nn.drop_ins import Conv, ConvTranspose
 from convjax.nn.grouped import (
     ChannelShuffle,
@@ -37,3 +38,6 @@ __all__ = [
     "SpatiallySeparableConv",
     "SubpixelConv",
 ]
+
+for _name in __all__:
+    public_class(globals()[_name])

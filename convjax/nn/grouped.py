@@ -102,7 +102,7 @@ class DepthwiseConv(Layer):
         in_features: channels.
         kernel_size: one extent per spatial axis; an int means one axis.
         channel_multiplier: M kernels for every channel; ``out_features = in_features * M``.
-        strides, padding, padding_mode, kernel_dilation: as in `convjax.conv`.
+        strides, padding, padding_mode, input_dilation, kernel_dilation: as in `convjax.conv`.
         options: what `Layer` takes besides.
 
     Example:

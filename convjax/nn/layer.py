@@ -25,6 +25,8 @@ class Layer(nnx.Module):
         own: the arguments that only this kind has, as attributes.
         rngs: NNX's random number generators; their "params" stream gives the initial values.
         use_bias: whether a bias (out_features,) is added to the result.
+        mask: what the kernel is multiplied by, of its shape; of a kind with several kernels, a
+            mapping from their names to masks.
         dtype: dtype of the computation; by default that of inputs and parameters together.
         param_dtype: dtype of the parameters.
         precision, preferred_element_type, algorithm: as in `convjax.conv`.
@@ -48,6 +50,7 @@ class Layer(nnx.Module):
         *,
         rngs: nnx.Rngs,
         use_bias: bool = True,
+        mask: Any = None,
         dtype: Any = None,
         param_dtype: Any = jnp.float32,
         precision: Any = None,
@@ -61,16 +64,17 @@ class Layer(nnx.Module):
         **options: Any,
     ) -> None:
         self.use_bias = use_bias
+        self.mask = nnx.data(dict(mask) if isinstance(mask, Mapping) else mask)
         self.dtype = dtype
         self.param_dtype = param_dtype
-        self.precision = precision
+        self.precision = modules.frozen(precision)
         self.preferred_element_type = preferred_element_type
-        self.algorithm = algorithm
+        self.algorithm = modules.frozen(algorithm)
         self.promote_dtype = promote_dtype
         if "kernel_size" in own:
             own = {**own, "given_kernel_size": own["kernel_size"]}
         for name, value in {**own, **modules.options(self.row, options)}.items():
-            setattr(self, name, modules.frozen(value))
+            setattr(self, name, modules.attribute(name, value))
         plan = modules.plan(self.row, self, in_features, out_features)
         self.in_features, self.out_features = plan.sizes.in_features, plan.sizes.out_features
         if "kernel_size" in own:
@@ -99,7 +103,7 @@ class Layer(nnx.Module):
         names = dict.fromkeys([*plan.kernels, *plan.biases, "bias"])
         held = [getattr(self, name) for name in names]
         values = [None if variable is None else variable[...] for variable in held]
-        values[0] = plan.masked(values[0], getattr(self, "mask", None))
-        inputs, *values = self.promote_dtype((inputs, *values), dtype=self.dtype)
+        masked = plan.masked(dict(zip(names, values, strict=True)), self.mask)
+        inputs, *values = self.promote_dtype((inputs, *masked.values()), dtype=self.dtype)
         named = dict(zip(names, values, strict=True))
         return plan.apply(inputs, named, out_sharding=out_sharding)
