@@ -266,6 +266,20 @@ def test_the_trainjob_runs_the_example():
     assert options.resume and options.out.is_relative_to(mount["mountPath"])
 
 
+def test_kubeflow_reads_the_trainjob():
+    """By the classes that Kubeflow makes from its API; none of the fields gets lost."""
+    yaml = pytest.importorskip("yaml")
+    models = pytest.importorskip("kubeflow_trainer_api.models")
+    job = yaml.safe_load((ROOT / "examples" / "trainjob.yaml").read_text(encoding="utf-8"))
+    assert without_nothing(models.TrainerV1alpha1TrainJob.from_dict(job).to_dict()) == job
+
+
+def without_nothing(tree):
+    if isinstance(tree, dict):
+        return {key: without_nothing(value) for key, value in tree.items() if value is not None}
+    return [without_nothing(value) for value in tree] if isinstance(tree, list) else tree
+
+
 def volume_options(arguments):
     from examples import volume
 
