@@ -10,8 +10,9 @@ The page is there from the start, lists the sections to come, and is written aga
 them. An experiment that fails gets a section that says so; the others go on, and the exit status
 is 1. Training runs are kept in DIR/runs. After Ctrl-C or a crash the same command with --resume
 goes on from their checkpoints. One command at a time may use a DIR. On several machines, or several
-processes of one, every process runs the same command with JAX_COORDINATOR_ADDRESS (host:port),
-JAX_NUM_PROCESSES and JAX_PROCESS_ID set.
+processes of one, every process runs the same command, and the first one writes. Slurm, Open MPI,
+Cloud TPU and indexed Jobs of Kubernetes need no more; elsewhere set JAX_COORDINATOR_ADDRESS
+(host:port), JAX_NUM_PROCESSES and JAX_PROCESS_ID. JAX_NUM_PROCESSES=1: run without the others.
 """
 
 import argparse
