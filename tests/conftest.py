@@ -5,9 +5,13 @@ What XLA_FLAGS holds already comes last and so wins: with
 compiled as it is for users.
 """
 
+import importlib.util
 import os
 
 import compilation
+
+# Doctests are looked for in every file, and this one needs PyTorch.
+collect_ignore = [] if importlib.util.find_spec("torch") else ["torch_networks.py"]
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # the partitioner warns at length
 _FLAGS = f"--xla_force_host_platform_device_count=8 {compilation.flags(compilation.HASTY)}"
