@@ -209,7 +209,10 @@ def _lower(ctx: Any, x: Any, kernel: Any, *, platform: str, **params: Any) -> An
         return run(x, kernel, choice=choice, **options)
 
     def split() -> ConvSplit:
-        return ConvSplit(layout, geometry, role, ctx.avals_in, ctx.avals_out[0].dtype, run_part)
+        # XLA widens 16-bit operands on GPUs to convolve them into float32 (jaxlib 0.12.0).
+        widens = platform not in ("cuda", "rocm")
+        result = ctx.avals_out[0].dtype
+        return ConvSplit(layout, geometry, role, ctx.avals_in, result, run_part, widens)
 
     description = repr((layout, geometry, role, run.keywords["precision"], algorithm))
     return distributed.lower(ctx, (x, kernel), place, who, whole, split, description)

@@ -45,7 +45,9 @@ class Split(Protocol):
 class ConvSplit:
     """A convolution of operands of these (whole) shapes.
 
-    `run(x, kernel, geometry=, preferred_element_type=)` is the convolution on one device.
+    `run(x, kernel, geometry=, preferred_element_type=)` is the convolution on one device. `widens`
+    says that it makes float32 of 16-bit operands without a copy of them: then parts that are summed
+    over devices are rounded once, after the sum.
     """
 
     def __init__(
@@ -56,9 +58,10 @@ class ConvSplit:
         operands: Sequence[Any],
         result: Any,
         run: Callable[..., jax.Array],
+        widens: bool = True,
     ) -> None:
         x, kernel = (tuple(operand.shape) for operand in operands)
-        self.layout, self.geometry, self.run = layout, geometry, run
+        self.layout, self.geometry, self.run, self.widens = layout, geometry, run, widens
         self.itemsize, self.result = np.dtype(operands[0].dtype).itemsize, np.dtype(result)
         self.space = layout.x.sizes(x, "space")
         self.window = layout.kernel.sizes(kernel, "space")
@@ -104,16 +107,17 @@ class ConvSplit:
                 kernel = exchange.among_zeros(kernel, factor.kernel, share, line)
             else:
                 shares.append((self.layout.out.space[number], share, line))
+        total = _sum_type(self.result) if plan.summed else self.result
         y = self.run(
             x,
             kernel,
             geometry=geometry,
-            preferred_element_type=_sum_type(self.result) if plan.summed else self.result,
+            preferred_element_type=total if self.widens else self.result,
         )
         for out_axis, share, line in shares:
             y = exchange.taken(y, out_axis, share.skips, share.out_block, line)
         if plan.summed:
-            y = lax.psum(y, plan.summed)
+            y = lax.psum(y.astype(total), plan.summed)
         return y.astype(self.result)
 
 

@@ -241,15 +241,15 @@ FAULTS = [
     Fault(
         "forget the sum over devices",
         "splits.py",
-        "y = lax.psum(y, plan.summed)",
+        "y = lax.psum(y.astype(total), plan.summed)",
         "y = y * 1",
         "tests/test_sharding.py tests/test_sharding_law.py::test_random_programs",
     ),
     Fault(
         "sum over one mesh axis too many",
         "splits.py",
-        "y = lax.psum(y, plan.summed)",
-        "y = lax.psum(y, tuple(mesh))",
+        "y = lax.psum(y.astype(total), plan.summed)",
+        "y = lax.psum(y.astype(total), tuple(mesh))",
         "tests/test_sharding.py tests/test_sharding_law.py::test_random_programs",
     ),
     Fault(
