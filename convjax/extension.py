@@ -136,8 +136,10 @@ def _transpose(
 def _batch(
     axis_data: Any, operands: Any, axes: Any, *, primitive: Primitive, axis: int,
     out_sharding: Any, **params: Any,
-) -> tuple[jax.Array, int]:  # fmt: skip
+) -> tuple[jax.Array, int | None]:  # fmt: skip
     (x,), (batch,) = operands, axes
+    if batch is None:
+        return primitive.bind(x, axis=axis, out_sharding=out_sharding, **params), None
     if out_sharding is not None:
         spec = list(out_sharding.spec)
         spec.insert(batch, axis_data.explicit_mesh_axis)

@@ -65,8 +65,8 @@ Conv.pair = function (padding, axis, n, reach, s) {
 // What stands at a position of an axis, which may lie outside: an element's index, 'pad' or 'hole'.
 Conv.source = function (position, n, mode, hole) {
   if (mode === 'constant') {
-    if (position < 0 || position >= Conv.dilated(n, hole)) return 'pad';
-    return position % hole ? 'hole' : position / hole;
+    if (position % hole) return 'hole'; // zeros are inserted in the padding, too
+    return position < 0 || position >= Conv.dilated(n, hole) ? 'pad' : position / hole;
   }
   if (position >= 0 && position < n) return position;
   const before = position < 0;
@@ -124,14 +124,17 @@ Conv.reads = a =>
 // The forward axis that it transposes, whose n is the extent of the result (relation 14).
 Conv.transposedAxis = function (n, k, s, d, padding, mode, extra, number) {
   const reach = Conv.dilated(k, d);
-  const same = padding === 'SAME' || padding === 'SAME_LOWER' ||
-    (padding === 'CAUSAL' && number > 0);
+  const same = padding === 'SAME' || padding === 'SAME_LOWER' || padding === 'CAUSAL';
   if (extra > 0 && (same || extra >= s)) {
     throw new RangeError(same
       ? `Output padding must be 0 under ${padding}, whose result has n·s elements.`
       : `Output padding (${extra}) must be less than the stride (${s}).`);
   }
-  const [lo, hi] = Conv.pair(padding, number, n * s, reach, s);
+  const causal = padding === 'CAUSAL' && number === 0; // looks back: only the end is cropped
+  if (causal && mode !== 'constant') {
+    throw new RangeError(`Under CAUSAL the first axis has the mode constant, not ${mode}.`);
+  }
+  const [lo, hi] = causal ? [0, reach - s] : Conv.pair(padding, number, n * s, reach, s);
   const size = same ? n * s : (n - 1) * s + reach - lo - hi + extra;
   if (size < 1) {
     throw new RangeError(`The padding crops everything: the result would have extent ${size}.`);
