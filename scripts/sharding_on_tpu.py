@@ -1,4 +1,4 @@
-"""Which sums over devices a program compiled for TPU holds: convjax's beside lax's. No TPU is needed.
+"""Which sums over devices programs compiled for TPU hold, ours and lax's. No TPU is needed.
 
     pip install "jax[tpu]"                  # 640 MB; in an environment of its own
     python scripts/sharding_on_tpu.py       # prints the table of docs/sharding.md

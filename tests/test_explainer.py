@@ -1,5 +1,6 @@
 """The explainer's arithmetic, run by node, against the library: on thousands of settings."""
 
+import inspect
 import json
 import shutil
 import subprocess
@@ -123,7 +124,7 @@ def priced(s):
         if s["in"] % s["groups"] or s["out"] % s["groups"]:
             raise ValueError("groups")
         shapes = [(*window, per // s["groups"], features)]
-    if "groups" in KINDS[s["kind"]].function.__code__.co_varnames and s["in"] % s["groups"]:
+    if "groups" in inspect.signature(KINDS[s["kind"]].function).parameters and s["in"] % s["groups"]:
         raise ValueError("groups")
     x = (1, *found.space, row.in_features(found))
     arrays = [np.zeros(shape, np.float32) for shape in shapes]
@@ -176,7 +177,7 @@ def test_what_each_output_reads(number):
         if "error" in found or np.prod(found["space"]) * found["channels"] > 300:
             continue
         given = options(s)
-        if "groups" in KINDS[s["kind"]].function.__code__.co_varnames:
+        if "groups" in inspect.signature(KINDS[s["kind"]].function).parameters:
             given["feature_group_count"] = s["groups"]
         if s["kind"] == "dilated":
             given["kernel_dilation"] = tuple(s["dilation"])
