@@ -71,7 +71,7 @@ def found(conv: Callable[..., jax.Array], kind: AxisType, layout: str, devices: 
 def main() -> None:
     """Print the table."""
     topology = topologies.get_topology_desc("v5e:2x2", platform="tpu")
-    devices = np.array(topology.devices).reshape(2, 2)
+    devices: np.ndarray = np.array(topology.devices).reshape(2, 2)
     print("| mesh axes | layout | library | collectives |\n|---|---|---|---|")
     for kind in (AxisType.Explicit, AxisType.Auto):
         for layout in LAYOUTS:

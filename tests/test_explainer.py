@@ -124,7 +124,8 @@ def priced(s):
         if s["in"] % s["groups"] or s["out"] % s["groups"]:
             raise ValueError("groups")
         shapes = [(*window, per // s["groups"], features)]
-    if "groups" in inspect.signature(KINDS[s["kind"]].function).parameters and s["in"] % s["groups"]:
+    parameters = inspect.signature(row.function).parameters
+    if "groups" in parameters and s["in"] % s["groups"]:
         raise ValueError("groups")
     x = (1, *found.space, row.in_features(found))
     arrays = [np.zeros(shape, np.float32) for shape in shapes]
