@@ -31,10 +31,10 @@ def forced(request, monkeypatch):
         calls.append(call.geometry)
         return real(x, kernel, call)
 
-    def choose(problem, platform, mesh_axes):
+    def choose(problem, platform, *where):
         if module.accepts(problem) is None:
             return select.Choice(name, "forced by a test")
-        return chosen(problem, platform, mesh_axes)
+        return chosen(problem, platform, *where)
 
     monkeypatch.setattr(module, "run", counted)
     monkeypatch.setattr(select, "select", choose)

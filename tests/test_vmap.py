@@ -124,3 +124,18 @@ def test_vmap_with_a_named_axis():
     function, x, kernel = case("dense", (3,), (3,))
     summed = jax.vmap(lambda x, k: jax.lax.psum(function(x, k), "i"), axis_name="i")(x, kernel)
     equal(summed[1], sum(function(a, b) for a, b in zip(x, kernel, strict=True)))
+
+
+def test_a_loop_in_which_a_boundary_mode_meets_what_is_not_mapped():
+    """`vmap` of a loop tries what is mapped: the input is not, the kernel is."""
+    x = oracle.integers(0, (1, 6, 2))
+    kernels = oracle.integers(1, (3, 3, 2, 2))
+
+    def twice(kernel):
+        def step(_, total):
+            return total + convjax.conv(x, kernel, padding_mode="wrap")
+
+        return jax.lax.fori_loop(0, 2, step, np.zeros((1, 6, 2), np.float32))
+
+    wanted = np.stack([2 * convjax.conv(x, k, padding_mode="wrap") for k in kernels])
+    np.testing.assert_array_equal(jax.vmap(twice)(kernels), wanted)
