@@ -142,6 +142,18 @@ def sequence(function: str, argument: str, value: Any) -> Any:
     return value
 
 
+def iterable(function: str, argument: str, value: Any) -> None:
+    """What can be gone through, such as a list."""
+    if not hasattr(value, "__iter__"):
+        fail_type(function, argument, value, "must be a list or another iterable")
+
+
+def shaped(function: str, argument: str, value: Any) -> None:
+    """An array, or what stands for one."""
+    if not (hasattr(value, "shape") and hasattr(value, "dtype")):
+        fail_type(function, argument, value, "must be an array or a `jax.ShapeDtypeStruct`")
+
+
 def shape(function: str, argument: str, value: Any) -> None:
     """A shape of at least three axes, or an array that has it."""
     extents(function, argument, value)

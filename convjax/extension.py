@@ -125,6 +125,12 @@ def _compiled(primitive: Primitive, **params: Any) -> Any:
     return jax.jit(functools.partial(primitive.bind, **params))
 
 
+def _evaluate(primitive: Primitive, x: Any, **params: Any) -> jax.Array:
+    with jax.disable_jit(False):
+        y: jax.Array = _compiled(primitive, **params)(x)
+    return y
+
+
 def _transpose(
     ct: Any, x: Any, *, adjoint: Primitive, out_sharding: Any, **params: Any
 ) -> list[Any]:
@@ -173,9 +179,7 @@ def _lower(
 
 for _primitive, _sign, _other in ((extend_p, 1, fold_p), (fold_p, -1, extend_p)):
     _primitive.def_abstract_eval(functools.partial(_abstract, sign=_sign))
-    _primitive.def_impl(
-        functools.partial(lambda p, x, **params: _compiled(p, **params)(x), _primitive)
-    )
+    _primitive.def_impl(functools.partial(_evaluate, _primitive))
     ad.deflinear2(_primitive, functools.partial(_transpose, adjoint=_other))
     batching.fancy_primitive_batchers[_primitive] = functools.partial(_batch, primitive=_primitive)
     for _platform in ("cpu", "cuda", "rocm", "tpu"):

@@ -38,7 +38,7 @@ class _Layer(NamedTuple):
     before: Callable[[int], Iterable[int]]
 
 
-@public_with()
+@public_with(layers=_checks.iterable)
 def receptive_field(layers: Iterable[Sequence[Any]], *, output: Any = None) -> ReceptiveField:
     """Receptive field of one output of a stack of convolutions, poolings and enlargements.
 

@@ -73,6 +73,7 @@ SECONDS: dict[str, int] = {
     "colour_groups": 60,
     "shuffle": 120,
     "regulariser": 150,
+    "causal": 60,
 }
 
 

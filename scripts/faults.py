@@ -243,28 +243,30 @@ FAULTS = [
         "splits.py",
         "y = lax.psum(y.astype(total), plan.summed)",
         "y = y * 1",
-        "tests/test_sharding.py tests/test_sharding_law.py::test_random_programs",
+        "tests/test_sharding.py::test_automatic_sharding"
+        " tests/test_sharding_law.py::test_random_programs",
     ),
     Fault(
         "sum over one mesh axis too many",
         "splits.py",
         "y = lax.psum(y.astype(total), plan.summed)",
         "y = lax.psum(y.astype(total), tuple(mesh))",
-        "tests/test_sharding.py tests/test_sharding_law.py::test_random_programs",
+        "tests/test_sharding.py::test_automatic_sharding"
+        " tests/test_sharding_law.py::test_random_programs",
     ),
     Fault(
         "fetch a halo of one row too few",
         "partition.py",
         "before = max(0, *(begin - max(row, 0) for begin, row in pairs))",
         "before = max(0, *(begin - max(row, 0) - 1 for begin, row in pairs))",
-        "tests/test_partition.py",
+        "tests/test_partition.py::test_shards_compute_what_the_whole_does",
     ),
     Fault(
         "take the neighbours for each other",
         "partition.py",
         "sender, reads = receiver - distance,",
         "sender, reads = receiver + distance,",
-        "tests/test_partition.py",
+        "tests/test_partition.py::test_shards_compute_what_the_whole_does",
     ),
     Fault(
         "number shards in the mesh's order",

@@ -13,7 +13,7 @@ from compilation import AS_USERS
 
 import convjax
 import convjax.lax
-from convjax import compiler, operation
+from convjax import boundary, compiler, operation
 from convjax.geometry import Geometry
 from convjax.lowerings import LOWERINGS, call, rows, select
 from convjax.lowerings.call import Problem
@@ -38,9 +38,11 @@ def forced(request, monkeypatch):
 
     monkeypatch.setattr(module, "run", counted)
     monkeypatch.setattr(select, "select", choose)
-    operation._compiled.cache_clear()  # outside jit, what was compiled is kept
+    for kept in (operation._compiled, boundary._once):  # outside jit, what was compiled is kept
+        kept.cache_clear()
     yield name, calls
-    operation._compiled.cache_clear()
+    for kept in (operation._compiled, boundary._once):
+        kept.cache_clear()
 
 
 def assert_same(found, wanted, name):

@@ -42,7 +42,7 @@ MODULES = {
     f"{room.__name__}.{name}": getattr(room, name)
     for room in (nn, linen)
     for name in room.__all__
-    if name != "Layer"
+    if name not in ("Layer", "CausalState")  # which are no modules with options
 }
 
 
@@ -81,6 +81,8 @@ def test_unknown_options_of_modules(name):
         if cls.__name__ == "ChannelShuffle":
             continue
         if cls.__name__.startswith("Pointwise") and right == "padding":
+            continue
+        if cls.__name__ == "CausalConvTranspose" and right == "padding":
             continue
         match = rf"^{cls.__name__}: there is no option `{wrong}` \(did you mean `{right}`\?\)"
         with pytest.raises(TypeError, match=match):

@@ -8,12 +8,14 @@ import jax.numpy as jnp
 from jax import lax
 
 from convjax import _checks
+from convjax._public import public_with
 from convjax._symbolic import certainly
 from convjax.functional import sequences
 from convjax.functional.causal_plan import Plan, activated, biased, causal_axis, plan
 from convjax.functional.worker import conv_as
 
 
+@public_with(return_state=_checks.flag, mesh_axis=sequences.check_mesh_axis)
 def causal_conv(
     x: jax.Array,
     kernel: jax.Array,
@@ -128,6 +130,7 @@ def causal_conv(
     return (y, new) if return_state else y
 
 
+@public_with()
 def causal_step(
     x_t: jax.Array,
     kernel: jax.Array,
@@ -166,14 +169,12 @@ def causal_step(
         ValueError, TypeError: as `causal_conv`.
 
     Example:
-        >>> import jax, jax.numpy as jnp, convjax
-        >>> xs, kernel = jnp.ones((100, 2, 8)), jnp.ones((4, 1, 8))  # time first, for `scan`
-        >>> state = convjax.init_state(xs[0][:, None], kernel)
-        >>> def step(state, x_t):
-        ...     y_t, state = convjax.causal_step(x_t, kernel, state, feature_group_count=8)
-        ...     return state, y_t
-        >>> jax.lax.scan(step, state, xs)[1].shape
-        (100, 2, 8)
+        >>> import jax.numpy as jnp, convjax
+        >>> x, kernel = jnp.ones((2, 100, 8)), jnp.ones((4, 1, 8))
+        >>> state = convjax.init_state(x, kernel)
+        >>> y_t, state = convjax.causal_step(x[:, 0], kernel, state, feature_group_count=8)
+        >>> y_t.shape, state.shape
+        ((2, 8), (2, 3, 8))
 
     Source: Gu & Dao, Mamba, 2023, https://arxiv.org/abs/2312.00752
     """
@@ -213,6 +214,7 @@ def causal_step(
     return lax.squeeze(y, (made.out_axis,)), new
 
 
+@public_with(x=_checks.shaped, kernel=_checks.shaped)
 def init_state(
     x: Any,
     kernel: Any,

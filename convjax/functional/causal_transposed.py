@@ -6,12 +6,15 @@ import jax
 import jax.numpy as jnp
 
 from convjax import _checks
+from convjax._public import public_with
+from convjax.functional import sequences
 from convjax.functional.arguments import operands, sides
 from convjax.functional.causal import run
 from convjax.functional.causal_plan import activated, biased, plan
 from convjax.geometry import dilated
 
 
+@public_with(return_state=_checks.flag, mesh_axis=sequences.check_mesh_axis)
 def causal_conv_transpose(
     y: jax.Array,
     kernel: jax.Array,

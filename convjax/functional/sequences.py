@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from convjax import _checks
 from convjax.functional.causal_plan import Plan
 from convjax.functional.worker import conv_as
 
@@ -131,6 +132,25 @@ def _laid_out(made: Plan, y: jax.Array) -> jax.Array:
 
 
 # ---- shards --------------------------------------------------------------------------------------
+
+
+def check_mesh_axis(function: str, argument: str, value: Any) -> None:
+    """Refuse what names no mesh axis that is manual here."""
+    names = value if isinstance(value, tuple) else (value,)
+    if value is None:
+        return
+    if not names or not all(isinstance(name, str) for name in names):
+        _checks.fail_type(function, argument, value, "must be a mesh axis's name, or None")
+    try:
+        lax.axis_index(value)
+    except NameError:
+        _checks.fail(
+            function,
+            argument,
+            value,
+            "must be a mesh axis that is manual here",
+            "Call it inside `jax.shard_map` over that axis.",
+        )
 
 
 def neighbours(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from convjax import _checks
+from convjax._public import public_with
 from convjax.interop.arrays import checked
 from convjax.interop.kernels import kernel_from
 from convjax.interop.layers import is_convolution
@@ -35,6 +36,7 @@ class CausalLayer:
     options: dict[str, Any]
 
 
+@public_with(transposed=_checks.flag)
 def causal_from_torch(
     layer: Any,
     *,

@@ -18,7 +18,9 @@ def _causal(module: Any, inputs: jax.Array, stream: Any, given: Any) -> Any:
     if stream not in (False, True, "step"):
         _checks.fail(module.row, "stream", stream, 'must be False, True or "step"')
     time = getattr(module, "axis", None)
-    time = 1 if time is None else time % (inputs.ndim + (stream == "step"))
+    if time is not None:
+        time = _checks.integer(module.row, "axis", time) % (inputs.ndim + (stream == "step"))
+    time = 1 if time is None else time
     if stream == "step":
         inputs = jnp.expand_dims(inputs, time)
     plan, inputs, values = prepared(module, inputs)
