@@ -270,11 +270,7 @@ def _by_callback(
         axes, plan = planned({party: array.sharding for party, array in arrays})
         return _sharding(axes, plan.spec("out", len(shapes["out"])))
 
-    # custom_partitioning resolves its arguments by name
-    whole = split.whole if len(operands) > 2 else (
-        (lambda x: split.whole(x)) if len(operands) == 1 else (lambda x, y: split.whole(x, y))
-    )
-    call = custom_partitioning(whole)
+    call = custom_partitioning(split.whole)
     call.def_partition(
         partitioned,
         infer_sharding_from_operands=inferred,
