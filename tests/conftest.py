@@ -5,8 +5,10 @@ What XLA_FLAGS holds already comes last and so wins: with
 compiled as it is for users.
 """
 
+import importlib.metadata
 import importlib.util
 import os
+import platform
 
 import compilation
 
@@ -34,3 +36,20 @@ hypothesis.settings.register_profile(
     "no shrinking", hypothesis.settings.get_profile("suite"), phases=[hypothesis.Phase.generate]
 )
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
+
+
+def what_runs():
+    """The Python and the packages that the tests run on, as one line."""
+    packages = ("jax", "jaxlib", "flax", "numpy")
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in packages]
+    return f"Python {platform.python_version()}, {', '.join(versions)}"
+
+
+def pytest_report_header():
+    """Name what ran, above the tests."""
+    return what_runs()
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Name what ran, under the tests too: above them is far away in a long log."""
+    terminalreporter.write_line(f"ran on {what_runs()}")
