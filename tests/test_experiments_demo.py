@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 
-from experiments import page, pool, registry, report
+from experiments import registry
 from experiments.__main__ import main
-from experiments.data import DataError
-from experiments.settings import Settings
+from experiments.page.html import html, report
+from experiments.run import pool
+from experiments.run.data import DataError
+from experiments.run.settings import Settings
 
 BROKEN = "ValueError: a number that is broken"
 
@@ -205,9 +207,9 @@ BROWSER = next(filter(None, map(shutil.which, BROWSERS)), "")
 @pytest.mark.skipif(not BROWSER, reason="no chromium or chrome on this machine")
 def test_an_unfinished_page_opens_in_a_browser(tmp_path: Path) -> None:
     """With a section, a failed one, and two to come: no console message, nothing too wide."""
-    waiting = [page.ToCome(name, f"About {name}.", "about 9 seconds") for name in ("later", "last")]
+    waiting = [html.ToCome(name, f"About {name}.", "about 9 seconds") for name in ("later", "last")]
     made = [found("first"), pool.failed("second", f"Traceback\n  <{BROKEN}>")]
-    (tmp_path / "index.html").write_text(page.page(made, {"seed": 0}, waiting), encoding="utf-8")
+    (tmp_path / "index.html").write_text(html.page(made, {"seed": 0}, waiting), encoding="utf-8")
     command = [
         BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
         "--disable-background-networking", "--disable-component-update", "--disable-sync",

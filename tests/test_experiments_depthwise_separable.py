@@ -6,12 +6,13 @@ import pytest
 for package in ("flax", "optax", "orbax.checkpoint", "matplotlib", "skimage", "sklearn"):
     pytest.importorskip(package, reason="needs the `experiments` extra")
 
+from experiments.page.html.report import Section  # noqa: E402
 from flax import nnx  # noqa: E402
 
 from convjax.models import counts_of  # noqa: E402
-from experiments import depthwise_separable, timing  # noqa: E402
-from experiments.report import Section  # noqa: E402
-from experiments.settings import Settings  # noqa: E402
+from experiments import timing  # noqa: E402
+from experiments.findings import depthwise_separable  # noqa: E402
+from experiments.run.settings import Settings  # noqa: E402
 
 FEATURES = (16, 24, 32)
 
