@@ -110,7 +110,8 @@ def _run(chosen: dict[str, Any], options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from experiments import registry
-    from experiments.page.html import page, report
+    from experiments.page import report
+    from experiments.page.html import page
     from experiments.run import pool
 
     start = time.perf_counter()

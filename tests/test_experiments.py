@@ -29,7 +29,7 @@ for package in PACKAGES:
 from experiments import registry  # noqa: E402
 from experiments.__main__ import main  # noqa: E402
 from experiments.article import photo  # noqa: E402
-from experiments.page.html import report  # noqa: E402
+from experiments.page import report  # noqa: E402
 from experiments.run import lock, processes  # noqa: E402
 from experiments.run.settings import Settings  # noqa: E402
 

@@ -14,7 +14,7 @@ import pytest
 
 from experiments import registry
 from experiments.__main__ import main
-from experiments.page.html import html, report
+from experiments.page import html, report, stored
 from experiments.run import pool
 from experiments.run.data import DataError
 from experiments.run.settings import Settings
@@ -196,6 +196,15 @@ def test_several_at_a_time_find_the_same(tmp_path: Path) -> None:
         assert sections(text) == names
         pages.append((numbers["claims"], re.findall(r'src="(data:[^"]*)"', text)))
     assert pages[0] == pages[1]
+
+
+def test_the_page_of_stored_numbers_has_every_claim(tmp_path: Path) -> None:
+    numbers = json.loads((ROOT / "experiments/results/results.json").read_text("utf-8"))
+    made = stored.sections(numbers)
+    assert [claim.row() for section in made for claim in section.claims] == numbers["claims"]
+    stored.write(ROOT / "experiments" / "results", tmp_path / "index.html")
+    text = (tmp_path / "index.html").read_text("utf-8")
+    assert text.count("<tr class=") == len(numbers["claims"]) and "<img" not in text
 
 
 # ---- in a browser --------------------------------------------------------------------------------

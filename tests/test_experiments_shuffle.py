@@ -10,11 +10,10 @@ import pytest
 for package in ("flax", "optax", "orbax.checkpoint", "matplotlib", "skimage", "sklearn"):
     pytest.importorskip(package, reason="needs the `experiments` extra")
 
-from experiments.page.html.report import Section  # noqa: E402
-
 from convjax.models import counts_of  # noqa: E402
 from experiments.findings import shuffle  # noqa: E402
 from experiments.findings.shuffle import parity  # noqa: E402
+from experiments.page.report import Section  # noqa: E402
 from experiments.run.arms import Budget, folder_name, keeping  # noqa: E402
 from experiments.run.networks import Network  # noqa: E402
 from experiments.run.settings import Settings  # noqa: E402

@@ -138,10 +138,9 @@ def test_ctrl_c_leaves_a_resumable_run(tmp_path):
 def test_the_command_goes_on_with_resume(tmp_path, monkeypatch, capsys):
     """Ctrl-C in a training run of `python -m experiments`; --resume ends with the same numbers."""
     pytest.importorskip("matplotlib")
-    from experiments.page.html.report import Section
-
     from experiments import registry
     from experiments.__main__ import main
+    from experiments.page.report import Section
 
     stops = []
 

@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 
 import convjax
 from convjax.draw.charts import Theme, frame, matrix
-from experiments.page.html.figures import chart
-from experiments.page.html.report import Picture, Section
+from experiments.page.figures import chart
+from experiments.page.report import Picture, Section
 from experiments.run.measure import difference, integers, macs, out_shape
 from experiments.run.settings import Settings
 

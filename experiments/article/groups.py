@@ -8,8 +8,8 @@ import numpy as np
 
 import convjax
 from convjax.draw.charts import matrix
-from experiments.page.html.figures import chart
-from experiments.page.html.report import Picture, Section
+from experiments.page.figures import chart
+from experiments.page.report import Picture, Section
 from experiments.run.measure import channel_reach, difference, integers, macs, out_shape, weights
 from experiments.run.settings import Settings
 

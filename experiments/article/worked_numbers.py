@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 
 import convjax
 from convjax.draw.charts import Theme, matrix
-from experiments.page.html.figures import chart
-from experiments.page.html.report import Section
+from experiments.page.figures import chart
+from experiments.page.report import Section
 from experiments.run.measure import difference, filters, image, integers, macs, out_shape, weights
 from experiments.run.settings import Settings
 

@@ -15,9 +15,9 @@ from matplotlib.axes import Axes
 
 from convjax import nn
 from convjax.draw.charts import Theme
-from experiments.page.html.figures import chart, errors, pixels
-from experiments.page.html.report import Picture, Section
-from experiments.page.html.verdicts import above, equal, estimate
+from experiments.page.figures import chart, errors, pixels
+from experiments.page.report import Picture, Section
+from experiments.page.verdicts import above, equal, estimate
 from experiments.run.arms import Budget, Trained, trained
 from experiments.run.settings import Settings
 from experiments.run.stacks import HE, Normalised, Stack, kernels

@@ -14,13 +14,13 @@ import convjax
 from convjax import nn
 from convjax.draw.charts import Theme
 from convjax.models import Counts, MobileNetV1, counts_of
-from experiments.page.html.figures import chart, errors
-from experiments.page.html.report import Section
-from experiments.page.html.verdicts import Estimate, above, below, equal, estimate
+from experiments.page.figures import chart, errors
+from experiments.page.report import Section
+from experiments.page.verdicts import Estimate, above, below, equal, estimate
 from experiments.run.arms import Budget, Trained, compare, pictures, shown
+from experiments.run.measure import milliseconds
 from experiments.run.settings import Settings
 from experiments.run.stacks import HE, Normalised, Stack
-from experiments.timing import CALLS, interleaved
 
 ARMS = {
     "full": "full 3×3",
@@ -150,7 +150,7 @@ def timed(found: Mapping[str, list[Trained]], plan: Plan) -> dict[str, dict[str,
     """Milliseconds of every round, for each pass and arm, on one batch of training pictures."""
     runs = {arm: found[arm][0] for arm in TIMED if arm in found}
     return {
-        each: interleaved(
+        each: milliseconds(
             {arm: _program(run, plan, each) for arm, run in runs.items()}, plan.rounds
         )
         for each in plan.passes
@@ -287,7 +287,7 @@ def _milliseconds(found: Mapping[str, np.ndarray]) -> str:
     )
     rounds = len(next(iter(found.values())))
     return (
-        f"Medians in ms and their range, of {rounds} rounds in turns, each the fastest of {CALLS}: "
+        f"Medians in ms and their range, of {rounds} interleaved rounds: "
         f"{'; '.join(each)}."
     )
 

@@ -16,9 +16,9 @@ from convjax import nn
 from convjax.draw.charts import Theme
 from convjax.equivalents import separate_kernel
 from convjax.models import Counts, FlattenedLayer, parameters_of
-from experiments.page.html.figures import chart, errors
-from experiments.page.html.report import Section
-from experiments.page.html.verdicts import Estimate, above, below, equal, estimate
+from experiments.page.figures import chart, errors
+from experiments.page.report import Section
+from experiments.page.verdicts import Estimate, above, below, equal, estimate
 from experiments.run.arms import Budget, Trained, pictures, shown, trained
 from experiments.run.measure import difference, integers
 from experiments.run.settings import Settings

@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from convjax import nn
 from convjax.draw.charts import Theme
 from convjax.models import parts
-from experiments.page.html.figures import chart, intervals, pixels
-from experiments.page.html.report import Section
-from experiments.page.html.verdicts import above, estimate
+from experiments.page.figures import chart, intervals, pixels
+from experiments.page.report import Section
+from experiments.page.verdicts import above, estimate
 from experiments.run.arms import Budget, compare
 from experiments.run.data import Dataset, Split
 from experiments.run.settings import Settings

@@ -2,8 +2,8 @@
 
 import dataclasses
 import functools
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -14,10 +14,11 @@ from convjax import nn
 from convjax.draw.charts import Theme
 from convjax.models import GoogLeNet, Inception, counts_of, parts
 from convjax.models.googlenet import MODULES
-from experiments.page.html.figures import chart, intervals
-from experiments.page.html.report import Section
-from experiments.page.html.verdicts import above, equal, estimate
+from experiments.page.figures import chart, intervals
+from experiments.page.report import Section
+from experiments.page.verdicts import above, equal, estimate
 from experiments.run.arms import Budget, Trained, compare
+from experiments.run.measure import milliseconds
 from experiments.run.settings import Settings
 from experiments.run.training import outputs
 
@@ -212,15 +213,12 @@ class SmallInception(nnx.Module):
 
 def timed(runs: dict[str, Trained], batch: int = 250) -> dict[str, np.ndarray]:
     """Milliseconds for one batch of test pictures, in interleaved rounds."""
-    found: dict[str, list[float]] = {arm: [] for arm in runs}
-    for round_ in range(ROUNDS + 1):
-        for arm, run in runs.items():
-            images = run.dataset.test.images[:batch]
-            start = time.perf_counter()
-            outputs(run.network.apply, images, batch, run.params, run.model)
-            if round_:  # the first one compiles
-                found[arm].append(1e3 * (time.perf_counter() - start))
-    return {arm: np.array(each) for arm, each in found.items()}
+
+    def program(run: Trained) -> Callable[[], Any]:
+        images = run.dataset.test.images[:batch]
+        return lambda: outputs(run.network.apply, images, batch, run.params, run.model)
+
+    return milliseconds({arm: program(run) for arm, run in runs.items()}, ROUNDS)
 
 
 def trained_claims(

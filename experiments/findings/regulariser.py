@@ -16,9 +16,9 @@ from matplotlib.axes import Axes
 from convjax.draw.charts import Theme
 from experiments.findings.filter_groups import network_in_network
 from experiments.findings.filter_groups.scores import TABLE
-from experiments.page.html.figures import chart, errors
-from experiments.page.html.report import Section
-from experiments.page.html.verdicts import above, below, equal, estimate
+from experiments.page.figures import chart, errors
+from experiments.page.report import Section
+from experiments.page.verdicts import above, below, equal, estimate
 from experiments.run.arms import Budget, Trained, trained
 from experiments.run.networks import crop_and_mirror
 from experiments.run.settings import Settings

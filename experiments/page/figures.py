@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from PIL import Image
 
 from convjax.draw.charts import DARK, LIGHT, Theme, coloured, png
-from experiments.page.html.report import Picture
-from experiments.page.html.verdicts import Estimate
+from experiments.page.report import Picture
+from experiments.page.verdicts import Estimate
 
 
 def photo(label: str, values: Any, width: int = 256) -> Picture:

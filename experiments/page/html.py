@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.page.html.report import Claim, Figure, Picture, Section, count, show, show_with
+from experiments.page.report import Claim, Figure, Picture, Section, count, show, show_with
 
 TITLE = "Every kind of convolution, computed"
 LEAD = (

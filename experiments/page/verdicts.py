@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.page.html.report import NOT_REPRODUCED, REPRODUCED, UNDECIDED, Decision
+from experiments.page.report import NOT_REPRODUCED, REPRODUCED, UNDECIDED, Decision
 from experiments.run.settings import Settings
 
 LEVEL = 0.95

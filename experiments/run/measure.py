@@ -1,7 +1,7 @@
-"""What the experiments measure with: integer-valued operands, shapes, counts, Jacobians."""
+"""Measuring: integer-valued operands, shapes, counts, Jacobians, times."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import convjax
+from benchmarks.harness.timing import Timed, interleaved
 
 
 def integers(seed: int, *shape: int, low: int = -4, high: int = 5) -> jax.Array:
@@ -82,3 +83,12 @@ def channel_reach(function: Callable[[jax.Array], jax.Array], channels: int) -> 
     """
     jacobian = jax.jacobian(lambda x: function(x[None, None, None])[0, 0, 0])(jnp.ones(channels))
     return (np.asarray(jacobian) != 0).astype(int)
+
+
+def milliseconds(programs: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, np.ndarray]:
+    """Milliseconds of every program in every round; the rounds are interleaved.
+
+    Whatever slows the machine slows all programs. The first call, which compiles, is left out.
+    """
+    contenders = {name: Timed(call, jax.block_until_ready) for name, call in programs.items()}
+    return {name: 1e3 * np.array(each) for name, each in interleaved(contenders, rounds).items()}

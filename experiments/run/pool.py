@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection, wait
 from types import ModuleType
 from typing import Any
 
-from experiments.page.html.report import Section
+from experiments.page.report import Section
 from experiments.run.settings import Settings
 
 

@@ -13,8 +13,8 @@ from convjax.draw.charts import Theme
 from convjax.kinds import KINDS
 from experiments.article.photo.applied import GREY, Photos, gauss
 from experiments.article.photo.recipes import RECIPES, unknown
-from experiments.page.html.figures import chart, photo, response
-from experiments.page.html.report import Section
+from experiments.page.figures import chart, photo, response
+from experiments.page.report import Section
 from experiments.run.measure import call, difference
 from experiments.run.settings import Settings
 

@@ -1,4 +1,4 @@
-"""What the recipes of `recipes.py` are made of: the photographs, kernels, and one kind applied."""
+"""What the recipes are made of: the photographs, kernels, and one kind applied."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from convjax.kinds import KINDS, Example, Sizes
-from experiments.page.html.report import Picture
+from experiments.page.report import Picture
 from experiments.run.measure import call
 
 GREY = (0.299, 0.587, 0.114)

@@ -24,7 +24,7 @@ from experiments.article.photo.applied import (
     positive,
     result,
 )
-from experiments.page.html.figures import photo, pixels, response
+from experiments.page.figures import photo, pixels, response
 from experiments.run.measure import call
 
 

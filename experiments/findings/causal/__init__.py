@@ -23,9 +23,9 @@ from experiments.findings.causal.text_model import (
     step,
     whole,
 )
-from experiments.page.html.figures import Theme, chart, intervals
-from experiments.page.html.report import Section
-from experiments.page.html.verdicts import above, estimate
+from experiments.page.figures import Theme, chart, intervals
+from experiments.page.report import Section
+from experiments.page.verdicts import above, estimate
 from experiments.run.measure import call, integers
 from experiments.run.settings import Settings
 

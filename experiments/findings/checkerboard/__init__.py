@@ -21,8 +21,8 @@ from experiments.findings.checkerboard.discriminators import random_discriminato
 from experiments.findings.checkerboard.generator_search import generator_search
 from experiments.findings.checkerboard.generators import random_generators
 from experiments.findings.checkerboard.super_resolution import super_resolution
-from experiments.page.html.figures import chart
-from experiments.page.html.report import Picture, Section
+from experiments.page.figures import chart
+from experiments.page.report import Picture, Section
 from experiments.run.measure import difference
 from experiments.run.settings import Settings
 

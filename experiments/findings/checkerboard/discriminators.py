@@ -16,9 +16,9 @@ import numpy as np
 import convjax
 from convjax.analysis import spectral_fraction
 from experiments.findings.checkerboard.generators import spread, uncorrected
-from experiments.page.html.figures import pixels
-from experiments.page.html.report import Section
-from experiments.page.html.verdicts import above, below, equal, estimate
+from experiments.page.figures import pixels
+from experiments.page.report import Section
+from experiments.page.verdicts import above, below, equal, estimate
 from experiments.run import data
 from experiments.run.settings import Settings
 

@@ -11,8 +11,8 @@ import numpy as np
 
 import convjax
 from convjax.analysis import phase_variance_fraction, spectral_fraction
-from experiments.page.html.figures import pixels
-from experiments.page.html.report import (
+from experiments.page.figures import pixels
+from experiments.page.report import (
     NOT_REPRODUCED,
     REPRODUCED,
     UNDECIDED,
@@ -20,7 +20,7 @@ from experiments.page.html.report import (
     Picture,
     Section,
 )
-from experiments.page.html.verdicts import Estimate, above, below, equal, estimate
+from experiments.page.verdicts import above, below, equal, estimate
 from experiments.run import data
 from experiments.run.settings import Settings
 
@@ -36,15 +36,10 @@ METRICS = (
 
 
 class Published(NamedTuple):
-    """Smallest and largest value of the pictures in Distill, for each of `METRICS`.
-
-    `prototype` has the means of the first two by an independent program in numpy, for kernels of
-    size 3, 4 and 5.
-    """
+    """Smallest and largest value of the pictures in Distill, for each of `METRICS`."""
 
     deconvolutions: int
     authors: tuple[tuple[float, float], ...]
-    prototype: tuple[tuple[float, ...], ...]
 
 
 # Measured on the pictures that the article of Distill shows, before training, by the same formulas
@@ -53,20 +48,16 @@ PUBLISHED = {
     "the last two layers": Published(
         2,
         ((0.102, 0.113), (0.301, 0.348), (0.145, 0.158)),
-        ((0.219, 0.215, 0.210), (0.357, 0.334, 0.326)),
     ),
     "the last layer": Published(
         1,
         ((0.107, 0.194), (0.111, 0.199), (0.29, 0.35)),
-        ((0.223, 0.207, 0.236), (0.227, 0.212, 0.241)),
     ),
     "no layer": Published(
         0,
         ((0.0008, 0.0009), (0.004, 0.0065), (0.008, 0.008)),
-        (),
     ),
 }
-CLOSE = 0.15  # of the prototype's mean, which sixty generators leave uncertain by some percent
 COUNTS = {"smoke": 4, "quick": 40, "standard": 200, "full": 400}  # of generators
 LARGEST_PHOTO = 0.02  # more than photographs of this size have by themselves, on average
 
@@ -176,10 +167,6 @@ def random_generators(section: Section, settings: Settings) -> None:
         for column, (metric, authors) in enumerate(zip(METRICS, published.authors, strict=True)):
             _against(section, settings, where, metric, authors, each[..., column], sizes)
         _at_once(section, settings, where, published, each)
-        for column, prototype in enumerate(published.prototype):
-            _against_prototype(
-                section, settings, where, METRICS[column], prototype, each[..., column], sizes
-            )
     photos = jnp.asarray(data.photos10(32, 500, 0, settings.seed).train.images)
     natural = np.asarray(_of_pictures(photos))
     for column, metric in enumerate(METRICS):
@@ -315,33 +302,6 @@ def _at_once(
         f"{attained.sum()} of {attained.size} pictures, by {attained.any(-1).sum()} of "
         f"{attained[..., 0].size} generators: such values occur before training, however typical "
         "their means are. The published ranges are those of a few pictures.",
-    )
-
-
-def _against_prototype(
-    section: Section,
-    settings: Settings,
-    where: str,
-    metric: str,
-    prototype: tuple[float, ...],
-    values: np.ndarray,
-    sizes: tuple[int, ...],
-) -> None:
-    """The means of an independent program beside ours."""
-    each = [estimate(generators) for generators in values.mean(-1)]
-    theirs = prototype[: len(sizes)]
-    ratios = [
-        Estimate(e.mean / t - 1, (e.half or 0) / t) for e, t in zip(each, theirs, strict=True)
-    ]
-    furthest = max(ratios, key=lambda ratio: abs(ratio.mean))
-    section.finding(
-        f"… {where}, {metric}: the means are those of another program, in numpy alone and without "
-        f"this library ({_listed(theirs)} for kernels of {', '.join(map(str, sizes))})",
-        None,
-        [e.mean for e in each],
-        [e.half for e in each],
-        equal(settings, furthest, -CLOSE, CLOSE, "the ratio that is furthest from 1, less 1,"),
-        "Not numbers of the article: they say whether this program does what it should.",
     )
 
 

@@ -15,9 +15,9 @@ import convjax
 from convjax import initializers
 from convjax.analysis import phase_variance_fraction
 from convjax.draw.charts import Theme
-from experiments.page.html.figures import chart, photo, pixels
-from experiments.page.html.report import Section
-from experiments.page.html.verdicts import above, below, estimate
+from experiments.page.figures import chart, photo, pixels
+from experiments.page.report import Section
+from experiments.page.verdicts import above, below, estimate
 from experiments.run import data
 from experiments.run.arms import keeping
 from experiments.run.settings import Settings

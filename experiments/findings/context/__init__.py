@@ -19,9 +19,9 @@ from convjax.models import ContextModule, parts
 from convjax.models.context import DILATIONS
 from experiments.article.dilated import extent, field_panel, seen
 from experiments.findings.context.flags import COLOURS, NEAR, flags, mean_iou, to_flag
-from experiments.page.html.figures import chart, intervals, pixels
-from experiments.page.html.report import Section
-from experiments.page.html.verdicts import Estimate, above, equal, estimate
+from experiments.page.figures import chart, intervals, pixels
+from experiments.page.report import Section
+from experiments.page.verdicts import Estimate, above, equal, estimate
 from experiments.run.arms import Budget, Trained, compare
 from experiments.run.measure import difference, integers
 from experiments.run.settings import Settings

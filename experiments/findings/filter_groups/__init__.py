@@ -26,7 +26,7 @@ from experiments.findings.filter_groups.scores import (
     Measured,
     blocks_of,
 )
-from experiments.page.html.report import Section
+from experiments.page.report import Section
 from experiments.run.arms import Budget, trained
 from experiments.run.networks import Network, Recorded, crop_and_mirror
 from experiments.run.settings import Settings

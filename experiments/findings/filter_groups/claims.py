@@ -21,8 +21,8 @@ from experiments.findings.filter_groups.scores import (
     panel_mean,
     scores,
 )
-from experiments.page.html.report import Section
-from experiments.page.html.verdicts import above, below, equal, estimate
+from experiments.page.report import Section
+from experiments.page.verdicts import above, below, equal, estimate
 from experiments.run.settings import Settings
 
 CLOSE_SCORE, CLOSE_CHANCE, CLOSE_ACCURACY = 0.1, 0.05, 0.02

@@ -16,9 +16,9 @@ from experiments.findings.filter_groups.scores import (
     n_score,
     scores,
 )
-from experiments.page.html.figures import chart, errors
-from experiments.page.html.report import Picture, Section
-from experiments.page.html.verdicts import estimate
+from experiments.page.figures import chart, errors
+from experiments.page.report import Picture, Section
+from experiments.page.verdicts import estimate
 
 
 def _groups(number: int) -> str:

@@ -1,7 +1,7 @@
 """Are learned filters separable? Their rank, what is lost without it, and when that matters (8.1).
 
 Networks are trained, and every spatial filter is taken apart by the singular value decomposition.
-The claims and figures are in `rank_report`.
+The claims and figures are in `claims`.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from convjax.analysis import rank_energy
 from convjax.equivalents import separate_kernel
 from experiments.findings.kernel_rank import claims
 from experiments.findings.kernel_rank.claims import Fitted, Measured
-from experiments.page.html.report import Section
+from experiments.page.report import Section
 from experiments.run.arms import Budget, Trained, pictures, shown, trained
 from experiments.run.settings import Settings
 from experiments.run.stacks import HE, Normalised, Stack, kernels, replaced

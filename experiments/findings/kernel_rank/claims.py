@@ -7,9 +7,9 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from convjax.draw.charts import SIGNED, Theme, matrix
-from experiments.page.html.figures import chart, errors
-from experiments.page.html.report import Section
-from experiments.page.html.verdicts import above, below, equal, estimate
+from experiments.page.figures import chart, errors
+from experiments.page.report import Section
+from experiments.page.verdicts import above, below, equal, estimate
 from experiments.run.settings import Settings
 
 CLOSE = 0.02  # of accuracy

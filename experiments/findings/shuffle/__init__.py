@@ -16,9 +16,9 @@ from convjax.draw.charts import Theme, matrix
 from convjax.models import ShuffleUnit, parts
 from experiments.findings.shuffle import parity
 from experiments.findings.shuffle.parity import FEATURES, ORDERS, OWN, order_of
-from experiments.page.html.figures import chart, intervals
-from experiments.page.html.report import Picture, Section
-from experiments.page.html.verdicts import above, equal, estimate
+from experiments.page.figures import chart, intervals
+from experiments.page.report import Picture, Section
+from experiments.page.verdicts import above, equal, estimate
 from experiments.run.arms import Budget, Build, Trained, compare
 from experiments.run.settings import Settings
 

@@ -13,9 +13,9 @@ import convjax
 from convjax import nn
 from convjax.draw.charts import Theme
 from convjax.models import parts
-from experiments.page.html.figures import chart, intervals
-from experiments.page.html.report import Section
-from experiments.page.html.verdicts import above, equal, estimate
+from experiments.page.figures import chart, intervals
+from experiments.page.report import Section
+from experiments.page.verdicts import above, equal, estimate
 from experiments.run.arms import Budget, compare
 from experiments.run.data import Dataset, Split
 from experiments.run.settings import Settings

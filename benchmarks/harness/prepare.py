@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import convjax
-from benchmarking.ops import TORCH_PEERS, LaxOps, ops_of
-from benchmarking.rows import Operand, Row, Spec
+from benchmarks.harness.ops import TORCH_PEERS, LaxOps, ops_of
+from benchmarks.harness.rows import Operand, Row, Spec
 
 CELLS = ("forward", "training")
 ROLES = ("forward", "input_gradient", "kernel_gradient", "lax")
@@ -124,7 +124,7 @@ def prepare_jax(
 def _prepare_torch(
     peer: str, row: Row, cell: str, arrays: Sequence[np.ndarray], dtype: str
 ) -> Contender:
-    from benchmarking import torch_ops
+    from benchmarks.harness import torch_ops
 
     ops = torch_ops.TorchOps(peer)
     operands = [ops.place(a, o, dtype) for a, o in zip(arrays, row.operands, strict=True)]

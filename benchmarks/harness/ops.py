@@ -1,7 +1,7 @@
 """How each JAX library runs a program: lax, convjax, Flax, Equinox and Keras.
 
 Operands come channels-last; `place` brings them into the library's layout and `read` back, so that
-a layout costs nothing while it is timed. `LeftOut` says why a library cannot run a row.
+a layout costs nothing while it is timed.
 """
 
 import functools
@@ -15,29 +15,10 @@ import numpy as np
 from jax import lax
 
 import convjax
-from benchmarking.rows import Operand, Spec, same
+from benchmarks.harness.layouts import LeftOut, to_first, to_last
+from benchmarks.harness.rows import Operand, Spec, same
 
 SPACE = ("", "W", "HW", "DHW")
-
-
-class LeftOut(Exception):
-    """A contender cannot run this row."""
-
-
-def to_first(array: Any, operand: Operand) -> Any:
-    """(N, *space, C) to (N, C, *space); (*K, a, b) to (b, a, *K)."""
-    lead = operand.lead
-    if operand.role == "x":
-        return np.moveaxis(array, -1, lead + 1)
-    return np.moveaxis(array, (-1, -2), (lead, lead + 1))
-
-
-def to_last(array: Any, operand: Operand) -> Any:
-    """The inverse of `to_first`."""
-    lead = operand.lead
-    if operand.role == "x":
-        return np.moveaxis(array, lead + 1, -1)
-    return np.moveaxis(array, (lead, lead + 1), (-1, -2))
 
 
 def forward_kernel(kernel: Any, groups: int) -> Any:
@@ -290,7 +271,7 @@ def available(peers: Any = PEERS) -> dict[str, str]:
 def ops_of(peer: str, layout: str) -> Any:
     """The contender `peer` for rows of this layout."""
     if peer in TORCH_PEERS:
-        from benchmarking.torch_ops import TorchOps
+        from benchmarks.harness.torch_ops import TorchOps  # which needs PyTorch
 
         return TorchOps(peer)
     if peer == "convjax" and layout == "first":

@@ -1,6 +1,6 @@
 """Time a network's training step against the same network with Flax's convolutions; see `--help`.
 
-    python scripts/benchmark_networks.py [NAME key=value ...] [--batch N]
+    python -m benchmarks networks [NAME key=value ...] [--batch N]
 
 Both take `--steps` steps of SGD from the same parameters on the same images, and their losses must
 agree, or nothing is timed: from the initial parameters in 64 bits, and in 32 bits from those that
@@ -9,7 +9,7 @@ gradients of a network that is normalised by batches grow from layer to layer th
 mean field theory of batch normalization, 2019, https://arxiv.org/abs/1902.08129), and a single unit
 that rounding sends to the other side of ReLU moves them by up to a hundredth. How far both are from
 the 64-bit losses then is printed. The steps are timed in 32 bits, interleaved; results go to
-`benchmarks/networks/NAME-DEVICE-jax-VERSION.json`.
+`benchmarks/results/networks/NAME-DEVICE-jax-VERSION.json`.
 Exit status: 0, or 1 where the losses differ, or 2 where the network cannot be compared.
 """
 
@@ -20,21 +20,16 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-# Before jax is imported, by the modules below.
-from benchmarking import environment
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import skimage.data
+from flax import nnx
 
-environment.prepare()
-
-import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
-import numpy as np  # noqa: E402
-import optax  # noqa: E402
-import skimage.data  # noqa: E402
-from benchmarking import machine, results, timing  # noqa: E402
-from flax import nnx  # noqa: E402
-
-from convjax import models, nn  # noqa: E402
-from convjax.nn.layer import Layer  # noqa: E402
+from benchmarks.harness import command, timing
+from convjax import models, nn
+from convjax.nn.layer import Layer
 
 TOLERANCES = {"64 bits": 1e-9, "32 bits, warmed up": 1e-4}  # of the losses, relative
 BATCHES = 10
@@ -181,7 +176,7 @@ def data(shape: Sequence[int], number: int) -> list[tuple[np.ndarray, np.ndarray
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(description=(__doc__ or "").split(";")[0] + ".")
+    p = command.parser("networks", __doc__)
     p.add_argument("name", nargs="?", default=DEFAULT[0], help="a network of `convjax.models`")
     p.add_argument("options", nargs="*", help="key=value, as for `python -m convjax.models`")
     p.add_argument("--batch", type=int, default=16)
@@ -189,12 +184,13 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--warmup", type=int, default=100, help="steps before 32 bits are compared")
     p.add_argument("--rounds", type=int, default=7)
     p.add_argument("--lr", type=float, default=0.001)
-    p.add_argument("--out", type=pathlib.Path, default=machine.ROOT / "benchmarks" / "networks")
+    p.add_argument("--out", type=pathlib.Path, default=command.RESULTS / "networks")
     return p
 
 
-def main() -> int:
-    arguments = parser().parse_args()
+def main(words: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    arguments = parser().parse_args(words)
     words = arguments.options or (DEFAULT[1:] if arguments.name == DEFAULT[0] else ())
     if arguments.name not in models.NETWORKS:
         print(f"{arguments.name} is none of {', '.join(models.NETWORKS)}", file=sys.stderr)
@@ -239,22 +235,14 @@ def main() -> int:
         if not errors[when] <= tolerance:
             print(f"{when}: apart by more than {tolerance:.0e}: not timed", file=sys.stderr)
             return 1
-    timed = {name: timing.Timed(step, jax.block_until_ready) for name, step in both.items()}
-    samples = timing.interleaved(timed, arguments.rounds)
+    samples = command.timed(both, arguments.rounds)
     ratio = timing.paired_ratio(samples, "flax", "convjax")
-    ms = {name: round(1e3 * timing.median(values), 2) for name, values in samples.items()}
+    ms = command.milliseconds(samples)
     print(f"training step, medians [ms]: {ms}; flax/convjax {ratio:.2f}")
     report = {
         "network": arguments.name, "options": list(words), "shape": list(shape),
         "losses": found, "relative differences": errors,
         "ms": ms, "flax/convjax": round(ratio, 3), "rounds": len(samples["flax"]),
-        "commit": machine.commit(), **machine.conditions("float32", {}, "usual"),
     }  # fmt: skip
-    path = arguments.out / f"{arguments.name}-{machine.device()}-jax-{jax.__version__}.json"
-    results.write_json(path, report)
-    print(path)
+    command.write(arguments.out, report, sizes="usual", of=arguments.name)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,17 +1,15 @@
 """Print what a training step takes on each device when a volume is split over n; see `--help`.
 
-    python scripts/benchmark_sharding.py [--size 64] [--devices 1 2 4 8]
+    python -m benchmarks sharding [--size 64] [--devices 1 2 4 8]
 
 The step is that of `examples/volume.py` (the 3-D U-Net of `convjax.models`, forward and backward,
 and Adam), one volume, split by depth over simulated CPU devices. Temporaries are XLA's
 (`memory_analysis`): of one device. The loss and the gradients are compared with one device's.
 """
 
-import argparse
 import os
-import pathlib
 import re
-import sys
+from collections.abc import Sequence
 from typing import Any
 
 MOST = 8
@@ -19,13 +17,13 @@ _COUNT = f"--xla_force_host_platform_device_count={MOST}"
 if _COUNT not in os.environ.get("XLA_FLAGS", ""):  # as in the tests
     os.environ["XLA_FLAGS"] = f"{_COUNT} {os.environ.get('XLA_FLAGS', '')}".strip()
 os.environ["JAX_PLATFORMS"] = "cpu"
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 from jax.sharding import AxisType, NamedSharding  # noqa: E402
 from jax.sharding import PartitionSpec as P  # noqa: E402
 
+from benchmarks.harness import command  # noqa: E402
 from examples import volume  # noqa: E402
 
 COLLECTIVES = ("collective-permute", "all-reduce", "all-gather", "all-to-all")
@@ -82,13 +80,14 @@ def table(settings: volume.Settings, counts: list[int]) -> list[str]:
     return lines
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split(";")[0] + ".")
+def main(words: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    parser = command.parser("sharding", __doc__)
     parser.add_argument("--size", type=int, default=64, help="extent of the volume (default 64)")
     parser.add_argument("--features", type=int, default=8, help="first channels (default 8)")
     parser.add_argument("--levels", type=int, default=2, help="halvings (default 2)")
     parser.add_argument("--devices", type=int, nargs="+", default=[1, 2, 4, 8])
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(words)
     settings = volume.Settings(
         size=options.size, batch=1, features=options.features, levels=options.levels
     )
@@ -99,7 +98,3 @@ def main(arguments: list[str] | None = None) -> int:
     )
     print("\n".join(table(settings, options.devices)))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

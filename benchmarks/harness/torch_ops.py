@@ -8,8 +8,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from benchmarking.ops import LeftOut, to_first, to_last
-from benchmarking.rows import Operand, Spec
+from benchmarks.harness.layouts import LeftOut, to_first, to_last
+from benchmarks.harness.rows import Operand, Spec
 
 
 class TorchOps:

@@ -1,31 +1,27 @@
 """Time a training step of a model of each library with `convjax.accelerate`; see `--help`.
 
-    python scripts/benchmark_accelerate.py [LIBRARY ...] [--batch N] [--size S] [--width W]
+    python -m benchmarks accelerate [LIBRARY ...] [--batch N] [--size S] [--width W]
 
 The model of each library (flax linen, flax nnx, equinox, haiku, keras) has a depthwise, a grouped
 and a transposed layer of its own, with ReLUs between them. Loss and gradients must agree to a part
-in a thousand, or nothing is timed. Results go to `benchmarks/accelerate/DEVICE-jax-VERSION.json`.
-Exit status: 0, or 1 where a model differs, or 2 where no library is there.
+in a thousand, or nothing is timed. Results go to
+`benchmarks/results/accelerate/DEVICE-jax-VERSION.json`. Exit status: 0, or 1 where a model
+differs, or 2 where no library is there.
 """
 
 import argparse
 import importlib.util
 import pathlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-# Before jax is imported, by the modules below.
-from benchmarking import environment
+import jax
+import jax.numpy as jnp
+import numpy as np
 
-environment.prepare()
-
-import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
-import numpy as np  # noqa: E402
-from benchmarking import machine, results, timing  # noqa: E402
-
-import convjax  # noqa: E402
+import convjax
+from benchmarks.harness import command, timing
 
 # Of loss and gradients, relative to the largest value. lax adds thousands of products one by one in
 # 32 bits: its gradient of a grouped kernel was seen 1.2e-4 away from that in 64 bits, ours 2e-7.
@@ -139,29 +135,21 @@ def steps(apply: Apply, params: Any, x: jax.Array) -> dict[str, Callable[[], Any
     return {"as it is": compiled(apply), "accelerated": compiled(convjax.accelerate(apply))}
 
 
-def apart(found: Any, wanted: Any) -> float:
-    """The largest difference of any leaf, relative to the largest value of the wanted one."""
-    pairs = zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True)
-    return max(
-        float(np.abs(np.asarray(a) - np.asarray(b)).max() / max(np.abs(np.asarray(b)).max(), 1e-30))
-        for a, b in pairs
-    )
-
-
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(description=(__doc__ or "").split(";")[0] + ".")
+    p = command.parser("accelerate", __doc__)
     p.add_argument("libraries", nargs="*", metavar="LIBRARY", help=", ".join(LIBRARIES))
     p.add_argument("--batch", type=int, default=8)
     p.add_argument("--size", type=int, default=56, help="height and width (default 56)")
     p.add_argument("--width", type=int, default=64, help="channels, a multiple of 4 (default 64)")
     p.add_argument("--rounds", type=int, default=7)
     p.add_argument("--limit", type=float, default=30.0, help="seconds per library")
-    p.add_argument("--out", type=pathlib.Path, default=machine.ROOT / "benchmarks" / "accelerate")
+    p.add_argument("--out", type=pathlib.Path, default=command.RESULTS / "accelerate")
     return p
 
 
-def main() -> int:
-    arguments = parser().parse_args()
+def main(words: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    arguments = parser().parse_args(words)
     unknown = [name for name in arguments.libraries if name not in LIBRARIES]
     if unknown:
         print(f"{', '.join(unknown)}: none of {', '.join(LIBRARIES)}", file=sys.stderr)
@@ -174,25 +162,17 @@ def main() -> int:
             print(f"{name} is left out: it is not installed", file=sys.stderr)
             continue
         both = steps(*LIBRARIES[name](x), x)
-        error = apart(both["accelerated"](), both["as it is"]())
+        error = command.difference(both["accelerated"](), both["as it is"]())
         if not error <= TOLERANCE:
             print(f"{name}: apart by {error:.1e}, more than {TOLERANCE:.0e}", file=sys.stderr)
             return 1
-        timed = {kind: timing.Timed(step, jax.block_until_ready) for kind, step in both.items()}
-        samples = timing.interleaved(timed, arguments.rounds, limit_s=arguments.limit)
-        ms = {kind: round(1e3 * timing.median(values), 2) for kind, values in samples.items()}
+        samples = command.timed(both, arguments.rounds, limit_s=arguments.limit)
+        ms = command.milliseconds(samples)
         faster = timing.paired_ratio(samples, "as it is", "accelerated")
         found[name] = {"ms": ms, "faster": round(faster, 2), "relative difference": error}
         print(f"{name:10} {ms}, {faster:.1f} times faster, apart by {error:.1e}")
     if not found:
         return 2
     report = {"shape": shape, "libraries": found, "rounds": arguments.rounds}
-    report |= {"commit": machine.commit(), **machine.conditions("float32", {}, "usual")}
-    path = arguments.out / f"{machine.device()}-jax-{jax.__version__}.json"
-    results.write_json(path, report)
-    print(path)
+    command.write(arguments.out, report, sizes="usual")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,7 +1,7 @@
 """Time convjax against lax, Flax, Equinox, Keras and PyTorch, row by row; see `--help`.
 
-Results go to `benchmarks/DEVICE-DTYPE-jax-VERSION[...].csv`, a line per row and cell. Exit status:
-0, or 1 where results were unequal, or 2 where nothing could be run.
+Results go to `benchmarks/results/DEVICE-DTYPE-jax-VERSION[...].csv`, a line per row and cell. Exit
+status: 0, or 1 where results were unequal, or 2 where nothing could be run.
 """
 
 import argparse
@@ -12,17 +12,12 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-# Before jax is imported, by the modules below.
-from benchmarking import environment
+import jax
 
-environment.prepare()
-
-import jax  # noqa: E402
-from benchmarking import machine, ops, prepare, readme, results, session, summary  # noqa: E402
-from benchmarking.rows import Row  # noqa: E402
-from benchmarking.table import choose, table  # noqa: E402
-
-import convjax  # noqa: E402
+import convjax
+from benchmarks.harness import command, machine, ops, prepare, readme, results, session, summary
+from benchmarks.harness.rows import Row
+from benchmarks.harness.table import choose, table
 
 DEVICE_SCALE = 8
 QUICK_ROUNDS, ROUNDS = 3, 7
@@ -30,7 +25,7 @@ QUICK_PEERS = ("lax", "convjax", "torch_nchw", "torch_nhwc")
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(description=(__doc__ or "").split(";")[0] + ".")
+    p = command.parser("layers", __doc__)
     p.add_argument("--quick", action="store_true", help="few rows and rounds: under two minutes")
     p.add_argument("--rows", default="", metavar="REGEX", help="only rows whose name matches")
     p.add_argument(
@@ -72,11 +67,7 @@ def compiler_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """The options for every JAX contender."""
     found: dict[str, Any] = {}
     if arguments.options:
-        function = getattr(convjax, "compiler_options", None)
-        if function is not None:
-            found |= function(jax.default_backend())
-        elif not arguments.compiler_option:
-            raise SystemExit("convjax.compiler_options does not exist: give --compiler-option")
+        found |= convjax.compiler_options(jax.default_backend())
     for text in arguments.compiler_option:
         name, equals, value = text.partition("=")
         if not equals:
@@ -120,7 +111,9 @@ def progress_of(total: int) -> tuple[Any, Any]:
     return bar, lambda line: bar.write(line, file=sys.stderr)
 
 
-def measure(arguments: argparse.Namespace, chosen: Sequence[Row], every: Sequence[str]) -> int:
+def measure(
+    arguments: argparse.Namespace, words: Sequence[str], chosen: Sequence[Row], every: Sequence[str]
+) -> int:
     options = compiler_options(arguments)
     cells = (arguments.only,) if arguments.only else prepare.CELLS
     conditions = machine.conditions(
@@ -129,7 +122,7 @@ def measure(arguments: argparse.Namespace, chosen: Sequence[Row], every: Sequenc
     header = {
         **conditions,
         "date": time.strftime("%Y-%m-%d %H:%M"),
-        "command": shlex.join(["scripts/benchmark", *sys.argv[1:]]),
+        "command": shlex.join(["scripts/benchmark", *words]),
     }
     whole = not (arguments.rows or arguments.families or arguments.only or arguments.peers)
     path = arguments.out / file_name(arguments, bool(options))
@@ -168,8 +161,10 @@ def report(records: Sequence[results.Record]) -> str:
     return f"{summary.plain_table(records)}\n\n{summary.summary(records)}"
 
 
-def main() -> int:
-    arguments = parser().parse_args()
+def main(words: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    words = sys.argv[1:] if words is None else words
+    arguments = parser().parse_args(words)
     if arguments.summary:
         print(report(results.load(arguments.summary).records))
         return 0
@@ -188,8 +183,4 @@ def main() -> int:
         return 0
     if arguments.device_sizes:
         chosen = [row.scaled(DEVICE_SCALE) for row in chosen]
-    return measure(arguments, chosen, [row.name for row in rows])
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return measure(arguments, words, chosen, [row.name for row in rows])

@@ -10,12 +10,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarking import hlo_text, machine, prepare, timing
-from benchmarking.ops import TORCH_PEERS, LeftOut
-from benchmarking.prepare import Contender
-from benchmarking.results import BUSY, Record
-from benchmarking.rows import Row
-from benchmarking.timing import Samples, Timed
+from benchmarks.harness import hlo_text, machine, prepare, timing
+from benchmarks.harness.ops import TORCH_PEERS, LeftOut
+from benchmarks.harness.prepare import Contender
+from benchmarks.harness.results import BUSY, Record
+from benchmarks.harness.rows import Row
+from benchmarks.harness.timing import Samples, Timed
 
 LOOSER = {"bfloat16": 5e-2, "float16": 1e-2}
 LOSS = 0.05  # weight of a loss' error: a float32 sum of millions of squares rounds much

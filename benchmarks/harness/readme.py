@@ -6,11 +6,11 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from benchmarking import summary
-from benchmarking.machine import ROOT
-from benchmarking.results import Table, load
+from benchmarks.harness import summary
+from benchmarks.harness.machine import ROOT
+from benchmarks.harness.results import Table, load
 
-FOLDER = ROOT / "benchmarks"
+FOLDER = ROOT / "benchmarks" / "results"
 # The README shows these training steps, of the newest jax that was measured.
 GAINS = "cpu2-avx512-float32-jax-0.12.0.1"
 GAINS_ROWS = {
@@ -22,7 +22,7 @@ GAINS_ROWS = {
     "MobileNet-like": "a network like MobileNet",
 }
 MORE_MEMORY, MORE_BYTES = 1.5, 2**20
-NOTHING = "No results are in `benchmarks/` yet."
+NOTHING = "No results are in `benchmarks/results/` yet."
 
 
 def files(folder: pathlib.Path = FOLDER) -> list[pathlib.Path]:
@@ -53,7 +53,7 @@ def _means(tables: dict[str, Table]) -> list[str]:
             lines.append(
                 _row(
                     (
-                        f"[{name}](../benchmarks/{name}.csv)",
+                        f"[{name}](../benchmarks/results/{name}.csv)",
                         m.cell,
                         summary.number(m.lax_over_us),
                         summary.number(m.us_over_torch),
@@ -92,7 +92,7 @@ def _memory(folder: pathlib.Path) -> list[str]:
         pairs = [(c["resident"]["convjax"], c["resident"]["lax"]) for c in found["cells"]]
         ratio = sum(ours for ours, _ in pairs) / sum(theirs for _, theirs in pairs)
         more = sum(o > MORE_MEMORY * t and o > t + MORE_BYTES for o, t in pairs)
-        link = f"[{name}](../benchmarks/memory/{name}.json)"
+        link = f"[{name}](../benchmarks/results/memory/{name}.json)"
         lines.append(_row((link, summary.number(ratio), f"{more} of {len(pairs)}")))
     return [*lines, "", '"Much more" is over 1.5 times as much, and over 1 MB more.']
 
@@ -101,7 +101,7 @@ def _accelerated(folder: pathlib.Path) -> list[str]:
     header = ("library", "as it is, ms", "accelerated, ms", "faster")
     lines = ["### A small model of each library under `accelerate`", ""]
     for name, found in _json(folder, "accelerate").items():
-        lines += [f"[{name}](../benchmarks/accelerate/{name}.json):", ""]
+        lines += [f"[{name}](../benchmarks/results/accelerate/{name}.json):", ""]
         lines += [_row(header), "|" + "---|" * len(header)]
         for library, cells in found["libraries"].items():
             times = (cells["ms"]["as it is"], cells["ms"]["accelerated"], cells["faster"])
@@ -116,7 +116,7 @@ def _networks(folder: pathlib.Path) -> list[str]:
     for name, found in _json(folder, "networks").items():
         options = ", ".join([*found["options"], f"batch={found['shape'][0]}"])
         times = (found["ms"]["flax"], found["ms"]["convjax"], found["flax/convjax"])
-        link = f"[{name}](../benchmarks/networks/{name}.json)"
+        link = f"[{name}](../benchmarks/results/networks/{name}.json)"
         lines.append(_row((link, options, *(summary.number(time) for time in times))))
     return lines
 

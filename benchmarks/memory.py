@@ -1,14 +1,14 @@
 """Measure the temporary memory of the benchmark's rows, as Linux sees it; see `--help`.
 
-    python scripts/benchmark_memory.py [--rows REGEX] [--only CELL]
+    python -m benchmarks memory [--rows REGEX] [--only CELL]
 
 What XLA asks for (`memory_analysis`, in the benchmark's files) leaves out what its convolutions
 take by themselves while they run: `lax`'s programs often ask for nothing. This reads how far the
 memory of the process rises during a call, beyond what was there before it and what the call
 returns: the least of a few calls. Every block of 64 KiB and more is mapped anew, and given back
 after use, so that no call finds memory that an earlier one left. Results of all rows go to
-`benchmarks/memory/DEVICE-jax-VERSION.json`, those of some to another folder alone. Exit status: 0,
-or 2 where nothing could be measured.
+`benchmarks/results/memory/DEVICE-jax-VERSION.json`, those of some only to another folder. Exit
+status: 0, or 2 where nothing could be measured.
 """
 
 import argparse
@@ -17,17 +17,14 @@ import os
 import pathlib
 import re
 import sys
+from collections.abc import Sequence
 from typing import Any
 
-# Before jax is imported, by the modules below.
-from benchmarking import environment
+import jax
 
-environment.prepare()
-
-import jax  # noqa: E402
-from benchmarking import machine, ops, prepare, results  # noqa: E402
-from benchmarking.rows import Row  # noqa: E402
-from benchmarking.table import choose, table  # noqa: E402
+from benchmarks.harness import command, ops, prepare
+from benchmarks.harness.rows import Row
+from benchmarks.harness.table import choose, table
 
 PEERS = ("lax", "convjax", *ops.TORCH_PEERS)
 CALLS = 3
@@ -97,15 +94,19 @@ def line(found: dict[str, Any]) -> str:
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(description=(__doc__ or "").split(";")[0] + ".")
+    p = command.parser("memory", __doc__)
     p.add_argument("--rows", default="", metavar="REGEX", help="only rows whose name matches")
     p.add_argument("--only", choices=prepare.CELLS, help="one kind of cell")
-    p.add_argument("--out", type=pathlib.Path, metavar="DIR", help="instead of benchmarks/memory")
+    p.add_argument(
+        "--out", type=pathlib.Path, metavar="DIR", help="instead of benchmarks/results/memory"
+    )
     return p
 
 
-def main() -> int:
-    arguments = parser().parse_args()
+def main(words: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status. It starts itself again to have blocks mapped."""
+    words = sys.argv[1:] if words is None else words
+    arguments = parser().parse_args(words)
     chosen = choose(table(), arguments.rows)
     if not chosen:
         print("error: no row matches", file=sys.stderr)
@@ -119,6 +120,9 @@ def main() -> int:
     except OSError as error:
         print(f"error: this needs Linux, and /proc: {error}", file=sys.stderr)
         return 2
+    if any(os.environ.get(name) != value for name, value in MAPPED.items()):
+        again = [sys.executable, "-m", "benchmarks", "memory", *words]
+        os.execve(sys.executable, again, {**os.environ, **MAPPED})
     there = [peer for peer, why in ops.available(PEERS).items() if not why]
     kinds = (arguments.only,) if arguments.only else prepare.CELLS
     cells = []
@@ -130,18 +134,8 @@ def main() -> int:
         number = sum(exceeds(cell[what]) for cell in cells)
         print(f"{what}: {number} of {len(cells)} above {FACTOR} times lax's and {SLACK} bytes more")
     some = arguments.rows or arguments.only
-    folder = arguments.out or (None if some else machine.ROOT / "benchmarks" / "memory")
+    folder = arguments.out or (None if some else command.RESULTS / "memory")
     if folder:
-        report: dict[str, Any] = {"cells": cells, "commit": machine.commit()}
-        report["environment"] = {name: os.environ.get(name) for name in MAPPED}
-        report |= machine.conditions("float32", {}, "default")
-        path = folder / f"{machine.device()}-jax-{jax.__version__}.json"
-        results.write_json(path, report)
-        print(path)
+        environment = {name: os.environ.get(name) for name in MAPPED}
+        command.write(folder, {"cells": cells, "environment": environment}, sizes="default")
     return 0
-
-
-if __name__ == "__main__":
-    if any(os.environ.get(name) != value for name, value in MAPPED.items()):
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **MAPPED})
-    sys.exit(main())

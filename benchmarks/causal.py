@@ -1,6 +1,6 @@
 """Time depthwise causal convolution with bias and SiLU against PyTorch; see `--help`.
 
-    python scripts/benchmark_causal.py [--batch N] [--steps T] [--channels C] [--taps K ...]
+    python -m benchmarks causal [--batch N] [--steps T] [--channels C] [--taps K ...]
 
 Forward and training (the gradients of input, kernel and bias) of whole rows and of rows with five
 packed sequences, against PyTorch's `conv1d` with `silu` on whole rows; and one step of generation
@@ -8,40 +8,31 @@ against the dispatch of an addition. Printed are medians of interleaved rounds. 
 where its numbers differ, nothing is timed. Exit status: 0, 1 where they differ, 2 without PyTorch.
 """
 
-import argparse
 import importlib.util
-import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-# Before jax is imported, by the modules below.
-from benchmarking import environment
+import jax
+import jax.numpy as jnp
+import numpy as np
 
-environment.prepare()
-
-import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
-import numpy as np  # noqa: E402
-from benchmarking.timing import Timed, interleaved  # noqa: E402
-
-import convjax  # noqa: E402
+import convjax
+from benchmarks.harness import command, timing
 
 TOLERANCE = 1e-4  # relative to the largest value
 PACKED = 5
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command.parser("causal", __doc__)
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--steps", type=int, default=2048)
     parser.add_argument("--channels", type=int, default=1024)
     parser.add_argument("--taps", type=int, nargs="+", default=[2, 3, 4, 8])
     parser.add_argument("--rounds", type=int, default=9)
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(words)
     if importlib.util.find_spec("torch") is None:
         print("PyTorch is not there: pip install -e '.[peers]'", file=sys.stderr)
         return 2
@@ -51,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
         if not error <= TOLERANCE:
             print(f"{taps} taps: results differ by {error:.1e} of the largest", file=sys.stderr)
             return 1
-        medians = timed(contenders, options.rounds)
+        medians = _medians(contenders, options.rounds)
         for role in ("forward", "training"):
             torch = medians[f"PyTorch, {role}"]
             print(
@@ -59,17 +50,16 @@ def main(arguments: list[str] | None = None) -> int:
                 f"whole {medians[f'whole, {role}'] / torch:.2f}, "
                 f"packed {medians[f'packed, {role}'] / torch:.2f} of PyTorch's {torch * 1e3:.2f} ms"
             )
-    medians = timed(step(options.batch, options.channels), options.rounds)
+    medians = _medians(step(options.batch, options.channels), options.rounds)
     beyond = (medians["step"] - medians["addition"]) * 1e6
     print(f"one step: {beyond:.1f} us beyond the dispatch of an addition")
     return 0
 
 
-def timed(contenders: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """Seconds of a call of each, the median."""
-    made = {name: Timed(call, jax.block_until_ready) for name, call in contenders.items()}
-    samples = interleaved(made, rounds)
-    return {name: statistics.median(seconds) for name, seconds in samples.items()}
+def _medians(programs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+    """Seconds of a call of each."""
+    samples = command.timed(programs, rounds)
+    return {name: timing.median(seconds) for name, seconds in samples.items()}
 
 
 def rows(
@@ -127,8 +117,7 @@ def rows(
     layouts = ((0, 2, 1), (2, 1, 0), (0,))
     wanted = [g.numpy().transpose(axes) for g, axes in zip(found, layouts, strict=True)]
     pairs += list(zip(contenders["whole, training"](), wanted, strict=True))
-    errors = [float(np.abs(np.asarray(a) - b).max() / np.abs(b).max()) for a, b in pairs]
-    return contenders, max(errors)
+    return contenders, command.difference(*zip(*pairs, strict=True))
 
 
 def step(batch: int, channels: int) -> dict[str, Callable[[], Any]]:
@@ -152,7 +141,3 @@ def step(batch: int, channels: int) -> dict[str, Callable[[], Any]]:
         return y
 
     return {"step": lambda: call("step"), "addition": lambda: call("addition")}
-
-
-if __name__ == "__main__":
-    sys.exit(main())

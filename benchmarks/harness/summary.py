@@ -4,9 +4,9 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterable, Sequence
 
-from benchmarking.results import BUSY, COMPARED, Record
-from benchmarking.rows import SLOW
-from benchmarking.timing import loses
+from benchmarks.harness.results import BUSY, COMPARED, Record
+from benchmarks.harness.rows import SLOW
+from benchmarks.harness.timing import loses
 
 CELLS = ("forward", "training")
 FAR_FROM_TORCH = 1.5

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from benchmarking.rows import Operand, Row, Spec, centred
+from benchmarks.harness.rows import Operand, Row, Spec, centred
 
 # ---- inside scan and vmap ------------------------------------------------------------------------
 

@@ -4,8 +4,8 @@ import dataclasses
 import re
 from collections.abc import Sequence
 
-from benchmarking.networks import inside_transforms, networks
-from benchmarking.rows import Row, forward, transposed
+from benchmarks.harness.networks import inside_transforms, networks
+from benchmarks.harness.rows import Row, forward, transposed
 
 
 def dense() -> list[Row]:
