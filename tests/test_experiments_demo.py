@@ -19,6 +19,8 @@ from experiments.run import pool
 from experiments.run.data import DataError
 from experiments.run.settings import Settings
 
+ROOT = Path(__file__).parent.parent
+
 BROKEN = "ValueError: a number that is broken"
 
 
