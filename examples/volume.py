@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments import processes
-from experiments.runs import OtherSettingsError, Run
+from experiments.run import processes
+from experiments.run.runs import OtherSettingsError, Run
 
 EXTRA = "pip install -e '.[experiments]'"
 BALLS = 6  # of each volume

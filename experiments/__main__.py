@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.settings import PROFILES, Settings
+from experiments.run.settings import PROFILES, Settings
 
 EXTRA = "pip install -e '.[experiments]'"
 
@@ -76,9 +76,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _dispatch(options: argparse.Namespace) -> int:
     try:
-        from experiments import lock, processes, registry
-        from experiments.data import DataError, check
-        from experiments.runs import OtherSettingsError
+        from experiments import registry
+        from experiments.run import lock, processes
+        from experiments.run.data import DataError, check
+        from experiments.run.runs import OtherSettingsError
     except ModuleNotFoundError as missing:
         if (missing.name or "").partition(".")[0] in ("experiments", "convjax"):
             raise
@@ -108,8 +109,10 @@ def _run(chosen: dict[str, Any], options: argparse.Namespace) -> int:
     import jax
     from tqdm import tqdm
 
-    from experiments import pool, registry, report
-    from experiments.page import page
+    from experiments import registry
+    from experiments.page import report
+    from experiments.page.html import page
+    from experiments.run import pool
 
     start = time.perf_counter()
     first = jax.process_index() == 0  # the others compute along, and write nothing
@@ -186,7 +189,7 @@ def _run(chosen: dict[str, Any], options: argparse.Namespace) -> int:
 def _to_come(name: str, module: Any, profile: str) -> Any:
     """The experiment as the page lists it before it has run."""
     from experiments import registry
-    from experiments.page import ToCome
+    from experiments.page.html import ToCome
 
     seconds = registry.SECONDS.get(name, 0) if profile == "quick" else 0
     expected = getattr(module, "EXPECTED", {}).get(profile, "")
@@ -202,7 +205,7 @@ def _made_with(settings: Settings) -> dict[str, Any]:
 
     import jax
 
-    from experiments.data import data_name
+    from experiments.run.data import data_name
 
     def version(name: str) -> str:
         try:

@@ -7,26 +7,28 @@ Such a module has `run(settings) -> Section` and `PARTS`, what it goes through w
 from collections.abc import Iterable
 from types import ModuleType
 
-from experiments import (
+from experiments.article import (
+    dilated,
+    groups,
+    photo,
+    shapes,
+    transposed,
+    true_convolution,
+    worked_numbers,
+)
+from experiments.findings import (
     causal,
     checkerboard,
     colour_groups,
     context,
     depthwise_separable,
-    dilated,
     filter_groups,
     flattened,
-    groups,
     kernel_rank,
     motion,
-    photo,
     reductions,
     regulariser,
-    shapes,
     shuffle,
-    transposed,
-    true_convolution,
-    worked_numbers,
 )
 
 EXPERIMENTS: dict[str, ModuleType] = {

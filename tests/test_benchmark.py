@@ -3,19 +3,19 @@
 import dataclasses
 import math
 import random
-import sys
 
-import benchmark
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from benchmarking import machine, ops, readme, results, session, summary, timing
-from benchmarking.networks import mobilenet, per_example
-from benchmarking.prepare import CELLS, lowerings, prepare_jax
-from benchmarking.results import Conflict, Record, Store, Table
-from benchmarking.rows import Operand, Row, forward, same, transposed
-from benchmarking.table import choose, table
-from benchmarking.timing import Timed
+
+from benchmarks import layers as benchmark
+from benchmarks.harness import machine, ops, readme, results, session, summary, timing
+from benchmarks.harness.networks import mobilenet, per_example
+from benchmarks.harness.prepare import CELLS, lowerings, prepare_jax
+from benchmarks.harness.results import Conflict, Record, Store, Table
+from benchmarks.harness.rows import Operand, Row, forward, same, transposed
+from benchmarks.harness.table import choose, table
+from benchmarks.harness.timing import Timed
 
 TINY = [
     forward("dense", "dense", 2, (6, 5), 3, 4, (3, 3)),
@@ -138,8 +138,7 @@ def test_unequal_results_are_not_timed(cell, monkeypatch):
 def run_main(monkeypatch, tmp_path, *arguments):
     monkeypatch.setattr(benchmark, "table", lambda: TINY[:2])
     fixed = ["--peers", "lax,convjax", "--rounds", "3", "--limit", "0.1", "--out", str(tmp_path)]
-    monkeypatch.setattr(sys, "argv", ["benchmark.py", *fixed, *arguments])
-    return benchmark.main()
+    return benchmark.main([*fixed, *arguments])
 
 
 def test_main(monkeypatch, tmp_path, capsys):
@@ -153,8 +152,7 @@ def test_main(monkeypatch, tmp_path, capsys):
     assert {"machine", "versions", "date", "command"} <= found.header.keys()
     assert "Geometric means" in capsys.readouterr().out
 
-    monkeypatch.setattr(sys, "argv", ["benchmark.py", "--summary", str(path)])
-    assert benchmark.main() == 0
+    assert benchmark.main(["--summary", str(path)]) == 0
     assert "strided" in capsys.readouterr().out
 
 
@@ -368,7 +366,8 @@ def test_readme_table(tmp_path):
         results.write(tmp_path / f"{name}.csv", Table({}, some_records()))
     text = readme.markdown(tmp_path)
     assert "`cpu`, by family" in text and "`cpu-options`, by family" not in text
-    assert "| [cpu](../benchmarks/cpu.csv) | forward | 4.00 | 2.00 | 1.41 | 1 of 4 |" in text
+    row = "| [cpu](../benchmarks/results/cpu.csv) | forward | 4.00 | 2.00 | 1.41 | 1 of 4 |"
+    assert row in text
     assert "quick" not in text and "partial" not in text
 
 

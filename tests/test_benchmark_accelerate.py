@@ -1,18 +1,19 @@
-"""`scripts/benchmark_accelerate.py` on tiny models: what it compares, and when it refuses."""
+"""`python -m benchmarks accelerate` on tiny models: what it compares, and when it refuses."""
 
 import json
-import sys
 
-import benchmark_accelerate
 import jax.numpy as jnp
 import pytest
+
+from benchmarks import __main__
+from benchmarks import accelerate as benchmark_accelerate
+from benchmarks.harness import command
 
 SMALL = ["--batch", "2", "--size", "8", "--width", "4", "--rounds", "3", "--limit", "1"]
 
 
 def run(monkeypatch, *words):
-    monkeypatch.setattr(sys, "argv", ["benchmark_accelerate", *words, *SMALL])
-    return benchmark_accelerate.main()
+    return benchmark_accelerate.main([*words, *SMALL])
 
 
 def test_a_library_is_timed(monkeypatch, tmp_path, capsys):
@@ -43,7 +44,15 @@ def test_absent_and_unknown_libraries(monkeypatch, tmp_path, capsys):
     assert "torch: none of flax_linen, flax_nnx, equinox" in capsys.readouterr().err
 
 
-def test_apart():
+def test_the_difference_is_relative_to_the_largest_value():
     wanted = (jnp.array([1.0, -4.0]), jnp.array(2.0))
-    assert benchmark_accelerate.apart(wanted, wanted) == 0
-    assert benchmark_accelerate.apart((wanted[0] + 1, wanted[1]), wanted) == 0.25
+    assert command.difference(wanted, wanted) == 0
+    assert command.difference((wanted[0] + 1, wanted[1]), wanted) == 0.25
+
+
+def test_the_commands(capsys):
+    assert __main__.main(["--help"]) == 0
+    said = capsys.readouterr().out
+    assert all(f"python -m benchmarks {name} " in said for name in __main__.COMMANDS)
+    assert __main__.main(["times"]) == 2
+    assert "times is none of layers, memory" in capsys.readouterr().err

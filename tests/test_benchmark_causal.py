@@ -1,9 +1,10 @@
-"""`scripts/benchmark_causal.py` on short rows: what it prints, and when it refuses."""
+"""`python -m benchmarks causal` on short rows: what it prints, and when it refuses."""
 
 import re
 
-import benchmark_causal
 import pytest
+
+from benchmarks import causal as benchmark_causal
 
 SMALL = ["--batch", "1", "--steps", "20", "--channels", "8", "--taps", "3", "--rounds", "3"]
 

@@ -1,17 +1,18 @@
-"""`scripts/benchmark_memory.py`: it counts what a call takes beside its results, no more."""
+"""`python -m benchmarks memory`: it counts what a call takes beside its results, no more."""
 
 import json
 import pathlib
 import subprocess
 import sys
 
-import benchmark_memory
 import numpy as np
 import pytest
-from benchmarking.prepare import Contender
+
+from benchmarks import memory as benchmark_memory
+from benchmarks.harness import machine
+from benchmarks.harness.prepare import Contender
 
 MIB = 1 << 20
-SCRIPT = pathlib.Path(benchmark_memory.__file__)
 
 reads_proc = pytest.mark.skipif(
     not pathlib.Path("/proc/self/clear_refs").exists(), reason="it reads Linux's /proc"
@@ -49,8 +50,9 @@ def test_exceeds():
 def test_the_script_starts_itself_with_blocks_mapped(tmp_path):
     words = ["--rows", "^3D 1x1x1$", "--only", "forward", "--out", str(tmp_path)]
     done = subprocess.run(
-        [sys.executable, SCRIPT, *words], capture_output=True, text=True, timeout=300
-    )
+        [sys.executable, "-m", "benchmarks", "memory", *words],
+        capture_output=True, text=True, timeout=300, cwd=machine.ROOT,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     (path,) = tmp_path.iterdir()
     report = json.loads(path.read_text())
@@ -64,13 +66,11 @@ def test_the_script_starts_itself_with_blocks_mapped(tmp_path):
 
 
 def test_no_such_row(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["benchmark_memory", "--rows", "nothing"])
-    assert benchmark_memory.main() == 2
+    assert benchmark_memory.main(["--rows", "nothing"]) == 2
     assert "no row matches" in capsys.readouterr().err
 
 
 def test_only_on_cpus(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["benchmark_memory"])
     monkeypatch.setattr(benchmark_memory.jax, "default_backend", lambda: "gpu")
-    assert benchmark_memory.main() == 2
+    assert benchmark_memory.main([]) == 2
     assert "JAX_PLATFORMS=cpu" in capsys.readouterr().err

@@ -1,7 +1,6 @@
-"""`scripts/benchmark_networks.py` on a tiny network: what it compares, and when it refuses."""
+"""`python -m benchmarks networks` on a tiny network: what it compares, and when it refuses."""
 
 import json
-import sys
 from typing import Any
 
 import pytest
@@ -9,12 +8,12 @@ import pytest
 for package in ("flax", "optax", "skimage"):
     pytest.importorskip(package, reason="needs the `experiments` extra")
 
-import benchmark_networks  # noqa: E402
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 from flax import nnx  # noqa: E402
 
+from benchmarks import networks as benchmark_networks  # noqa: E402
 from convjax import models, nn  # noqa: E402
 from convjax.models.registry import Network  # noqa: E402
 
@@ -48,8 +47,7 @@ def command(monkeypatch, tmp_path):
 
     def run(*words: str):
         arguments = ["--warmup", "3", "--rounds", "1", "--batch", "4", "--out", str(tmp_path)]
-        monkeypatch.setattr(sys, "argv", ["benchmark_networks", *words, *arguments])
-        return benchmark_networks.main(), tmp_path
+        return benchmark_networks.main([*words, *arguments]), tmp_path
 
     return run
 

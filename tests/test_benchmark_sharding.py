@@ -1,4 +1,4 @@
-"""The table of `scripts/benchmark_sharding.py`: a split training step is the whole one."""
+"""The table of `python -m benchmarks sharding`: a split training step is the whole one."""
 
 import numpy as np
 import pytest
@@ -7,8 +7,7 @@ import sharded
 for package in ("optax", "orbax.checkpoint"):
     pytest.importorskip(package, reason="needs the `experiments` extra")
 
-import benchmark_sharding  # noqa: E402
-
+from benchmarks import sharding as benchmark_sharding  # noqa: E402
 from examples import volume  # noqa: E402
 
 

@@ -3,11 +3,12 @@
 import jax
 import jax.numpy as jnp
 import pytest
-from benchmarking import hlo_text
-from benchmarking.ops import ConvjaxOps, DropInOps, LaxOps
-from benchmarking.prepare import all_direct, jax_function, lowerings, prepare_jax
-from benchmarking.rows import forward
 from compilation import AS_USERS
+
+from benchmarks.harness import hlo_text
+from benchmarks.harness.ops import ConvjaxOps, DropInOps, LaxOps
+from benchmarks.harness.prepare import all_direct, jax_function, lowerings, prepare_jax
+from benchmarks.harness.rows import forward
 
 CELLS = ("forward", "training")
 ROWS = [

@@ -8,13 +8,13 @@ import re
 
 import numpy as np
 import pytest
-from benchmarking import readme
 from documentation import kinds as kind_pages
 from documentation import pages
 from documentation.calls import CALLS
 from documentation.pages import ROOT, blocks
 
 import convjax
+from benchmarks.harness import readme
 from convjax import kinds
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
@@ -114,7 +114,7 @@ def test_every_kind_has_a_page():
 def test_tables_of_benchmarks(page):
     name, table = readme.PAGES[page]
     assert between(page, name) == table(readme.FOLDER), (
-        f"{page}'s table is stale: run `scripts/benchmark.py --readme`"
+        f"{page}'s table is stale: run `scripts/benchmark --readme`"
     )
 
 

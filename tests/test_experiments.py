@@ -26,9 +26,12 @@ PACKAGES = ("flax", "matplotlib", "optax", "orbax.checkpoint", "PIL", "skimage",
 for package in PACKAGES:
     pytest.importorskip(package, reason="needs the `experiments` extra")
 
-from experiments import lock, photo, processes, registry, report  # noqa: E402
+from experiments import registry  # noqa: E402
 from experiments.__main__ import main  # noqa: E402
-from experiments.settings import Settings  # noqa: E402
+from experiments.article import photo  # noqa: E402
+from experiments.page import report  # noqa: E402
+from experiments.run import lock, processes  # noqa: E402
+from experiments.run.settings import Settings  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
 KEYS = {"experiment", "claim", "paper", "ours", "uncertainty", "verdict", "rule"}

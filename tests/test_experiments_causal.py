@@ -9,9 +9,10 @@ for package in ("flax", "optax", "orbax.checkpoint", "matplotlib", "skimage", "s
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 
-from experiments import causal, text_model  # noqa: E402
-from experiments.report import Section  # noqa: E402
-from experiments.settings import Settings  # noqa: E402
+from experiments.findings import causal  # noqa: E402
+from experiments.findings.causal import text_model  # noqa: E402
+from experiments.page.report import Section  # noqa: E402
+from experiments.run.settings import Settings  # noqa: E402
 
 STANDARD = Settings("standard")
 

@@ -8,9 +8,9 @@ for package in ("flax", "optax", "orbax.checkpoint", "matplotlib", "skimage", "s
 
 from flax import nnx  # noqa: E402
 
-from experiments import colour_groups  # noqa: E402
-from experiments.colour_groups import Measured  # noqa: E402
-from experiments.settings import Settings  # noqa: E402
+from experiments.findings import colour_groups  # noqa: E402
+from experiments.findings.colour_groups import Measured  # noqa: E402
+from experiments.run.settings import Settings  # noqa: E402
 
 
 def test_chroma_of_grey_coloured_and_mixed_filters():

@@ -6,9 +6,10 @@ import pytest
 for package in ("flax", "optax", "orbax.checkpoint", "matplotlib", "skimage", "sklearn"):
     pytest.importorskip(package, reason="needs the `experiments` extra")
 
-from experiments import context, flags  # noqa: E402
-from experiments.report import Section  # noqa: E402
-from experiments.settings import Settings  # noqa: E402
+from experiments.findings import context  # noqa: E402
+from experiments.findings.context import flags  # noqa: E402
+from experiments.page.report import Section  # noqa: E402
+from experiments.run.settings import Settings  # noqa: E402
 
 STANDARD = Settings("standard")
 PLAN = context.PLANS["smoke"]

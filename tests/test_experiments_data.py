@@ -8,7 +8,7 @@ import pytest
 for package in ("skimage", "sklearn"):
     pytest.importorskip(package, reason="needs the `experiments` extra")
 
-from experiments import data  # noqa: E402
+from experiments.run import data  # noqa: E402
 
 
 def test_photographs_are_ten_in_colour():

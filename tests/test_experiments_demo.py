@@ -12,10 +12,14 @@ from typing import Any
 
 import pytest
 
-from experiments import page, pool, registry, report
+from experiments import registry
 from experiments.__main__ import main
-from experiments.data import DataError
-from experiments.settings import Settings
+from experiments.page import html, report, stored
+from experiments.run import pool
+from experiments.run.data import DataError
+from experiments.run.settings import Settings
+
+ROOT = Path(__file__).parent.parent
 
 BROKEN = "ValueError: a number that is broken"
 
@@ -196,6 +200,15 @@ def test_several_at_a_time_find_the_same(tmp_path: Path) -> None:
     assert pages[0] == pages[1]
 
 
+def test_the_page_of_stored_numbers_has_every_claim(tmp_path: Path) -> None:
+    numbers = json.loads((ROOT / "experiments/results/results.json").read_text("utf-8"))
+    made = stored.sections(numbers)
+    assert [claim.row() for section in made for claim in section.claims] == numbers["claims"]
+    stored.write(ROOT / "experiments" / "results", tmp_path / "index.html")
+    text = (tmp_path / "index.html").read_text("utf-8")
+    assert text.count("<tr class=") == len(numbers["claims"]) and "<img" not in text
+
+
 # ---- in a browser --------------------------------------------------------------------------------
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -205,9 +218,9 @@ BROWSER = next(filter(None, map(shutil.which, BROWSERS)), "")
 @pytest.mark.skipif(not BROWSER, reason="no chromium or chrome on this machine")
 def test_an_unfinished_page_opens_in_a_browser(tmp_path: Path) -> None:
     """With a section, a failed one, and two to come: no console message, nothing too wide."""
-    waiting = [page.ToCome(name, f"About {name}.", "about 9 seconds") for name in ("later", "last")]
+    waiting = [html.ToCome(name, f"About {name}.", "about 9 seconds") for name in ("later", "last")]
     made = [found("first"), pool.failed("second", f"Traceback\n  <{BROKEN}>")]
-    (tmp_path / "index.html").write_text(page.page(made, {"seed": 0}, waiting), encoding="utf-8")
+    (tmp_path / "index.html").write_text(html.page(made, {"seed": 0}, waiting), encoding="utf-8")
     command = [
         BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
         "--disable-background-networking", "--disable-component-update", "--disable-sync",

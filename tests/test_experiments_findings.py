@@ -13,23 +13,22 @@ import jax.numpy as jnp  # noqa: E402
 
 import convjax  # noqa: E402
 from convjax.analysis import phase_gains  # noqa: E402
-from experiments import (  # noqa: E402
-    checkerboard,
+from experiments.article import true_convolution  # noqa: E402
+from experiments.findings import checkerboard, filter_groups  # noqa: E402
+from experiments.findings.checkerboard import (  # noqa: E402
     discriminators,
-    filter_groups,
     generator_search,
     generators,
-    groups_report,
-    groups_scores,
     super_resolution,
-    true_convolution,
 )
-from experiments.generators import Choices  # noqa: E402
-from experiments.groups_scores import AUTHORS, OTHERS, Measured, blocks_of  # noqa: E402
-from experiments.networks import Network, crop_and_mirror  # noqa: E402
-from experiments.report import Section  # noqa: E402
-from experiments.settings import Settings  # noqa: E402
-from experiments.training import beginning  # noqa: E402
+from experiments.findings.checkerboard.generators import Choices  # noqa: E402
+from experiments.findings.filter_groups import claims as groups_report  # noqa: E402
+from experiments.findings.filter_groups import scores  # noqa: E402
+from experiments.findings.filter_groups.scores import AUTHORS, OTHERS, Measured, blocks_of  # noqa: E402
+from experiments.page.report import Section  # noqa: E402
+from experiments.run.networks import Network, crop_and_mirror  # noqa: E402
+from experiments.run.settings import Settings  # noqa: E402
+from experiments.run.training import beginning  # noqa: E402
 
 # Compiling takes far longer than running.
 hastily = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
@@ -122,8 +121,8 @@ def test_training_that_adds_nothing_is_said_to_add_nothing():
 
 def test_the_level_outside_the_blocks():
     """Of planted maps it is sqrt((1 - share)/(share*(groups - 1))) of the entries inside."""
-    assert groups_scores.off_block(np.array([[4, -1], [2, -4]]), 2) == 1.5 / 4
-    assert groups_scores.panel_mean(np.array([[4, -1], [2, -4]])) == 2.75 / 4
+    assert scores.off_block(np.array([[4, -1], [2, -4]]), 2) == 1.5 / 4
+    assert scores.panel_mean(np.array([[4, -1], [2, -4]])) == 2.75 / 4
     found = claims(trained=0.8, untrained=0.6, groups=(2, 8))
     level = row(found, "Outside the blocks")
     expected = (np.sqrt(0.25 / 7) - np.sqrt(0.25)) / 2
@@ -143,7 +142,7 @@ def test_the_plain_covariance_stands_beside_the_authors():
 def test_permutations_are_at_chance():
     draws = filter_groups.permuted(planted(8, 0.9, 0), 8, seed=1)
     assert draws.shape == (200,) and len(set(draws.tolist())) > 150
-    assert abs(draws.mean()) < 0.02 and groups_scores.n_score(planted(8, 0.9, 0), 8) > 0.8
+    assert abs(draws.mean()) < 0.02 and scores.n_score(planted(8, 0.9, 0), 8) > 0.8
 
 
 def test_maps_of_responses():
@@ -321,20 +320,6 @@ def test_pictures_that_have_all_published_values_at_once(hits, verdict):
     (claim,) = section.claims
     assert claim.ours == pytest.approx(hits / 240) and claim.verdict == verdict
     assert f"{hits} of 240 pictures, by {hits} of 60 generators" in claim.why
-
-
-def test_means_are_compared_with_the_other_program():
-    """The size that is furthest decides, relative to its value."""
-    for factor, verdict in ((1.05, "reproduced"), (1.4, "not reproduced"), (1.15, "undecided")):
-        noise = np.random.default_rng(0).normal(size=(3, 30, 2)) * 0.01
-        values = np.array([0.2, 0.3, 0.4 * factor])[:, None, None] + noise
-        section = Section("checkerboard", "Planted", "")
-        generators._against_prototype(
-            section, Settings("standard"), "the last layer", "m", (0.2, 0.3, 0.4), values, (3, 4, 5)
-        )
-        (claim,) = section.claims
-        assert claim.verdict == verdict and claim.paper is None
-        assert claim.ours == pytest.approx([0.2, 0.3, 0.4 * factor], abs=0.005)
 
 
 def test_gradients_of_discriminators(monkeypatch):

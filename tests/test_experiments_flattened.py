@@ -9,9 +9,9 @@ for package in ("flax", "optax", "orbax.checkpoint", "matplotlib", "skimage", "s
 from flax import nnx  # noqa: E402
 
 from convjax.models import counts_of  # noqa: E402
-from experiments import flattened  # noqa: E402
-from experiments.flattened import Measured  # noqa: E402
-from experiments.settings import Settings  # noqa: E402
+from experiments.findings import flattened  # noqa: E402
+from experiments.findings.flattened import Measured  # noqa: E402
+from experiments.run.settings import Settings  # noqa: E402
 
 
 def counts(arm):

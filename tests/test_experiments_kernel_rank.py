@@ -10,9 +10,11 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 from flax import nnx  # noqa: E402
 
-from experiments import kernel_rank, rank_report, stacks  # noqa: E402
-from experiments.rank_report import Fitted, Measured  # noqa: E402
-from experiments.settings import Settings  # noqa: E402
+from experiments.findings import kernel_rank  # noqa: E402
+from experiments.findings.kernel_rank import claims as rank_report  # noqa: E402
+from experiments.findings.kernel_rank.claims import Fitted, Measured  # noqa: E402
+from experiments.run import stacks  # noqa: E402
+from experiments.run.settings import Settings  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

@@ -11,10 +11,10 @@ for package in ("flax", "optax", "orbax.checkpoint", "matplotlib", "skimage", "s
 from flax import nnx  # noqa: E402
 
 from convjax.models import counts_of  # noqa: E402
-from experiments import regulariser  # noqa: E402
-from experiments.filter_groups import network_in_network  # noqa: E402
-from experiments.regulariser import ARMS, FEW, MANY, PLANS, Arm, Measured  # noqa: E402
-from experiments.settings import Settings  # noqa: E402
+from experiments.findings import regulariser  # noqa: E402
+from experiments.findings.filter_groups import network_in_network  # noqa: E402
+from experiments.findings.regulariser import ARMS, FEW, MANY, PLANS, Arm, Measured  # noqa: E402
+from experiments.run.settings import Settings  # noqa: E402
 
 
 def planted(fall_few, fall_many, cost):

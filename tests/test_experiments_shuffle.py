@@ -11,11 +11,12 @@ for package in ("flax", "optax", "orbax.checkpoint", "matplotlib", "skimage", "s
     pytest.importorskip(package, reason="needs the `experiments` extra")
 
 from convjax.models import counts_of  # noqa: E402
-from experiments import parity, shuffle  # noqa: E402
-from experiments.arms import Budget, folder_name, keeping  # noqa: E402
-from experiments.networks import Network  # noqa: E402
-from experiments.report import Section  # noqa: E402
-from experiments.settings import Settings  # noqa: E402
+from experiments.findings import shuffle  # noqa: E402
+from experiments.findings.shuffle import parity  # noqa: E402
+from experiments.page.report import Section  # noqa: E402
+from experiments.run.arms import Budget, folder_name, keeping  # noqa: E402
+from experiments.run.networks import Network  # noqa: E402
+from experiments.run.settings import Settings  # noqa: E402
 
 STANDARD = Settings("standard")
 BUDGET = Budget(1, 8, 16, 32, 1, 8, 0.1)

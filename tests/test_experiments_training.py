@@ -21,7 +21,7 @@ import jax.numpy as jnp  # noqa: E402
 import optax  # noqa: E402
 import training_worker as worker  # noqa: E402
 
-from experiments.training import Keeping, Schedule, Task, outputs, train  # noqa: E402
+from experiments.run.training import Keeping, Schedule, Task, outputs, train  # noqa: E402
 
 WORKER = Path(worker.__file__)
 
@@ -140,7 +140,7 @@ def test_the_command_goes_on_with_resume(tmp_path, monkeypatch, capsys):
     pytest.importorskip("matplotlib")
     from experiments import registry
     from experiments.__main__ import main
-    from experiments.report import Section
+    from experiments.page.report import Section
 
     stops = []
 

@@ -5,8 +5,8 @@ import pytest
 
 pytest.importorskip("scipy", reason="needs the `experiments` extra")
 
-from experiments.settings import Settings  # noqa: E402
-from experiments.verdicts import Estimate, above, below, equal, estimate  # noqa: E402
+from experiments.page.verdicts import Estimate, above, below, equal, estimate  # noqa: E402
+from experiments.run.settings import Settings  # noqa: E402
 
 STANDARD, SMOKE = Settings("standard"), Settings("smoke")
 

@@ -15,7 +15,7 @@ import jax
 import multihost_worker as worker
 import pytest
 
-from experiments import processes as start
+from experiments.run import processes as start
 
 ROOT = Path(__file__).resolve().parent.parent
 

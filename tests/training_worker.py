@@ -21,7 +21,7 @@ import numpy as np  # noqa: E402
 import optax  # noqa: E402
 
 import convjax  # noqa: E402
-from experiments.training import Keeping, Schedule, Task, train  # noqa: E402
+from experiments.run.training import Keeping, Schedule, Task, train  # noqa: E402
 
 DATA = {
     "images": np.random.default_rng(0).normal(size=(60, 8, 8, 3)).astype(np.float32),

@@ -14,7 +14,8 @@ from typing import Any
 
 from convjax.geometry import Pair
 from convjax.interop.layers import is_convolution, modules
-from convjax.interop.port import PADS, Port, check_layer, check_port
+from convjax.interop.port import Port, check_layer, check_port
+from convjax.interop.torch_layer import PADS
 
 # PyTorch's classes of padding modules (a base of each rank's), and their padding modes
 _PAD_BASES = {

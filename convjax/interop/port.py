@@ -24,10 +24,8 @@ from convjax.interop.agreement import (
 )
 from convjax.interop.flax_layer import flaxs_arguments
 from convjax.interop.layers import is_convolution
+from convjax.interop.torch_layer import MODES, arguments_of, in_pairs, written
 
-MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
-_MODULES = ("ZeroPad", "ReflectionPad", "ReplicationPad", "CircularPad")
-PADS = dict(zip(MODES, _MODULES, strict=True))  # PyTorch's modules that pad before a layer
 EQUAL, TRAP, OTHER_SHAPE = "equal", "trap", "other shape"
 
 
@@ -90,13 +88,13 @@ class Port:
             self.layer,
             *([f"  before   {self.before}"] if self.before else []),
             f"  kernel   {self.weight}",
-            f"  convjax  {self.function}({operand}, kernel, {_arguments(self.options)})",
+            f"  convjax  {self.function}({operand}, kernel, {arguments_of(self.options)})",
         ]
         if self.flax is None:
             lines.append(f"  flax     {self.flax_note}")
         else:
             name = "ConvTranspose" if self.function == "conv_transpose" else "Conv"
-            lines.append(f"  flax     {name}(..., {_arguments(self.flax)})")
+            lines.append(f"  flax     {name}(..., {arguments_of(self.flax)})")
         for policy in POLICIES:
             lines.append(f"  padding={policy!r}: {self._sentence(policy)}")
         return "\n".join(lines)
@@ -229,7 +227,7 @@ def check_port(
     agreements = {p: tuple(find(p, a, *axis) for a, axis in enumerate(axes)) for p in POLICIES}
     flax, note = flaxs_arguments(window, reach, pairs, extra, options, transposed)
     return Port(
-        layer=_name(window, strides, padding, extra, steps, groups, padding_mode, transposed),
+        layer=written(window, strides, padding, extra, steps, groups, padding_mode, transposed),
         function="conv_transpose" if transposed else "conv",
         options=options,
         flax=flax,
@@ -281,7 +279,7 @@ def _pairs(
     transposed: bool,
 ) -> tuple[Pair, ...]:
     """PyTorch's `padding` as pairs: "same" puts the odd one high."""
-    if _in_pairs(padding):
+    if in_pairs(padding):
         pairs = _checked_pairs(function, padding, rank)
         if transposed and min(map(min, pairs)) < 0:
             rule = "must not be negative for a transposed layer, off whose result it is cut"
@@ -300,13 +298,6 @@ def _pairs(
         rule = 'must not be "same" with a stride above 1: PyTorch refuses it'
         _checks.fail(function, "padding", padding, rule)
     return tuple(((k - 1) // 2, k // 2) for k in reach)
-
-
-def _in_pairs(padding: Any) -> bool:
-    """Whether `padding` is a sequence that holds sequences."""
-    if isinstance(padding, str) or not hasattr(padding, "__len__"):
-        return False
-    return any(hasattr(entry, "__len__") for entry in padding)
 
 
 def _checked_pairs(function: str, padding: Any, rank: int) -> tuple[Pair, ...]:
@@ -363,40 +354,3 @@ def _check_size(
         if max(lo, hi) > limit:
             rule = f"is too small for {(lo, hi)} of padding_mode {padding_mode!r}"
             _checks.fail(function, "input_size", sizes, rule)
-
-
-def _name(
-    window: tuple[int, ...],
-    strides: tuple[int, ...],
-    padding: Any,
-    extra: tuple[int, ...],
-    steps: tuple[int, ...],
-    groups: int,
-    padding_mode: str,
-    transposed: bool,
-) -> str:
-    """The layer as PyTorch writes it; pairs are a padding before it, or a cut after it."""
-    rank, before, after = len(window), "", ""
-    if _in_pairs(padding):
-        flat = tuple(side for pair in reversed(padding) for side in pair)
-        if all(lo == hi >= 0 for lo, hi in padding):
-            padding = tuple(lo for lo, _ in padding)
-        elif transposed:
-            padding, after = 0, f", cropped by {tuple(map(tuple, padding))}"
-        else:
-            padding, before = 0, f"{PADS[padding_mode]}{rank}d({flat}), "
-            padding_mode = "zeros"
-    padding = padding if isinstance(padding, str) else _checks.ints("", "padding", padding, rank)
-    shown = {"kernel_size": window, "stride": strides, "padding": padding}
-    others = {
-        "output_padding": (extra, (0,) * rank),
-        "dilation": (steps, (1,) * rank),
-        "groups": (groups, 1),
-        "padding_mode": (padding_mode, "zeros"),
-    }
-    shown |= {name: value for name, (value, default) in others.items() if value != default}
-    return f"{before}Conv{'Transpose' if transposed else ''}{rank}d({_arguments(shown)}){after}"
-
-
-def _arguments(options: dict[str, Any]) -> str:
-    return ", ".join(f"{name}={value!r}" for name, value in options.items())

@@ -9,10 +9,11 @@ import re
 import shutil
 
 from documentation import kinds, reference
+from experiments.page import stored
 
 FOLDERS = ("kinds", "reference/modules")
-# Whole pages outside of ``docs/`` that the site has, too, at the same path from the root.
-OUTSIDE = ("experiments/results/index.html",)
+# A page that the site makes from a file of the repository, at the path of that file's folder.
+EXPERIMENTS = pathlib.Path("experiments") / "results"
 _TABLE = re.compile("(<!-- kinds -->\n).*?(<!-- end of kinds -->)", re.DOTALL)
 
 
@@ -43,11 +44,10 @@ def copy(docs: pathlib.Path, site: pathlib.Path) -> list[str]:
     Links between such files then work as they do in the repository.
     """
     copied = []
-    for name in OUTSIDE:
-        if (docs.parent / name).exists():
-            (site / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(docs.parent / name, site / name)
-            copied.append(name)
+    numbers = docs.parent / EXPERIMENTS
+    if (numbers / "results.json").exists():
+        stored.write(numbers, site / EXPERIMENTS / "index.html")
+        copied.append((EXPERIMENTS / "index.html").as_posix())
     for path in sorted(docs.rglob("*")):
         inside = path.relative_to(docs)
         hidden = any(part.startswith(("_", ".")) for part in inside.parts)

@@ -12,7 +12,7 @@ from sphinx.util import logging
 
 from documentation import names
 from documentation.docstrings import convert
-from documentation.generate import OUTSIDE
+from documentation.generate import EXPERIMENTS
 
 log = logging.getLogger(__name__)
 _JAX = "https://docs.jax.dev/en/latest/_autosummary/jax.lax.{}.html"
@@ -47,12 +47,13 @@ def _open_pages(app: Any, doctree: Any) -> None:
         target = node["reftarget"]
         path = docs / target.lstrip("/") if target.startswith("/") else here / target
         path = path.resolve()
-        if path.suffix != ".html" or not path.is_relative_to(docs.parent):
+        if path == docs.parent / EXPERIMENTS / "results.json" and path.exists():
+            path = path.with_name("index.html")  # `generate.copy` makes it of these numbers
+        elif path.suffix != ".html" or not path.is_relative_to(docs) or not path.exists():
             continue
         site = path.relative_to(docs if path.is_relative_to(docs) else docs.parent).as_posix()
-        if path.exists() and (path.is_relative_to(docs) or site in OUTSIDE):
-            depth = "../" * app.env.docname.count("/")
-            node.replace_self(nodes.reference("", "", *node.children, refuri=depth + site))
+        depth = "../" * app.env.docname.count("/")
+        node.replace_self(nodes.reference("", "", *node.children, refuri=depth + site))
 
 
 def connect(app: Any) -> None:

@@ -1,0 +1,1 @@
+"""Times and memory of convjax beside other libraries: `python -m benchmarks`."""

@@ -1,0 +1,1 @@
+"""The statements and worked numbers of the article, computed again."""

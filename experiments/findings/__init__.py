@@ -1,0 +1,1 @@
+"""Findings about trained networks, beside their controls."""

@@ -1,0 +1,1 @@
+"""What an experiment reports: claims with verdicts, figures, and the page of them all."""
