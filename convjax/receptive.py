@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from convjax import _checks
 from convjax._public import public_with
+from convjax._types import Ints
 from convjax.geometry import Pair
 from convjax.padding import pairs
 
@@ -39,7 +40,9 @@ class _Layer(NamedTuple):
 
 
 @public_with(layers=_checks.iterable)
-def receptive_field(layers: Iterable[Sequence[Any]], *, output: Any = None) -> ReceptiveField:
+def receptive_field(
+    layers: Iterable[Sequence[Any]], *, output: Ints | None = None
+) -> ReceptiveField:
     """Receptive field of one output of a stack of convolutions, poolings and enlargements.
 
     ``size += (k - 1)*d*jump``, ``start -= lo*jump``, then ``jump *= s``, layer by layer, where no

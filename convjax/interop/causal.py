@@ -8,6 +8,7 @@ import numpy as np
 
 from convjax import _checks
 from convjax._public import public_with
+from convjax._types import Activation, Ints
 from convjax.interop.arrays import checked
 from convjax.interop.kernels import kernel_from
 from convjax.interop.layers import is_convolution
@@ -38,14 +39,14 @@ class CausalLayer:
 
 @public_with(transposed=_checks.flag)
 def causal_from_torch(
-    layer: Any,
+    layer: object,
     *,
     groups: int | None = None,
-    stride: Any = None,
-    dilation: Any = None,
+    stride: Ints | None = None,
+    dilation: Ints | None = None,
     transposed: bool | None = None,
     padding_mode: str = "zeros",
-    activation: Any = None,
+    activation: Activation = None,
 ) -> CausalLayer:
     """The convolution inside a causal layer of PyTorch as a call of `causal_conv`.
 

@@ -1,8 +1,9 @@
 """What NNX modules share: they create their parameters and apply their row of the table."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Required, TypedDict, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -10,10 +11,96 @@ from flax import nnx
 from flax.nnx.nn import dtypes
 
 from convjax import initializers, modules
+from convjax._types import (
+    Algorithm,
+    DType,
+    Initializers,
+    Ints,
+    Mask,
+    Method,
+    Padding,
+    PaddingMode,
+    Precision,
+    Promote,
+    ResultType,
+    Sharding,
+)
+from convjax.functional._options import SpatialOptions
+from convjax.functional._options import takes as functions_takes
 
 NONE: Mapping[str, Any] = MappingProxyType({})
 KERNEL_INIT = initializers.lecun_normal()
 BIAS_INIT = nnx.initializers.zeros_init()
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+DEFAULTS: dict[str, Any] = {
+    "rngs": inspect.Parameter.empty,
+    "use_bias": True,
+    "mask": None,
+    "dtype": None,
+    "param_dtype": jnp.float32,
+    "precision": None,
+    "preferred_element_type": None,
+    "algorithm": None,
+    "kernel_init": KERNEL_INIT,
+    "bias_init": BIAS_INIT,
+    "promote_dtype": dtypes.promote_dtype,
+    "kernel_metadata": NONE,
+    "bias_metadata": NONE,
+}
+
+
+class LayerOptions(TypedDict, total=False):
+    """What `Layer` takes besides the options of a kind's function."""
+
+    rngs: Required[nnx.Rngs]
+    use_bias: bool
+    mask: Mask
+    dtype: ResultType
+    param_dtype: DType
+    precision: Precision
+    preferred_element_type: ResultType
+    algorithm: Algorithm
+    kernel_init: Initializers
+    bias_init: Initializers
+    promote_dtype: Promote
+    kernel_metadata: Mapping[str, object]
+    bias_metadata: Mapping[str, object]
+
+
+class PointwiseLayerOptions(LayerOptions, total=False):
+    """Of kernels that have one tap."""
+
+    strides: Ints
+
+
+class DilatedLayerOptions(PointwiseLayerOptions, total=False):
+    """Of `DilatedConv`, whose dilation is an argument."""
+
+    padding: Padding
+    padding_mode: PaddingMode
+
+
+class SpatialLayerOptions(LayerOptions, SpatialOptions, total=False):
+    """Of kernels that move over space."""
+
+
+class DepthwiseLayerOptions(SpatialLayerOptions, total=False):
+    """Of `DepthwiseConv`."""
+
+    input_dilation: Ints
+
+
+class ResizeLayerOptions(SpatialLayerOptions, total=False):
+    """Of `ResizeConv`."""
+
+    method: Method
+
+
+def takes(tail: type) -> Callable[[F], F]:
+    """Show the options of `tail` in the signature of an ``__init__``."""
+    return functions_takes(tail, method="nearest", **DEFAULTS)
 
 
 class Layer(nnx.Module):
@@ -46,22 +133,22 @@ class Layer(nnx.Module):
         self,
         in_features: int,
         out_features: int | None,
-        own: Mapping[str, Any],
+        own: Mapping[str, object],
         *,
         rngs: nnx.Rngs,
         use_bias: bool = True,
-        mask: Any = None,
-        dtype: Any = None,
-        param_dtype: Any = jnp.float32,
-        precision: Any = None,
-        preferred_element_type: Any = None,
-        algorithm: Any = None,
-        kernel_init: Any = KERNEL_INIT,
-        bias_init: Any = BIAS_INIT,
-        promote_dtype: Callable[..., Any] = dtypes.promote_dtype,
-        kernel_metadata: Mapping[str, Any] = NONE,
-        bias_metadata: Mapping[str, Any] = NONE,
-        **options: Any,
+        mask: Mask = None,
+        dtype: ResultType = None,
+        param_dtype: DType = jnp.float32,
+        precision: Precision = None,
+        preferred_element_type: ResultType = None,
+        algorithm: Algorithm = None,
+        kernel_init: Initializers = KERNEL_INIT,
+        bias_init: Initializers = BIAS_INIT,
+        promote_dtype: Promote = dtypes.promote_dtype,
+        kernel_metadata: Mapping[str, object] = NONE,
+        bias_metadata: Mapping[str, object] = NONE,
+        **options: object,
     ) -> None:
         self.use_bias = use_bias
         self.mask = nnx.data(dict(mask) if isinstance(mask, Mapping) else mask)
@@ -91,7 +178,7 @@ class Layer(nnx.Module):
         if not use_bias:
             self.bias = nnx.data(None)
 
-    def __call__(self, inputs: jax.Array, out_sharding: Any = None) -> jax.Array:
+    def __call__(self, inputs: jax.Array, out_sharding: Sharding = None) -> jax.Array:
         """The convolution of `inputs` (*batch axes, *space, in_features).
 
         Args:
