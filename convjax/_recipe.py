@@ -1,11 +1,18 @@
 """One convolution, resolved: everything that executing it, costing it or drawing it may ask."""
 
+import functools
 from typing import Any, NamedTuple
 
 from convjax.geometry import Geometry, Pair
 from convjax.layout import Layout
 
 Shape = tuple[Any, ...]  # integers, or symbolic dimensions
+
+
+@functools.lru_cache(maxsize=1024)
+def _split(layout: Layout, x_groups: str, kernel_groups: str) -> Layout:
+    x, kernel, out = layout
+    return Layout(x.split(x_groups), kernel.split(kernel_groups), out.split("out"))
 
 
 class Recipe(NamedTuple):
@@ -95,8 +102,7 @@ class Recipe(NamedTuple):
         """The layout after the channels have been split into (group, channel)."""
         if self.groups == 1:
             return self.layout
-        roles = self.x_groups, self.kernel_groups, "out"
-        return Layout(*(axes.split(role) for axes, role in zip(self.layout, roles, strict=True)))
+        return _split(self.layout, self.x_groups, self.kernel_groups)
 
     @property
     def split_shapes(self) -> tuple[Shape, Shape]:

@@ -14,7 +14,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from convjax import operation
 from convjax._recipe import Recipe
-from convjax.eager import are_known, compiled
+from convjax.eager import compiled
 from convjax.extension import extend, fold
 from convjax.layout import Axes
 from convjax.lowerings import direct
@@ -27,8 +27,7 @@ def apply(recipe: Recipe, x: Any, kernel: Any) -> jax.Array:
         x = jnp.asarray(x)
     if not isinstance(kernel, jax.Array):
         kernel = jnp.asarray(kernel)
-    several = recipe.groups != 1 or recipe.extension  # operations; one is compiled by itself
-    if several and are_known(x, kernel):
+    if not (isinstance(x, jax.core.Tracer) or isinstance(kernel, jax.core.Tracer)):
         return _once(recipe)(x, kernel)
     return _apply(recipe, x, kernel)
 

@@ -26,7 +26,7 @@ from convjax._public import Check, public_with
 from convjax._recipe import Recipe
 from convjax._types import Extents, Ints, Method, Padding, PaddingMode
 from convjax.counting import Cost, count_macs
-from convjax.functional import _options, grouped, separable
+from convjax.functional import _options, separable
 from convjax.functional._options import takes
 from convjax.functional._prepare import Names, conv_recipe, transpose_recipe
 from convjax.functional._stages import Stages
@@ -154,7 +154,9 @@ def conv(x: Extents, kernel: Extents, **options: Unpack[ConvOptions]) -> Cost:
 
 
 def _recipe(function: str, x: Any, kernel: Any, options: Any, **others: Any) -> Recipe:
-    names = Names(function, groups="groups" if "grouped" in function else "feature_group_count")
+    groups = "groups" if "grouped" in function else "feature_group_count"
+    form = next((word for word in ("pointwise", "depthwise") if word in function), "")
+    names = Names(function, groups=groups, form=form, larger="conv")
     return conv_recipe(names, _operand(x), _operand(kernel), {**options, **others})
 
 
@@ -214,8 +216,7 @@ def _moved(options: Any, *shapes: Sequence[int]) -> Cost:
 @takes(DepthwiseOptions, itemsize=4)
 def depthwise_conv(x: Extents, kernel: Extents, **options: Unpack[DepthwiseOptions]) -> Cost:
     """Cost of ``convjax.depthwise_conv``: ``N * out * prod(K) * I * M`` MACs."""
-    stages, found = grouped.depthwise(_operand(x), _operand(kernel), options)
-    return _cost(options, *stages.recipes(found, {}))
+    return _cost(options, _recipe("depthwise_conv", x, kernel, options))
 
 
 @public

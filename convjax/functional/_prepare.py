@@ -3,18 +3,15 @@
 Operands are anything that has a shape and a dtype. Each error is in the caller's words: `Names`.
 """
 
-import functools
 import operator
 from collections.abc import Mapping
 from typing import Any, NamedTuple
-
-import jax
-import jax.numpy as jnp
 
 from convjax import _checks
 from convjax import padding as paddings
 from convjax._recipe import Recipe, Shape
 from convjax._symbolic import certainly
+from convjax.eager import once
 from convjax.functional._numerics import accepted, numerics
 from convjax.functional._options import DEFAULTS
 from convjax.geometry import Geometry, Pair
@@ -29,20 +26,15 @@ class Names(NamedTuple):
     x: str = "x"
     kernel: str = "kernel"
     groups: str = "feature_group_count"
+    form: str = ""  # of the kernel: "depthwise", "pointwise", or any
+    larger: str = ""  # the function for kernels larger than pointwise ones
 
 
-def conv_recipe(
-    names: Names, x: Any, kernel: Any, options: Mapping[str, Any], *, pointwise: str = ""
-) -> Recipe:
-    """The recipe of `conv` on these operands, with these of its options.
-
-    `pointwise` names the function to use if the kernel, which may have one tap only, has several.
-    """
+def conv_recipe(names: Names, x: Any, kernel: Any, options: Mapping[str, Any]) -> Recipe:
+    """The recipe of `conv` on these operands, with these of its options."""
     dtype = check_operands(names, x, kernel)
     layout = layout_of(names.function, options.get("dimension_numbers"), kernel.ndim)
-    if pointwise:
-        _check_pointwise(names, layout, kernel.shape, pointwise)
-    return resolved(names, layout, x.shape, kernel.shape, dtype, options)
+    return once(_resolved, names, layout, dtype, x=x.shape, kernel=kernel.shape, options=options)
 
 
 def resolved(
@@ -52,16 +44,29 @@ def resolved(
     kernel: Shape,
     dtype: Any,
     options: Mapping[str, Any],
-    *,
-    check_channels: bool = True,
 ) -> Recipe:
     """The recipe of a convolution of operands of these shapes and of this dtype."""
+    return once(_resolved, names, layout, dtype, x=tuple(x), kernel=tuple(kernel), options=options)
+
+
+def _resolved(
+    names: Names,
+    layout: Layout,
+    dtype: Any,
+    x: Shape,
+    kernel: Shape,
+    options: Mapping[str, Any],
+) -> Recipe:
+    """`resolved`, whether or not it has been made before."""
     function, given = names.function, {**DEFAULTS, **options}
     space, window = layout.x.sizes(x, "space"), layout.kernel.sizes(kernel, "space")
     steps = spatial_steps(function, given, len(window))
-    groups = given["feature_group_count"]
-    if check_channels:
-        groups = _check_groups(names, layout, x, kernel, groups)
+    if names.form == "pointwise":
+        _check_pointwise(names, kernel, window)
+    if names.form == "depthwise":
+        groups = check_depthwise(names, layout, x, kernel)
+    else:
+        groups = _check_groups(names, layout, x, kernel, given["feature_group_count"])
     geometry, extension, modes = placed(names, space, window, given, steps, 0 in x)
     recipe = Recipe(
         function,
@@ -81,15 +86,15 @@ def transpose_recipe(names: Names, y: Any, kernel: Any, options: Mapping[str, An
     """The recipe of `conv_transpose`: the operation that maps outputs of `conv` back to inputs."""
     dtype = check_operands(names, y, kernel)
     layout = layout_of(names.function, options.get("dimension_numbers"), kernel.ndim)
-    return transposed(names, layout, y.shape, kernel.shape, dtype, options)
+    return once(_transposed, names, layout, dtype, x=y.shape, kernel=kernel.shape, options=options)
 
 
-def transposed(
+def _transposed(
     names: Names,
     layout: Layout,
+    dtype: Any,
     y: Shape,
     kernel: Shape,
-    dtype: Any,
     options: Mapping[str, Any],
 ) -> Recipe:
     """The recipe of a transposed convolution; `layout` has the kernel's axes as `conv` has them."""
@@ -199,11 +204,11 @@ def check_window(names: Names, window: Shape) -> None:
         _checks.fail(names.function, names.kernel, tuple(window), rule)
 
 
-def _check_pointwise(names: Names, layout: Layout, kernel: Shape, larger: str) -> None:
+def _check_pointwise(names: Names, kernel: Shape, window: Shape) -> None:
     """Refuse kernels that have spatial extent."""
-    if any(extent != 1 for extent in layout.kernel.sizes(kernel, "space")):
-        rule = "must have extent 1 on every spatial axis"
-        hint = f"For larger kernels use `{larger}`."
+    if any(extent != 1 for extent in window):
+        rule = f"must have extent 1 on every spatial axis, not {tuple(window)}"
+        hint = f"For larger kernels use `{names.larger}`."
         _checks.fail(names.function, names.kernel, tuple(kernel), rule, hint)
 
 
@@ -232,53 +237,25 @@ def _check_fits(names: Names, geometry: Geometry, space: Shape, window: Shape, e
 
 def check_operands(names: Names, x: Any, kernel: Any) -> Any:
     """Refuse operands that are no arrays of one rank and dtype; the dtype in which JAX has them."""
-    function = names.function
-    _checks.array(function, names.x, x)
-    _checks.array(function, names.kernel, kernel)
-    if kernel.ndim < 3:
-        _checks.fail(
-            function,
-            names.kernel,
-            tuple(kernel.shape),
-            "must have at least one spatial axis besides its two channel axes",
-            "Its shape is (*kernel_size, in_features / groups, out_features).",
-        )
-    if x.ndim != kernel.ndim:
-        hint = f"The kernel's {kernel.ndim} axes make this a {kernel.ndim - 2}-D convolution"
-        if x.ndim == kernel.ndim - 1:
-            hint += f"; for one example without a batch axis use `jax.vmap` or `{names.x}[None]`."
-        else:
-            hint += (
-                f", so `{names.x}` needs a batch axis, {kernel.ndim - 2} spatial axes and channels."
-            )
-        _checks.fail(function, names.x, tuple(x.shape), f"must have {kernel.ndim} axes", hint)
-    return check_dtypes(names, x, kernel)
+    return _checks.operands(names.function, names.x, names.kernel, x, kernel)
 
 
-def check_dtypes(names: Names, x: Any, kernel: Any) -> Any:
-    """Refuse operands of two dtypes, or of none that is numeric; return the one."""
-    x_type, kernel_type = _dtype(x), _dtype(kernel)
-    for name, dtype in ((names.x, x_type), (names.kernel, kernel_type)):
-        if not _is_numeric(dtype):
-            rule = "must have a numeric dtype"
-            _checks.fail_type(names.function, name, str(dtype), rule, "Cast it first.")
-    if x_type != kernel_type:
-        raise TypeError(
-            f"{names.function}: `{names.x}` ({x_type}) and `{names.kernel}` ({kernel_type}) must "
-            f"have one dtype. Cast one of them, for example `{names.kernel}.astype({names.x}."
-            "dtype)`."
-        )
-    return x_type
-
-
-def _dtype(x: Any) -> Any:
-    """The dtype of `x` as JAX has it."""
-    return x.dtype if isinstance(x, jax.Array) else jax.dtypes.canonicalize_dtype(x.dtype)
-
-
-@functools.lru_cache(maxsize=64)
-def _is_numeric(dtype: Any) -> bool:
-    return bool(jnp.issubdtype(dtype, jnp.number))
+def check_depthwise(names: Names, layout: Layout, x: Shape, kernel: Shape) -> int:
+    """The channels of x, each of which must have M kernels: one input channel, C*M outputs."""
+    (channels,), space = layout.x.sizes(x, "contract"), layout.x.sizes(x, "space")
+    (per_group,), (out,) = (layout.kernel.sizes(kernel, role) for role in ("contract", "out"))
+    if per_group == 1 and channels > 0 and out % channels == 0:
+        return channels
+    hint = ""
+    if per_group == channels:
+        hint = f"Reshape TensorFlow's (*K, {channels}, M) to (*K, 1, {channels}*M)."
+    elif any(extent and out % extent == 0 for extent in space):
+        hint = "`x` looks as if its channels were on another axis: see `dimension_numbers`."
+    rule = (
+        f"must have 1 input channel and a multiple of {channels} output channels, as `x` has "
+        f"{channels}, not {per_group} and {out}"
+    )
+    _checks.fail(names.function, names.kernel, tuple(kernel), rule, hint)
 
 
 def _check_groups(names: Names, layout: Layout, x: Shape, kernel: Shape, groups: Any) -> int:

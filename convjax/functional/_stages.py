@@ -11,7 +11,7 @@ from convjax import padding as paddings
 from convjax._recipe import Recipe
 from convjax.boundary import apply
 from convjax.functional._options import DEFAULTS
-from convjax.functional._prepare import Names, check_dtypes, resolved
+from convjax.functional._prepare import Names, check_depthwise, resolved
 from convjax.layout import Axes, Layout, layout_of
 
 
@@ -79,7 +79,7 @@ class Stages:
                 hint = "For one example without a batch axis use `jax.vmap` or `x[None]`."
             rule = f"must have {len(self.shape)} axes, as `x` has"
             _checks.fail(self.function, name, tuple(array.shape), rule, hint)
-        self.dtype = check_dtypes(Names(self.function, kernel=name), self.x, array)
+        self.dtype = _checks.one_dtype(self.function, "x", name, self.x, array)
         axes, shape = self.layout.kernel, array.shape
         (i,), (o,) = axes.sizes(shape, "contract"), axes.sizes(shape, "out")
         return Kernel(name, array, axes.sizes(shape, "space"), i, o)
@@ -125,26 +125,23 @@ class Stages:
                 f"not {kernel.in_features}",
             )
 
-    def expect_depthwise(self, kernel: Kernel, giver: Kernel | None = None) -> None:
-        """Refuse a kernel that is not depthwise: M output channels for every channel of `x`.
+    def expect_depthwise(self, kernel: Kernel) -> None:
+        """Refuse a kernel that is not depthwise: M output channels for every channel of `x`."""
+        names = Names(self.function, kernel=kernel.name)
+        check_depthwise(names, self.layout, self.shape, kernel.shape)
 
-        After another stage, `giver`, there is one output channel for each channel that it gives.
-        """
-        features = giver.out_features if giver else self.channels
-        out = kernel.out_features
-        fits = out == features if giver else features > 0 and out % features == 0
-        if kernel.in_features == 1 and fits:
+    def expect_one_each(self, kernel: Kernel, giver: Kernel) -> None:
+        """Refuse a kernel that has not one output for each channel that the stage before gives."""
+        features = giver.out_features
+        if kernel.in_features == 1 and kernel.out_features == features:
             return
-        hint, space = "", self.layout.x.sizes(self.shape, "space")
+        hint = ""
         if kernel.in_features == features:
             hint = f"Reshape TensorFlow's (*K, {features}, M) to (*K, 1, {features}*M)."
-        elif giver is None and any(extent and out % extent == 0 for extent in space):
-            hint = "`x` looks as if its channels were on another axis: see `dimension_numbers`."
-        source = f"`{giver.name}` gives" if giver else "`x` has"
         self._fail(
             kernel,
-            f"must have 1 input channel and {'' if giver else 'a multiple of '}{features} output "
-            f"channels, as {source} {features}, not {kernel.in_features} and {out}",
+            f"must have 1 input channel and {features} output channels, as `{giver.name}` gives "
+            f"{features}, not {kernel.in_features} and {kernel.out_features}",
             hint,
         )
 
@@ -169,14 +166,15 @@ class Stages:
         common = {key: options[key] for key in _COMMON if key in options}
         layout, shape, dtype = self.layout, self.shape, self.dtype
         found: list[Recipe] = []
-        for number, (kernel, stage) in enumerate(stages, start=1):
+        for kernel, stage in stages:
             given = {**stage, **common}
-            if number < len(stages):
+            if kernel is not stages[-1][0]:
                 given.pop("out_sharding", None)
+            if found:
+                layout, shape = _after(self.layout), found[-1].out_shape
+                dtype = found[-1].result_type or dtype
             names = Names(self.function, kernel=kernel.name)
             found.append(resolved(names, layout, shape, kernel.shape, dtype, given))
-            shape, dtype = found[-1].out_shape, found[-1].result_type or dtype
-            layout = _after(self.layout)
         return found
 
     def run(self, stages: Sequence[Stage], options: Mapping[str, Any]) -> jax.Array:

@@ -178,8 +178,8 @@ class Plan:
                 _checks.fail(function, "out_sharding", value, rule, "Reshard the result.")
             if stride > 1:
                 rule = f"must be 1 along the causal axis where `{name}` is given"
-                mend = "Sequences might begin within a frame."
-                _checks.fail(function, "strides", stride, rule, mend)
+                hint = "Sequences might begin within a frame."
+                _checks.fail(function, "strides", stride, rule, hint)
         if segment_ids is not None:
             if not jnp.issubdtype(segment_ids.dtype, jnp.integer):
                 rule = "must be integers"
@@ -206,8 +206,8 @@ class Plan:
             _checks.fail(function, "mask", tuple(mask.shape), rule, "Use `segment_ids`.")
         if segment_ids is not None and self.mode == "edge":
             rule = 'must be "constant" for `segment_ids` with `mesh_axis`'
-            mend = "The first input of a segment may lie on another shard."
-            _checks.fail(function, "padding_mode", "edge", rule, mend)
+            hint = "The first input of a segment may lie on another shard."
+            _checks.fail(function, "padding_mode", "edge", rule, hint)
         if certainly(operator.lt, steps, self.held):
             rule = (
                 f"leaves {steps} steps on a shard, fewer than the {self.held} inputs that the next "
@@ -284,8 +284,8 @@ def _modes(function: str, padding_mode: Any, rank: int, index: int) -> tuple[str
     modes = paddings.modes(function, padding_mode, rank)
     if modes[index] not in ("constant", "edge"):
         rule = 'must be "constant" or "edge" along the causal axis: others read the future'
-        mend = "Give one word per spatial axis." if isinstance(padding_mode, str) else ""
-        _checks.fail(function, "padding_mode", modes[index], rule, mend)
+        hint = "Give one word per spatial axis." if isinstance(padding_mode, str) else ""
+        _checks.fail(function, "padding_mode", modes[index], rule, hint)
     return modes
 
 

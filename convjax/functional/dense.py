@@ -258,9 +258,9 @@ def pointwise_conv(
 
     Source: Lin, Chen & Yan, Network in network, 2013, https://arxiv.org/abs/1312.4400
     """
-    names = Names("pointwise_conv")
-    given = {**options, "padding": "VALID"}
-    return apply(conv_recipe(names, x, kernel, given, pointwise="conv"), x, kernel)
+    names = Names("pointwise_conv", form="pointwise", larger="conv")
+    recipe = conv_recipe(names, x, kernel, {**options, "padding": "VALID"})
+    return apply(recipe, x, kernel)
 
 
 @public

@@ -1,6 +1,5 @@
 """Convolutions whose channels are split into groups, and the shuffle that mixes the groups."""
 
-from collections.abc import Mapping
 from typing import Any, Unpack
 
 import jax
@@ -18,7 +17,6 @@ from convjax.functional._options import (
     takes,
 )
 from convjax.functional._prepare import Names, conv_recipe
-from convjax.functional._stages import Stage, Stages
 
 
 @public
@@ -87,9 +85,10 @@ def pointwise_grouped_conv(
 
     Source: Zhang et al., ShuffleNet, 2017, https://arxiv.org/abs/1707.01083
     """
-    names = Names("pointwise_grouped_conv", groups="groups")
+    function, form = "pointwise_grouped_conv", "pointwise"
+    names = Names(function, groups="groups", form=form, larger="grouped_conv")
     given = {**options, "padding": "VALID", "feature_group_count": groups}
-    return apply(conv_recipe(names, x, kernel, given, pointwise="grouped_conv"), x, kernel)
+    return apply(conv_recipe(names, x, kernel, given), x, kernel)
 
 
 @public
@@ -164,16 +163,8 @@ def depthwise_conv(
 
     Source: Chollet, Xception, 2017, https://arxiv.org/abs/1610.02357
     """
-    stages, found = depthwise(x, kernel, options)
-    return stages.run(found, options)
-
-
-def depthwise(x: Any, kernel: Any, options: Mapping[str, Any]) -> tuple[Stages, list[Stage]]:
-    """The stage of `depthwise_conv`."""
-    stages = Stages("depthwise_conv", x, options)
-    found = stages.kernel("kernel", kernel)
-    stages.expect_depthwise(found)
-    return stages, [(found, {**options, "feature_group_count": stages.channels})]
+    names = Names("depthwise_conv", form="depthwise")
+    return apply(conv_recipe(names, x, kernel, options), x, kernel)
 
 
 @public

@@ -179,6 +179,6 @@ def flattened(
     stages.expect_pointwise(lateral)
     found = stages.kernels("spatial_kernels", spatial_kernels)
     for kernel in found:
-        stages.expect_depthwise(kernel, lateral)
+        stages.expect_one_each(kernel, lateral)
     per_axis = stages.per_axis({**options, "feature_group_count": lateral.out_features})
     return stages, [(lateral, {}), *zip(found, per_axis, strict=True)]

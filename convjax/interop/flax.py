@@ -267,12 +267,12 @@ def forward_padding(
     if not isinstance(padding, str):
         pairs = _pairs(function, padding, len(reach))
         return tuple((k - 1 - lo, k - 1 - hi) for k, (lo, hi) in zip(reach, pairs, strict=True))
-    mend = ""
+    hint = ""
     if padding in ("REFLECT", "SAME_LOWER"):
-        mend = 'See `padding_mode` and `convention="adjoint"`.'
+        hint = 'See `padding_mode` and `convention="adjoint"`.'
     if padding not in TRANSPOSED_WORDS:
         words = ", ".join(f'"{word}"' for word in TRANSPOSED_WORDS)
-        _checks.fail(function, "padding", padding, f"must be one of {words}, or numbers", mend)
+        _checks.fail(function, "padding", padding, f"must be one of {words}, or numbers", hint)
     return tuple(
         _word_pair(padding, axis, k, s)
         for axis, (k, s) in enumerate(zip(reach, strides, strict=True))

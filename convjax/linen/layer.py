@@ -46,7 +46,7 @@ def prepared(module: Any, inputs: jax.Array) -> tuple[modules.Plan, jax.Array, d
             if name in plan.kernels
             else (module.bias_init, BIAS_INIT)
         )
-        init = modules.own(init, name, shapes, default)
+        init = modules.per_parameter(init, name, shapes, default)
         values.append(module.param(name, init, shape, module.param_dtype))
     masked = plan.masked(dict(zip(shapes, values, strict=True)), module.mask)
     values = list(masked.values())

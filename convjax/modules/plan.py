@@ -200,7 +200,7 @@ def frozen(value: Any) -> Any:
     return tuple(map(frozen, value)) if isinstance(value, (list, tuple)) else value
 
 
-def own(value: Any, parameter: str, names: Iterable[str], default: Any) -> Any:
+def per_parameter(value: Any, parameter: str, names: Iterable[str], default: Any) -> Any:
     """``value[parameter]`` if `value` maps parameters' names to values, else `value` itself."""
     if isinstance(value, Mapping) and value and set(value) <= set(names):
         return value.get(parameter, default)

@@ -50,8 +50,8 @@ class GroupedConv(Layer):
         groups: int,
         **options: Unpack[SpatialLayerOptions],
     ) -> None:
-        own = {"kernel_size": kernel_size, "groups": groups}
-        super().__init__(in_features, out_features, own, **options)
+        attributes = {"kernel_size": kernel_size, "groups": groups}
+        super().__init__(in_features, out_features, attributes, **options)
 
 
 class ShuffledGroupedConv(GroupedConv):
@@ -147,8 +147,8 @@ class DepthwiseConv(Layer):
         channel_multiplier: int = 1,
         **options: Unpack[DepthwiseLayerOptions],
     ) -> None:
-        own = {"kernel_size": kernel_size, "channel_multiplier": channel_multiplier}
-        super().__init__(in_features, None, own, **options)
+        attributes = {"kernel_size": kernel_size, "channel_multiplier": channel_multiplier}
+        super().__init__(in_features, None, attributes, **options)
 
 
 class ChannelShuffle(nnx.Module):

@@ -109,7 +109,7 @@ class Layer(nnx.Module):
     Args:
         in_features: channels of the inputs.
         out_features: channels of the result; None where they follow.
-        own: the arguments that only this kind has, as attributes.
+        attributes: the arguments that only this kind has, as attributes.
         rngs: NNX's random number generators; their "params" stream gives the initial values.
         use_bias: whether a bias (out_features,) is added to the result.
         mask: what the kernel is multiplied by, of its shape; of a kind with several kernels, a
@@ -133,7 +133,7 @@ class Layer(nnx.Module):
         self,
         in_features: int,
         out_features: int | None,
-        own: Mapping[str, object],
+        attributes: Mapping[str, object],
         *,
         rngs: nnx.Rngs,
         use_bias: bool = True,
@@ -158,13 +158,13 @@ class Layer(nnx.Module):
         self.preferred_element_type = preferred_element_type
         self.algorithm = modules.frozen(algorithm)
         self.promote_dtype = promote_dtype
-        if "kernel_size" in own:
-            own = {**own, "given_kernel_size": own["kernel_size"]}
-        for name, value in {**own, **modules.options(self.row, options)}.items():
+        if "kernel_size" in attributes:
+            attributes = {**attributes, "given_kernel_size": attributes["kernel_size"]}
+        for name, value in {**attributes, **modules.options(self.row, options)}.items():
             setattr(self, name, modules.attribute(name, value))
         plan = modules.plan(self.row, self, in_features, out_features)
         self.in_features, self.out_features = plan.sizes.in_features, plan.sizes.out_features
-        if "kernel_size" in own:
+        if "kernel_size" in attributes:
             self.kernel_size = plan.sizes.kernel_size
         shapes = {**plan.kernels, **plan.biases}
         for name, shape in shapes.items():
@@ -173,8 +173,12 @@ class Layer(nnx.Module):
                 if name in plan.kernels
                 else (bias_init, bias_metadata, BIAS_INIT)
             )
-            value = modules.own(init, name, shapes, default)(rngs.params(), shape, param_dtype)
-            setattr(self, name, nnx.Param(value, **modules.own(metadata, name, shapes, NONE)))
+            value = modules.per_parameter(init, name, shapes, default)(
+                rngs.params(), shape, param_dtype
+            )
+            setattr(
+                self, name, nnx.Param(value, **modules.per_parameter(metadata, name, shapes, NONE))
+            )
         if not use_bias:
             self.bias = nnx.data(None)
 

@@ -77,5 +77,5 @@ class DilatedConv(Layer):
         kernel_dilation: Ints,
         **options: Unpack[DilatedLayerOptions],
     ) -> None:
-        own = {"kernel_size": kernel_size, "kernel_dilation": kernel_dilation}
-        super().__init__(in_features, out_features, own, **options)
+        attributes = {"kernel_size": kernel_size, "kernel_dilation": kernel_dilation}
+        super().__init__(in_features, out_features, attributes, **options)

@@ -45,8 +45,8 @@ class DepthwiseSeparableConv(Layer):
         channel_multiplier: int = 1,
         **options: Unpack[SpatialLayerOptions],
     ) -> None:
-        own = {"kernel_size": kernel_size, "channel_multiplier": channel_multiplier}
-        super().__init__(in_features, out_features, own, **options)
+        attributes = {"kernel_size": kernel_size, "channel_multiplier": channel_multiplier}
+        super().__init__(in_features, out_features, attributes, **options)
 
 
 class SpatiallySeparableConv(Layer):
@@ -86,8 +86,8 @@ class SpatiallySeparableConv(Layer):
         mid_features: Ints | None = None,
         **options: Unpack[SpatialLayerOptions],
     ) -> None:
-        own = {"kernel_size": kernel_size, "mid_features": mid_features}
-        super().__init__(in_features, out_features, own, **options)
+        attributes = {"kernel_size": kernel_size, "mid_features": mid_features}
+        super().__init__(in_features, out_features, attributes, **options)
 
 
 class FlattenedConv(Layer):
@@ -129,5 +129,5 @@ class FlattenedConv(Layer):
         stage_bias: bool = False,
         **options: Unpack[SpatialLayerOptions],
     ) -> None:
-        own = {"kernel_size": kernel_size, "stage_bias": stage_bias}
-        super().__init__(in_features, out_features, own, **options)
+        attributes = {"kernel_size": kernel_size, "stage_bias": stage_bias}
+        super().__init__(in_features, out_features, attributes, **options)

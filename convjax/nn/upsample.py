@@ -43,8 +43,8 @@ class ResizeConv(Layer):
         scale: Ints,
         **options: Unpack[ResizeLayerOptions],
     ) -> None:
-        own = {"kernel_size": kernel_size, "scale": scale}
-        super().__init__(in_features, out_features, own, **options)
+        attributes = {"kernel_size": kernel_size, "scale": scale}
+        super().__init__(in_features, out_features, attributes, **options)
 
 
 class SubpixelConv(Layer):
@@ -85,5 +85,5 @@ class SubpixelConv(Layer):
         scale: Ints,
         **options: Unpack[SpatialLayerOptions],
     ) -> None:
-        own = {"kernel_size": kernel_size, "scale": scale}
-        super().__init__(in_features, out_features, own, **options)
+        attributes = {"kernel_size": kernel_size, "scale": scale}
+        super().__init__(in_features, out_features, attributes, **options)
