@@ -4,7 +4,7 @@ The words are those that the functions accept when they run; tests hold the two 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypedDict
 
 import jax
 import numpy as np
@@ -84,3 +84,12 @@ Mask: TypeAlias = ArrayLike | Mapping[str, ArrayLike | None] | None
 Promote: TypeAlias = Callable[..., Sequence[jax.Array]]
 #: A function with the signature of ``jax.lax.conv_general_dilated``.
 ConvGeneralDilated: TypeAlias = Callable[..., jax.Array]
+#: A tree of another library, such as a state of NNX or the variables of a linen module.
+AnyTree: TypeAlias = Mapping[Any, Any]
+
+
+class DTypes(TypedDict, total=False):
+    """The dtypes of a network's layers: of the computation, and of the parameters."""
+
+    dtype: ResultType
+    param_dtype: DType

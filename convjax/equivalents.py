@@ -183,7 +183,7 @@ def spatially_separable(kernels: Sequence[ArrayLike]) -> jax.Array:
         >>> equivalents.spatially_separable([jnp.ones((3, 1, 4, 2)), jnp.ones((1, 5, 2, 8))]).shape
         (3, 5, 4, 8)
     """
-    dense = kernels[0]
+    dense = jnp.asarray(kernels[0])
     for kernel in kernels[1:]:
         dense = jnp.matmul(dense, kernel, precision=_EXACT)
     return dense
@@ -200,7 +200,7 @@ def flattened(lateral_kernel: ArrayLike, spatial_kernels: Sequence[ArrayLike]) -
         >>> equivalents.flattened(jnp.ones((1, 1, 4, 8)), spatial).shape
         (5, 3, 4, 8)
     """
-    dense = lateral_kernel
+    dense = jnp.asarray(lateral_kernel)
     for kernel in spatial_kernels:
         dense = dense * kernel
     return dense

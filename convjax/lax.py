@@ -6,7 +6,7 @@ Then it replaces the ``conv_general_dilated`` inside by this library's operation
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -29,7 +29,7 @@ def _drop_in(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
     signature = inspect.signature(function)
     array_names = [name for name in signature.parameters if name in ("lhs", "rhs")]
 
-    def traced(arrays: dict[str, Any], arguments: dict[str, Any]) -> jax.Array:
+    def traced(arrays: dict[str, Any], arguments: Mapping[str, Any]) -> jax.Array:
         closed = jax.make_jaxpr(lambda arrays: function(**arrays, **arguments))(arrays)
         (result,) = evaluate(closed, [arrays[name] for name in sorted(arrays)])
         return result

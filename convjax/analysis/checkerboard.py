@@ -57,7 +57,8 @@ def overlap_counts(
     """
     function = "overlap_counts"
     if strides is None or input_size is None:
-        layers, size = kernel_size, strides if input_size is None else input_size
+        layers: Any = kernel_size
+        size: Any = strides if input_size is None else input_size
         pairs = isinstance(layers, Sequence) and all(
             isinstance(layer, Sequence) and len(layer) == 2 for layer in layers
         )

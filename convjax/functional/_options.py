@@ -165,11 +165,11 @@ class Named:
         return self.name
 
 
+# Those that `convjax._types` imports are in its namespace, too, and hide no parts.
 _NAMES = {
     value: Named(name, value)
     for name, value in vars(_types).items()
-    if name[0].isupper()
-    and name not in ("TypeAlias", "Any", "Literal", "Callable", "Mapping", "Sequence")
+    if name in _types.__annotations__
 }
 
 

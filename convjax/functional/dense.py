@@ -70,8 +70,7 @@ def conv(x: ArrayLike, kernel: ArrayLike, **options: Unpack[ConvOptions]) -> jax
 
 
 def _conv_of_rank(function: str, rank: int, x: Any, kernel: Any, options: Any) -> jax.Array:
-    _checks.array(function, "kernel", kernel)
-    if kernel.ndim != rank + 2:
+    if getattr(kernel, "ndim", rank + 2) != rank + 2:
         _checks.fail(
             function,
             "kernel",

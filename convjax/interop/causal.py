@@ -93,7 +93,8 @@ def causal_from_torch(
                 rule = "must be None for a module, which has it"
                 _checks.fail(function, name, value, rule)
             given[name] = getattr(layer, name)
-        entries: Any = layer.state_dict()
+        module: Any = layer
+        entries: Any = module.state_dict()
     elif isinstance(layer, Mapping):
         entries = layer
         defaults = {"groups": 1, "stride": 1, "dilation": 1, "transposed": False}

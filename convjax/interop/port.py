@@ -7,7 +7,7 @@ modulo the stride, so a finite table answers for every size.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from convjax import _checks
@@ -130,7 +130,7 @@ def check_port(
     *,
     rank: int | None = None,
     stride: Ints = 1,
-    padding: Ints | Literal["same", "valid"] = 0,
+    padding: Ints | Sequence[Sequence[int]] | Literal["same", "valid"] = 0,
     dilation: Ints = 1,
     groups: int = 1,
     padding_mode: str = "zeros",

@@ -82,8 +82,8 @@ class _Causal(Layer):
                 rule = 'must be the first inputs where `padding_mode` is "edge", which repeats them'
                 _checks.fail(self.row, "inputs", tuple(inputs), rule)
             inputs = jnp.zeros(inputs, self.param_dtype if self.dtype is None else self.dtype)
-        plan, inputs, values = self._prepared(inputs)
-        self.state = CausalState(plan.first_state(inputs, values))
+        plan, first, values = self._prepared(jnp.asarray(inputs))
+        self.state = CausalState(plan.first_state(first, values))
 
     def stream(self, inputs: jax.Array, **options: Unpack[ChunkOptions]) -> jax.Array:
         """The result for the next chunk of the streams; the state moves on.

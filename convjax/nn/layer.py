@@ -193,7 +193,7 @@ class Layer(nnx.Module):
         plan.check(inputs)
         names = dict.fromkeys([*plan.kernels, *plan.biases, "bias"])
         held = [getattr(self, name) for name in names]
-        values = [None if variable is None else variable[...] for variable in held]
+        values: list[Any] = [None if variable is None else variable[...] for variable in held]
         masked = plan.masked(dict(zip(names, values, strict=True)), self.mask)
         inputs, *values = self.promote_dtype((inputs, *masked.values()), dtype=self.dtype)
         named = dict(zip(names, values, strict=True))
