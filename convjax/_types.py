@@ -4,22 +4,28 @@ The words are those that the functions accept when they run; tests hold the two 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, TypeAlias, TypedDict
+from typing import Any, Literal, Protocol, TypeAlias, TypedDict
 
 import jax
 import numpy as np
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import DTypeLike
-from numpy.typing import ArrayLike as _NumpyArrayLike
 
 #: An array of JAX (a traced one, too) or of numpy.
 ArrayLike: TypeAlias = jax.Array | np.ndarray
 #: What has a shape and a dtype: an array, or a description of one.
 Shaped: TypeAlias = jax.Array | np.ndarray | jax.ShapeDtypeStruct
 
-#: An array of any framework that numpy reads, such as a tensor of PyTorch on the CPU.
-AnyArray: TypeAlias = _NumpyArrayLike
+
+class SupportsArray(Protocol):
+    """An array of another framework, such as a tensor of PyTorch on the CPU."""
+
+    def __array__(self) -> np.ndarray: ...
+
+
+#: An array of any framework, or numbers, that numpy reads.
+AnyArray: TypeAlias = ArrayLike | SupportsArray | Sequence[float]
 #: A shape, or what has one.
 Extents: TypeAlias = Sequence[int] | Shaped
 

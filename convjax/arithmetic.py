@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from typing import Any, TypedDict, Unpack, overload
 
 from convjax import _checks
+from convjax._options import DEFAULTS, takes
 from convjax._public import public_with
 from convjax._types import Ints, Padding
-from convjax.functional._options import DEFAULTS, takes
 from convjax.functional._prepare import Names, placed, spatial_steps
 from convjax.geometry import dilated
 from convjax.receptive import ReceptiveField, receptive_field

@@ -21,13 +21,13 @@ from typing import Any, TypedDict, Unpack, get_args
 
 import jax
 
-from convjax import _checks
+from convjax import _checks, _options
+from convjax._options import takes
 from convjax._public import Check, public_with
 from convjax._recipe import Recipe
 from convjax._types import Extents, Ints, Method, Padding, PaddingMode
 from convjax.counting import Cost, count_macs
-from convjax.functional import _options, separable
-from convjax.functional._options import takes
+from convjax.functional import separable
 from convjax.functional._prepare import Names, conv_recipe, transpose_recipe
 from convjax.functional._stages import Stages
 from convjax.functional.subpixel import subpixel_recipe

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from convjax import _checks
+from convjax._options import MatrixOptions, takes
 from convjax._public import public_with
 from convjax._recipe import Recipe
 from convjax._types import ArrayLike, Ints
-from convjax.functional._options import MatrixOptions, takes
 from convjax.functional._prepare import Names, resolved
 from convjax.layout import layout_of
 

@@ -11,8 +11,8 @@ import strategies
 from hypothesis import given, settings
 
 import convjax
+from convjax._options import DEFAULTS
 from convjax._recipe import Recipe
-from convjax.functional._options import DEFAULTS
 from convjax.functional._prepare import Names, conv_recipe, transpose_recipe
 from convjax.layout import Layout
 

@@ -12,8 +12,7 @@ from typing import Any, get_args, get_origin
 import pytest
 
 import convjax
-from convjax import _types, padding
-from convjax.functional import _options
+from convjax import _options, _types, padding
 from convjax.lowerings import LOWERINGS
 
 ROOT = Path(__file__).parents[1]

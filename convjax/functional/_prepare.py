@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 from convjax import _checks
 from convjax import padding as paddings
+from convjax._options import DEFAULTS
 from convjax._recipe import Recipe, Shape
 from convjax._symbolic import certainly
 from convjax.eager import once
 from convjax.functional._numerics import accepted, numerics
-from convjax.functional._options import DEFAULTS
 from convjax.geometry import Geometry, Pair
 from convjax.layout import Axes, Layout, layout_of
 from convjax.transposed_sizes import check_causal_mode, transposed_extents

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 
 from convjax import _checks
 from convjax import padding as paddings
+from convjax._options import DEFAULTS
 from convjax._recipe import Recipe
 from convjax.boundary import apply
-from convjax.functional._options import DEFAULTS
 from convjax.functional._prepare import Names, check_depthwise, resolved
 from convjax.layout import Axes, Layout, layout_of
 

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 from jax import lax
 
 from convjax import _checks
+from convjax._options import CausalOptions, StateOptions, StepOptions, takes
 from convjax._public import public_with
 from convjax._symbolic import certainly
 from convjax._types import ArrayLike, MeshAxis, Shaped
 from convjax.functional import sequences
-from convjax.functional._options import CausalOptions, StateOptions, StepOptions, takes
 from convjax.functional.causal_plan import Plan, activated, biased, causal_axis, plan
 from convjax.layout import layout_of
 

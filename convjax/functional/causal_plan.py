@@ -12,10 +12,10 @@ from jax import lax
 
 from convjax import _checks
 from convjax import padding as paddings
+from convjax._options import DEFAULTS
 from convjax._symbolic import certainly
 from convjax._types import Activation, OutputAt
 from convjax.boundary import apply
-from convjax.functional._options import DEFAULTS
 from convjax.functional._prepare import Names, check_operands, check_window, resolved, spatial_steps
 from convjax.geometry import Pair
 from convjax.layout import Layout, layout_of

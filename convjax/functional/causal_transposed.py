@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from convjax import _checks
+from convjax._options import DEFAULTS, CausalTransposeOptions, takes
 from convjax._public import public_with
 from convjax._types import ArrayLike, MeshAxis
 from convjax.functional import sequences
-from convjax.functional._options import DEFAULTS, CausalTransposeOptions, takes
 from convjax.functional._prepare import (
     Names,
     check_operands,

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from convjax import _checks
+from convjax._options import ConvOptions, HoldOptions, PointwiseOptions, takes
 from convjax._public import public
 from convjax._types import ArrayLike, Ints
 from convjax.boundary import apply
-from convjax.functional._options import ConvOptions, HoldOptions, PointwiseOptions, takes
 from convjax.functional._prepare import Names, conv_recipe
 
 

@@ -6,16 +6,16 @@ import jax
 import jax.numpy as jnp
 
 from convjax import _checks
-from convjax._public import public
-from convjax._recipe import Recipe
-from convjax._types import ArrayLike
-from convjax.boundary import apply
-from convjax.functional._options import (
+from convjax._options import (
     DepthwiseOptions,
     PointwiseOptions,
     WindowOptions,
     takes,
 )
+from convjax._public import public
+from convjax._recipe import Recipe
+from convjax._types import ArrayLike
+from convjax.boundary import apply
 from convjax.functional._prepare import Names, conv_recipe
 
 

@@ -5,9 +5,9 @@ from typing import Any, Unpack
 
 import jax
 
+from convjax._options import WindowOptions, takes
 from convjax._public import public
 from convjax._types import ArrayLike
-from convjax.functional._options import WindowOptions, takes
 from convjax.functional._stages import Stage, Stages
 
 Options = Mapping[str, Any]

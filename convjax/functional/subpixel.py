@@ -9,11 +9,11 @@ import jax.numpy as jnp
 from jax import lax
 
 from convjax import _checks
+from convjax._options import WindowOptions, takes
 from convjax._public import public
 from convjax._recipe import Recipe
 from convjax._types import ArrayLike, DimensionNumbers, Ints
 from convjax.boundary import apply
-from convjax.functional._options import WindowOptions, takes
 from convjax.functional._prepare import Names, conv_recipe
 from convjax.functional._stages import Stages
 from convjax.layout import Axes

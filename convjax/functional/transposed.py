@@ -4,10 +4,10 @@ from typing import Unpack
 
 import jax
 
+from convjax._options import TransposeOptions, takes
 from convjax._public import public
 from convjax._types import ArrayLike
 from convjax.boundary import apply
-from convjax.functional._options import TransposeOptions, takes
 from convjax.functional._prepare import Names, transpose_recipe
 
 

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from convjax import _checks
+from convjax._options import HoldOptions, WindowOptions, takes
 from convjax._public import public
 from convjax._types import ArrayLike, DimensionNumbers, Ints, Method
 from convjax.boundary import apply
-from convjax.functional._options import HoldOptions, WindowOptions, takes
 from convjax.functional._prepare import Names, check_operands, resolved
 from convjax.functional._stages import Stages
 from convjax.layout import layout_of

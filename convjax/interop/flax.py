@@ -16,6 +16,7 @@ from jax import lax
 
 from convjax import _checks, equivalents, functional
 from convjax import padding as paddings
+from convjax._options import takes
 from convjax._public import public_with
 from convjax._symbolic import certainly
 from convjax._types import (
@@ -29,7 +30,6 @@ from convjax._types import (
     Sharding,
 )
 from convjax.extension import extend
-from convjax.functional._options import takes
 from convjax.functional._prepare import Names, conv_recipe, spatial_steps
 from convjax.geometry import Pair, dilated
 from convjax.lax import conv_general_dilated as _ours

@@ -13,8 +13,8 @@ from typing import Any, Unpack
 import jax
 
 from convjax import _checks, functional
+from convjax._options import CausalLayerOptions, CausalTransposeLayerOptions, takes
 from convjax._types import Convention
-from convjax.functional._options import CausalLayerOptions, CausalTransposeLayerOptions, takes
 from convjax.initializers import KernelShape, kernel_shape, resized, transposed_kernel_shape
 from convjax.interop import flax
 from convjax.kinds import KINDS, Kind

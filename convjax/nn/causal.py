@@ -7,9 +7,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from convjax import _checks, modules
+from convjax import _checks, _options, modules
 from convjax._types import ArrayLike, Ints, MeshAxis, Sharding
-from convjax.functional import _options
 from convjax.nn.layer import Layer, LayerOptions, takes
 
 

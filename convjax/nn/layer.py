@@ -11,6 +11,8 @@ from flax import nnx
 from flax.nnx.nn import dtypes
 
 from convjax import initializers, modules
+from convjax._options import SpatialOptions
+from convjax._options import takes as functions_takes
 from convjax._types import (
     Algorithm,
     DType,
@@ -25,8 +27,6 @@ from convjax._types import (
     ResultType,
     Sharding,
 )
-from convjax.functional._options import SpatialOptions
-from convjax.functional._options import takes as functions_takes
 
 NONE: Mapping[str, Any] = MappingProxyType({})
 KERNEL_INIT = initializers.lecun_normal()
