@@ -3,26 +3,28 @@
 ``grouped_conv: `groups` (=3) must divide the channels of `x` (=64).``
 """
 
+import functools
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
+import jax
 import numpy as np
 
 
-def _message(function: str, argument: str, value: Any, rule: str, mend: str) -> str:
+def _message(function: str, argument: str, value: Any, rule: str, hint: str) -> str:
     text = f"{function}: `{argument}` (={value!r}) {rule}."
-    return f"{text} {mend}" if mend else text
+    return f"{text} {hint}" if hint else text
 
 
-def fail(function: str, argument: str, value: Any, rule: str, mend: str = "") -> NoReturn:
+def fail(function: str, argument: str, value: Any, rule: str, hint: str = "") -> NoReturn:
     """Raise the ``ValueError`` of a wrong value."""
-    raise ValueError(_message(function, argument, value, rule, mend))
+    raise ValueError(_message(function, argument, value, rule, hint))
 
 
-def fail_type(function: str, argument: str, value: Any, rule: str, mend: str = "") -> NoReturn:
+def fail_type(function: str, argument: str, value: Any, rule: str, hint: str = "") -> NoReturn:
     """Raise the ``TypeError`` of a value of the wrong type."""
-    raise TypeError(_message(function, argument, value, rule, mend))
+    raise TypeError(_message(function, argument, value, rule, hint))
 
 
 def is_int(value: Any) -> bool:
@@ -87,14 +89,61 @@ def array(function: str, argument: str, value: Any) -> Any:
     return value
 
 
+def operands(function: str, x_name: str, kernel_name: str, x: Any, kernel: Any) -> Any:
+    """The dtype in which JAX has `x` and `kernel`, which must be arrays of one rank and dtype."""
+    array(function, x_name, x)
+    array(function, kernel_name, kernel)
+    if kernel.ndim < 3:
+        fail(
+            function,
+            kernel_name,
+            tuple(kernel.shape),
+            "must have at least one spatial axis besides its two channel axes",
+            "Its shape is (*kernel_size, in_features / groups, out_features).",
+        )
+    if x.ndim != kernel.ndim:
+        hint = f"The kernel's {kernel.ndim} axes make this a {kernel.ndim - 2}-D convolution"
+        if x.ndim == kernel.ndim - 1:
+            hint += f"; for one example without a batch axis use `jax.vmap` or `{x_name}[None]`."
+        else:
+            hint += (
+                f", so `{x_name}` needs a batch axis, {kernel.ndim - 2} spatial axes and channels."
+            )
+        fail(function, x_name, tuple(x.shape), f"must have {kernel.ndim} axes", hint)
+    return one_dtype(function, x_name, kernel_name, x, kernel)
+
+
+def one_dtype(function: str, x_name: str, kernel_name: str, x: Any, kernel: Any) -> Any:
+    """The dtype in which JAX has two arrays of numbers, which must be of one dtype."""
+    x_type, kernel_type = (
+        a.dtype if isinstance(a, jax.Array) else jax.dtypes.canonicalize_dtype(a.dtype)
+        for a in (x, kernel)
+    )
+    for name, dtype in ((x_name, x_type), (kernel_name, kernel_type)):
+        if not _is_numeric(dtype):
+            rule = "must have a numeric dtype"
+            fail_type(function, name, str(dtype), rule, "Cast it first.")
+    if x_type != kernel_type:
+        raise TypeError(
+            f"{function}: `{x_name}` ({x_type}) and `{kernel_name}` ({kernel_type}) must have one "
+            f"dtype. Cast one of them, for example `{kernel_name}.astype({x_name}.dtype)`."
+        )
+    return x_type
+
+
+@functools.lru_cache(maxsize=64)
+def _is_numeric(dtype: Any) -> bool:
+    return bool(jax.dtypes.issubdtype(dtype, np.number))
+
+
 def choice(function: str, argument: str, value: Any, allowed: Sequence[str]) -> str:
     """`value`, if it is one of the words in `allowed`."""
     if not (isinstance(value, str) and value in allowed):
         words = ", ".join(f'"{word}"' for word in allowed)
         close = [word for word in allowed if isinstance(value, str) and word == value.upper()]
         close += [word for word in allowed if isinstance(value, str) and word == value.lower()]
-        mend = f'Did you mean "{close[0]}"?' if close else ""
-        fail(function, argument, value, f"must be one of {words}", mend)
+        hint = f'Did you mean "{close[0]}"?' if close else ""
+        fail(function, argument, value, f"must be one of {words}", hint)
     return value
 
 

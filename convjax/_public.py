@@ -163,5 +163,7 @@ def public_with(options_of: Callable[..., Any] | None = None, **checks: Check) -
 
 def public_class(cls: type) -> None:
     """Let the constructor of `cls` refuse unknown options: see `public`."""
-    if "__init__" in vars(cls):
-        cls.__init__ = public(cls.__init__, cls.__name__)  # type: ignore[misc]
+    init = cls.__init__  # type: ignore[misc]
+    inherited = getattr(init, "__wrapped__", None) if init.__module__ == cls.__module__ else None
+    if "__init__" in vars(cls) or inherited is not None:
+        cls.__init__ = public(inherited or init, cls.__name__)  # type: ignore[misc]

@@ -9,12 +9,15 @@ Source: V. Dumoulin, F. Visin, A guide to convolution arithmetic for deep learni
     https://arxiv.org/abs/1603.07285
 """
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypedDict, Unpack, overload
 
 from convjax import _checks
+from convjax._options import DEFAULTS, takes
 from convjax._public import public_with
-from convjax.geometry import Geometry, dilated
-from convjax.padding import resolve
+from convjax._types import Ints, Padding
+from convjax.functional._prepare import Names, placed, spatial_steps
+from convjax.geometry import dilated
 from convjax.receptive import ReceptiveField, receptive_field
 from convjax.transposed_sizes import transposed_extents
 
@@ -181,16 +184,35 @@ def _half(function: str, k: int) -> int:
 # ---- in general ------------------------------------------------------------------------------
 
 
-@public
+class SizeOptions(TypedDict, total=False):
+    """Of `conv_output_size`."""
+
+    strides: Ints
+    padding: Padding
+    input_dilation: Ints
+    kernel_dilation: Ints
+
+
+class TransposeSizeOptions(TypedDict, total=False):
+    """Of `conv_transpose_output_size`."""
+
+    strides: Ints
+    padding: Padding
+    kernel_dilation: Ints
+    output_padding: Ints
+
+
+@overload
+def conv_output_size(input_size: int, kernel_size: Ints, **options: Unpack[SizeOptions]) -> int: ...
+@overload
 def conv_output_size(
-    input_size: Any,
-    kernel_size: Any,
-    *,
-    strides: Any = 1,
-    padding: Any = "SAME",
-    input_dilation: Any = 1,
-    kernel_dilation: Any = 1,
-) -> Any:
+    input_size: Sequence[int], kernel_size: Ints, **options: Unpack[SizeOptions]
+) -> tuple[int, ...]: ...
+
+
+@public
+@takes(SizeOptions)
+def conv_output_size(input_size: Ints, kernel_size: Ints, **options: Unpack[SizeOptions]) -> Any:
     """Spatial extents of ``convjax.conv``'s result: relations 6 and 15, for every padding.
 
     ``o = floor((î + lo + hi - k̂) / s) + 1``, where ``î`` and ``k̂`` are the dilated extents.
@@ -212,36 +234,28 @@ def conv_output_size(
         >>> conv_output_size(7, 3, padding="VALID", kernel_dilation=2)
         3
     """
-    function = "conv_output_size"
-    space, window, s, d = _axes(function, input_size, kernel_size, strides, kernel_dilation)
-    holes = _checks.ints(function, "input_dilation", input_dilation, len(space), minimum=1)
-    sides = resolve(
-        function,
-        padding,
-        space=space,
-        window=window,
-        strides=s,
-        input_dilation=holes,
-        kernel_dilation=d,
-    )
-    for axis, (lo, hi) in enumerate(sides):
-        reach = dilated(window[axis], d[axis])
-        room = dilated(space[axis], holes[axis]) + lo + hi
-        if reach > room and space[axis]:
-            rule = f"spans {reach} on spatial axis {axis} and must fit the padded input ({room})"
-            _checks.fail(function, "kernel_size", window[axis], rule)
-    return _like(input_size, Geometry(s, sides, holes, d).output_space(space, window))
+    names = Names("conv_output_size", kernel="kernel_size")
+    space, window = _extents_of(names.function, input_size, kernel_size)
+    given = {**DEFAULTS, **options}
+    steps = spatial_steps(names.function, given, len(space))
+    geometry, _, _ = placed(names, space, window, given, steps, 0 in space)
+    return _like(input_size, geometry.output_space(space, window))
+
+
+@overload
+def conv_transpose_output_size(
+    input_size: int, kernel_size: Ints, **options: Unpack[TransposeSizeOptions]
+) -> int: ...
+@overload
+def conv_transpose_output_size(
+    input_size: Sequence[int], kernel_size: Ints, **options: Unpack[TransposeSizeOptions]
+) -> tuple[int, ...]: ...
 
 
 @public
+@takes(TransposeSizeOptions)
 def conv_transpose_output_size(
-    input_size: Any,
-    kernel_size: Any,
-    *,
-    strides: Any = 1,
-    padding: Any = "SAME",
-    kernel_dilation: Any = 1,
-    output_padding: Any = 0,
+    input_size: Ints, kernel_size: Ints, **options: Unpack[TransposeSizeOptions]
 ) -> Any:
     """Spatial extents of ``convjax.conv_transpose``'s result: relation 14, for every padding.
 
@@ -267,29 +281,29 @@ def conv_transpose_output_size(
         224
     """
     function = "conv_transpose_output_size"
-    space, window, s, d = _axes(function, input_size, kernel_size, strides, kernel_dilation)
+    space, window = _extents_of(function, input_size, kernel_size)
+    given = {**DEFAULTS, **options}
+    strides, _, dilation = spatial_steps(function, given, len(space))
     sizes, _ = transposed_extents(
         function,
-        padding,
+        given["padding"],
         space=space,
         window=window,
-        strides=s,
-        kernel_dilation=d,
-        output_padding=output_padding,
+        strides=strides,
+        kernel_dilation=dilation,
+        output_padding=given["output_padding"],
     )
     return _like(input_size, tuple(max(0, size) for size in sizes))
 
 
-def _axes(
-    function: str, input_size: Any, kernel_size: Any, strides: Any, kernel_dilation: Any
-) -> tuple[tuple[int, ...], ...]:
-    """The four, one entry per spatial axis; `input_size` says how many axes there are."""
+def _extents_of(
+    function: str, input_size: Any, kernel_size: Any
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The two, one entry per spatial axis; `input_size` says how many axes there are."""
     rank = 1 if _checks.is_int(input_size) else len(tuple(input_size))
     return (
         _checks.ints(function, "input_size", input_size, rank, minimum=0),
         _checks.ints(function, "kernel_size", kernel_size, rank, minimum=1),
-        _checks.ints(function, "strides", strides, rank, minimum=1),
-        _checks.ints(function, "kernel_dilation", kernel_dilation, rank, minimum=1),
     )
 
 

@@ -17,24 +17,20 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypedDict, Unpack, get_args
 
-from convjax import _checks
-from convjax import padding as paddings
+import jax
+
+from convjax import _checks, _options
+from convjax._options import takes
 from convjax._public import Check, public_with
-from convjax.counting import (
-    Cost,
-    Shape,
-    chain_cost,
-    conv_cost,
-    count_macs,
-    extended,
-    shape_of,
-    shapes_of,
-    split,
-)
-from convjax.geometry import Geometry
-from convjax.transposed_sizes import check_causal_mode, transposed_extents
+from convjax._recipe import Recipe
+from convjax._types import Extents, Ints, Method, Padding, PaddingMode
+from convjax.counting import Cost, count_macs
+from convjax.functional import separable
+from convjax.functional._prepare import Names, conv_recipe, transpose_recipe
+from convjax.functional._stages import Stages
+from convjax.functional.subpixel import subpixel_recipe
 
 __all__ = [
     "Cost",
@@ -78,11 +74,73 @@ _CHECKS: dict[str, Check] = {
     "out_features": _checks.positive,
 }
 public = public_with(**_CHECKS)
-public_convolution = public_with(conv_cost, **_CHECKS)
 
 
-@public_convolution
-def conv(x: Any, kernel: Any, **options: Any) -> Cost:
+class PointwiseOptions(TypedDict, total=False):
+    """Of kernels that have one tap."""
+
+    strides: Ints
+    itemsize: int
+
+
+class WindowOptions(_options.SpatialOptions, total=False):
+    """Of kernels that move over space."""
+
+    itemsize: int
+
+
+class DepthwiseOptions(WindowOptions, total=False):
+    """Of `depthwise_conv`."""
+
+    input_dilation: Ints
+
+
+class ConvOptions(DepthwiseOptions, total=False):
+    """Of `conv`."""
+
+    feature_group_count: int
+
+
+class TransposeOptions(WindowOptions, total=False):
+    """Of `conv_transpose`."""
+
+    feature_group_count: int
+    output_padding: Ints
+    output_shape: Ints | None
+
+
+class HoldOptions(TypedDict, total=False):
+    """Of `hold`."""
+
+    strides: Ints
+    padding: Padding
+    padding_mode: PaddingMode
+    itemsize: int
+
+
+def _operand(shape: Extents) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(_shape(shape), "float32")
+
+
+def _shape(x: Any) -> tuple[int, ...]:
+    return tuple(getattr(x, "shape", x))
+
+
+def _cost(options: Any, *recipes: Recipe) -> Cost:
+    """What the convolutions of `recipes` cost together."""
+    itemsize, total = options.get("itemsize", 4), Cost()
+    for recipe in recipes:
+        macs, useful = count_macs(
+            recipe.pairs, recipe.read, recipe.window, recipe.written, recipe.geometry
+        )
+        moved = sum(map(math.prod, (recipe.x, recipe.kernel, recipe.out_shape)))
+        total += Cost(math.prod(recipe.kernel), macs, useful, itemsize * moved)
+    return total
+
+
+@public
+@takes(ConvOptions, itemsize=4)
+def conv(x: Extents, kernel: Extents, **options: Unpack[ConvOptions]) -> Cost:
     """Cost of ``convjax.conv``: ``N * out * prod(K) * I * O / G`` MACs.
 
     Args:
@@ -92,64 +150,78 @@ def conv(x: Any, kernel: Any, **options: Any) -> Cost:
             `feature_group_count`, as in the function priced; `itemsize`, bytes per element (4).
             What `padding_mode` copies beyond the edges counts as real input.
     """
-    return conv_cost("conv", x, kernel, **options)[0]
+    return _cost(options, _recipe("conv", x, kernel, options))
 
 
-@public_convolution
-def pointwise_conv(x: Any, kernel: Any, **options: Any) -> Cost:
-    """Cost of ``convjax.pointwise_conv``: ``N * space * I * O`` MACs, ``I * O`` weights."""
-    return conv_cost("pointwise_conv", x, kernel, **options)[0]
-
-
-@public_convolution
-def dilated_conv(x: Any, kernel: Any, kernel_dilation: Any, **options: Any) -> Cost:
-    """Cost of ``convjax.dilated_conv``: the cost of `conv`, whatever the dilation."""
-    return conv_cost("dilated_conv", x, kernel, kernel_dilation=kernel_dilation, **options)[0]
-
-
-@public_convolution
-def grouped_conv(x: Any, kernel: Any, groups: int, **options: Any) -> Cost:
-    """Cost of ``convjax.grouped_conv``: 1/G of the dense convolution's weights and MACs."""
-    return conv_cost("grouped_conv", x, kernel, feature_group_count=groups, **options)[0]
-
-
-@public_convolution
-def pointwise_grouped_conv(x: Any, kernel: Any, groups: int, **options: Any) -> Cost:
-    """Cost of ``convjax.pointwise_grouped_conv``: ``N * space * I * O / G`` MACs."""
-    return conv_cost("pointwise_grouped_conv", x, kernel, feature_group_count=groups, **options)[0]
-
-
-@public_convolution
-def shuffled_grouped_conv(
-    x: Any, kernel: Any, groups: int, *, itemsize: int = 4, **options: Any
-) -> Cost:
-    """Cost of ``convjax.shuffled_grouped_conv``: the grouped convolution, then a shuffle."""
-    options |= {"feature_group_count": groups, "itemsize": itemsize}
-    cost, shape = conv_cost("shuffled_grouped_conv", x, kernel, **options)
-    return cost + channel_shuffle(shape, groups, itemsize=itemsize)
-
-
-@public_convolution
-def depthwise_conv(x: Any, kernel: Any, **options: Any) -> Cost:
-    """Cost of ``convjax.depthwise_conv``: ``N * out * prod(K) * I * M`` MACs."""
-    groups = shape_of(x)[-1]
-    return conv_cost("depthwise_conv", x, kernel, feature_group_count=groups, **options)[0]
+def _recipe(function: str, x: Any, kernel: Any, options: Any, **others: Any) -> Recipe:
+    groups = "groups" if "grouped" in function else "feature_group_count"
+    form = next((word for word in ("pointwise", "depthwise") if word in function), "")
+    names = Names(function, groups=groups, form=form, larger="conv")
+    return conv_recipe(names, _operand(x), _operand(kernel), {**options, **others})
 
 
 @public
-def conv_transpose(
-    y: Any,
-    kernel: Any,
-    *,
-    strides: Any = 1,
-    padding: Any = "SAME",
-    padding_mode: Any = "constant",
-    kernel_dilation: Any = 1,
-    feature_group_count: int = 1,
-    output_padding: Any = 0,
-    output_shape: Any = None,
-    itemsize: int = 4,
+@takes(PointwiseOptions, itemsize=4)
+def pointwise_conv(x: Extents, kernel: Extents, **options: Unpack[PointwiseOptions]) -> Cost:
+    """Cost of ``convjax.pointwise_conv``: ``N * space * I * O`` MACs, ``I * O`` weights."""
+    return _cost(options, _recipe("pointwise_conv", x, kernel, options, padding="VALID"))
+
+
+@public
+@takes(HoldOptions, itemsize=4)
+def dilated_conv(
+    x: Extents, kernel: Extents, kernel_dilation: Ints, **options: Unpack[HoldOptions]
 ) -> Cost:
+    """Cost of ``convjax.dilated_conv``: the cost of `conv`, whatever the dilation."""
+    given = {**options, "kernel_dilation": kernel_dilation}
+    return _cost(options, _recipe("dilated_conv", x, kernel, given))
+
+
+@public
+@takes(WindowOptions, itemsize=4)
+def grouped_conv(
+    x: Extents, kernel: Extents, groups: int, **options: Unpack[WindowOptions]
+) -> Cost:
+    """Cost of ``convjax.grouped_conv``: 1/G of the dense convolution's weights and MACs."""
+    return _cost(options, _recipe("grouped_conv", x, kernel, options, feature_group_count=groups))
+
+
+@public
+@takes(PointwiseOptions, itemsize=4)
+def pointwise_grouped_conv(
+    x: Extents, kernel: Extents, groups: int, **options: Unpack[PointwiseOptions]
+) -> Cost:
+    """Cost of ``convjax.pointwise_grouped_conv``: ``N * space * I * O / G`` MACs."""
+    given = {**options, "padding": "VALID", "feature_group_count": groups}
+    return _cost(options, _recipe("pointwise_grouped_conv", x, kernel, given))
+
+
+@public
+@takes(WindowOptions, itemsize=4)
+def shuffled_grouped_conv(
+    x: Extents, kernel: Extents, groups: int, **options: Unpack[WindowOptions]
+) -> Cost:
+    """Cost of ``convjax.shuffled_grouped_conv``: the grouped convolution, then a shuffle."""
+    given = {**options, "feature_group_count": groups}
+    recipe = _recipe("shuffled_grouped_conv", x, kernel, given)
+    return _cost(options, recipe) + _moved(options, recipe.out_shape, recipe.out_shape)
+
+
+def _moved(options: Any, *shapes: Sequence[int]) -> Cost:
+    """The cost of reading and writing arrays of these shapes."""
+    return Cost(bytes=options.get("itemsize", 4) * sum(map(math.prod, shapes)))
+
+
+@public
+@takes(DepthwiseOptions, itemsize=4)
+def depthwise_conv(x: Extents, kernel: Extents, **options: Unpack[DepthwiseOptions]) -> Cost:
+    """Cost of ``convjax.depthwise_conv``: ``N * out * prod(K) * I * M`` MACs."""
+    return _cost(options, _recipe("depthwise_conv", x, kernel, options))
+
+
+@public
+@takes(TransposeOptions, itemsize=4)
+def conv_transpose(y: Extents, kernel: Extents, **options: Unpack[TransposeOptions]) -> Cost:
     """Cost of ``convjax.conv_transpose``: useful MACs as the convolution that it transposes.
 
     Its MACs are the MACs of the equivalent direct convolution (relation 14) without the zeros that
@@ -160,81 +232,61 @@ def conv_transpose(
     Args:
         y: shape (N, *space, I).
         kernel: shape (*K, O/G, I).
-        strides, padding, padding_mode, kernel_dilation, feature_group_count, output_padding,
-            output_shape: as in the function priced.
-        itemsize: bytes per element.
+        options: `strides`, `padding`, `padding_mode`, `kernel_dilation`, `feature_group_count`,
+            `output_padding` and `output_shape`, as in the function priced; `itemsize`, bytes per
+            element (4).
 
     Example:
         >>> conv_transpose((1, 2, 2, 3), (2, 2, 1, 3), strides=2, padding="VALID").macs
         48
     """
-    function = "conv_transpose"
-    y, kernel = shapes_of(function, y, kernel)
-    n, *space, i = y
-    *window, per_group, _ = kernel
-    rank = len(window)
-    s = _checks.ints(function, "strides", strides, rank, minimum=1)
-    d = _checks.ints(function, "kernel_dilation", kernel_dilation, rank, minimum=1)
-    check_causal_mode(function, padding, paddings.modes(function, padding_mode, rank))
-    out, sides = transposed_extents(
-        function,
-        padding,
-        space=tuple(space),
-        window=tuple(window),
-        strides=s,
-        kernel_dilation=d,
-        output_padding=output_padding,
-        output_shape=output_shape,
-    )
-    written, sides = extended(function, out, sides, padding_mode)
-    geometry = Geometry(s, sides, (1,) * rank, d).input_gradient(written, tuple(window))
-    macs, useful = count_macs(n * i * per_group, space, window, written, geometry)
-    result = (n, *out, per_group * feature_group_count)
-    moved = itemsize * sum(map(math.prod, (y, kernel, result)))
-    return Cost(math.prod(kernel), macs, useful, moved)
-
-
-@public_convolution
-def depthwise_separable_conv(
-    x: Any, depthwise_kernel: Any, pointwise_kernel: Any, *, itemsize: int = 4, **options: Any
-) -> Cost:
-    """Cost of ``convjax.depthwise_separable_conv``; see `depthwise_separable_ratio`."""
-    options["feature_group_count"] = shape_of(x)[-1]
-    stages = [(depthwise_kernel, options), (pointwise_kernel, {})]
-    return chain_cost("depthwise_separable_conv", x, stages, itemsize)
-
-
-@public_convolution
-def spatially_separable_conv(
-    x: Any, kernels: Sequence[Any], *, itemsize: int = 4, **options: Any
-) -> Cost:
-    """Cost of ``convjax.spatially_separable_conv``; see `spatially_separable_ratio`."""
-    function = "spatially_separable_conv"
-    stages = zip(kernels, split(function, len(shape_of(x)) - 2, **options), strict=True)
-    return chain_cost(function, x, list(stages), itemsize)
-
-
-@public_convolution
-def flattened_conv(
-    x: Any,
-    lateral_kernel: Any,
-    spatial_kernels: Sequence[Any],
-    *,
-    itemsize: int = 4,
-    **options: Any,
-) -> Cost:
-    """Cost of ``convjax.flattened_conv``: ``F * (I + sum(K))`` weights, not ``F * I * prod(K)``."""
-    function = "flattened_conv"
-    filters = {"feature_group_count": shape_of(lateral_kernel)[-1]}
-    own = split(function, len(shape_of(x)) - 2, **options)
-    spatial = [(k, {**o, **filters}) for k, o in zip(spatial_kernels, own, strict=True)]
-    return chain_cost(function, x, [(lateral_kernel, {}), *spatial], itemsize)
+    names = Names("conv_transpose", x="y")
+    return _cost(options, transpose_recipe(names, _operand(y), _operand(kernel), options))
 
 
 @public
-def channel_shuffle(x: Any, groups: int, *, axis: int = -1, itemsize: int = 4) -> Cost:
+@takes(WindowOptions, itemsize=4)
+def depthwise_separable_conv(
+    x: Extents,
+    depthwise_kernel: Extents,
+    pointwise_kernel: Extents,
+    **options: Unpack[WindowOptions],
+) -> Cost:
+    """Cost of ``convjax.depthwise_separable_conv``; see `depthwise_separable_ratio`."""
+    kernels = _operand(depthwise_kernel), _operand(pointwise_kernel)
+    stages, found = separable.depthwise_separable(_operand(x), *kernels, options)
+    return _cost(options, *stages.recipes(found, {}))
+
+
+@public
+@takes(WindowOptions, itemsize=4)
+def spatially_separable_conv(
+    x: Extents, kernels: Sequence[Extents], **options: Unpack[WindowOptions]
+) -> Cost:
+    """Cost of ``convjax.spatially_separable_conv``; see `spatially_separable_ratio`."""
+    operands = [_operand(kernel) for kernel in kernels]
+    stages, found = separable.spatially_separable(_operand(x), operands, options)
+    return _cost(options, *stages.recipes(found, {}))
+
+
+@public
+@takes(WindowOptions, itemsize=4)
+def flattened_conv(
+    x: Extents,
+    lateral_kernel: Extents,
+    spatial_kernels: Sequence[Extents],
+    **options: Unpack[WindowOptions],
+) -> Cost:
+    """Cost of ``convjax.flattened_conv``: ``F * (I + sum(K))`` weights, not ``F * I * prod(K)``."""
+    lateral, spatial = _operand(lateral_kernel), [_operand(kernel) for kernel in spatial_kernels]
+    stages, found = separable.flattened(_operand(x), lateral, spatial, options)
+    return _cost(options, *stages.recipes(found, {}))
+
+
+@public
+def channel_shuffle(x: Extents, groups: int, *, axis: int = -1, itemsize: int = 4) -> Cost:
     """Cost of ``convjax.channel_shuffle`` and its inverse: no MACs, every element moved."""
-    shape = shape_of(x)
+    shape = _shape(x)
     if shape[axis] % _checks.integer("channel_shuffle", "groups", groups, minimum=1):
         rule = f"must divide the channels of `x` (={shape[axis]})"
         _checks.fail("channel_shuffle", "groups", groups, rule)
@@ -245,9 +297,9 @@ channel_unshuffle = channel_shuffle
 
 
 @public
-def pixel_shuffle(x: Any, scale: Any, *, itemsize: int = 4) -> Cost:
+def pixel_shuffle(x: Extents, scale: Ints, *, itemsize: int = 4) -> Cost:
     """Cost of ``convjax.pixel_shuffle`` and its inverse: no MACs, every element moved."""
-    shape = shape_of(x)
+    shape = _shape(x)
     _checks.ints("pixel_shuffle", "scale", scale, len(shape) - 2, minimum=1)
     return Cost(bytes=2 * itemsize * math.prod(shape))
 
@@ -255,53 +307,54 @@ def pixel_shuffle(x: Any, scale: Any, *, itemsize: int = 4) -> Cost:
 pixel_unshuffle = pixel_shuffle
 
 
-@public_convolution
-def subpixel_conv(x: Any, kernel: Any, scale: Any, *, itemsize: int = 4, **options: Any) -> Cost:
+@public
+@takes(WindowOptions, itemsize=4)
+def subpixel_conv(
+    x: Extents, kernel: Extents, scale: Ints, **options: Unpack[WindowOptions]
+) -> Cost:
     """Cost of ``convjax.subpixel_conv``: a convolution at low resolution, then a shuffle."""
-    cost, shape = conv_cost("subpixel_conv", x, kernel, itemsize=itemsize, **options)
-    return cost + pixel_shuffle(shape, scale, itemsize=itemsize)
+    recipe = subpixel_recipe(_operand(x), _operand(kernel), scale, options)[0]
+    return _cost(options, recipe) + _moved(options, recipe.out_shape, recipe.out_shape)
 
 
 @public
-def resize(x: Any, scale: Any, *, method: str = "nearest", itemsize: int = 4) -> Cost:
+def resize(x: Extents, scale: Ints, *, method: Method = "nearest", itemsize: int = 4) -> Cost:
     """Cost of ``convjax.resize``: bytes; interpolation is elementwise and counts no MACs."""
-    shape, larger = shape_of(x), _larger("resize", x, scale)
-    _checks.choice("resize", "method", method, ("nearest", "bilinear"))
-    return Cost(bytes=itemsize * (math.prod(shape) + math.prod(larger)))
+    _checks.choice("resize", "method", method, get_args(Method))
+    return _moved({"itemsize": itemsize}, _shape(x), _larger("resize", x, scale))
 
 
-@public_convolution
+@public
+@takes(WindowOptions, itemsize=4)
 def resize_conv(
-    x: Any, kernel: Any, scale: Any, *, method: str = "nearest", itemsize: int = 4, **options: Any
+    x: Extents,
+    kernel: Extents,
+    scale: Ints,
+    *,
+    method: Method = "nearest",
+    **options: Unpack[WindowOptions],
 ) -> Cost:
     """Cost of ``convjax.resize_conv``: a resize, and a convolution at high resolution."""
     larger = _larger("resize_conv", x, scale)
-    cost, _ = conv_cost("resize_conv", larger, kernel, itemsize=itemsize, **options)
-    return resize(x, scale, method=method, itemsize=itemsize) + cost
+    _checks.choice("resize_conv", "method", method, get_args(Method))
+    convolution = _cost(options, _recipe("resize_conv", larger, kernel, options))
+    return _moved(options, _shape(x), larger) + convolution
 
 
-@public_convolution
-def hold(
-    x: Any,
-    size: Any,
-    *,
-    order: int = 0,
-    padding_mode: Any = "edge",
-    itemsize: int = 4,
-    **options: Any,
-) -> Cost:
+@public
+@takes(HoldOptions, padding_mode="edge", itemsize=4)
+def hold(x: Extents, size: Ints, *, order: int = 0, **options: Unpack[HoldOptions]) -> Cost:
     """Cost of ``convjax.hold``: a depthwise convolution per axis, of no weights."""
-    shape = shape_of(x)
-    rank, channels = len(shape) - 2, shape[-1]
-    sizes = _checks.ints("hold", "size", size, rank, minimum=1)
-    options |= {"padding_mode": padding_mode, "feature_group_count": channels}
+    stages = Stages("hold", _operand(x), {})
+    sizes = _checks.ints("hold", "size", size, stages.rank, minimum=1)
     kernels = []
     for axis, extent in enumerate(sizes):
-        window = [1] * rank
+        window = [1] * stages.rank
         window[axis] = (order + 1) * (extent - 1) + 1
-        kernels.append((*window, 1, channels))
-    stages = zip(kernels, split("hold", rank, **options), strict=True)
-    return dataclasses.replace(chain_cost("hold", x, list(stages), itemsize), params=0)
+        kernels.append(stages.kernel("size", _operand((*window, 1, stages.channels))))
+    depthwise = {"feature_group_count": stages.channels, "padding_mode": "edge", **options}
+    found = list(zip(kernels, stages.per_axis(depthwise), strict=True))
+    return dataclasses.replace(_cost(options, *stages.recipes(found, {})), params=0)
 
 
 # ---- the article's ratios --------------------------------------------------------------------
@@ -325,7 +378,7 @@ def spatially_separable_ratio(image_size: int, kernel_size: int) -> Fraction:
 
 
 @public
-def depthwise_separable_ratio(out_features: int, kernel_size: Any, *, rank: int = 2) -> Fraction:
+def depthwise_separable_ratio(out_features: int, kernel_size: Ints, *, rank: int = 2) -> Fraction:
     """MACs of a depthwise separable convolution (multiplier 1) over those of the dense one.
 
     ``1/O + 1/prod(K)``: 1/Nc + 1/h^2 for h x h kernels.
@@ -340,7 +393,7 @@ def depthwise_separable_ratio(out_features: int, kernel_size: Any, *, rank: int 
     return Fraction(1, features) + Fraction(1, math.prod(window))
 
 
-def _larger(function: str, x: Any, scale: Any) -> Shape:
-    n, *space, channels = shape_of(x)
+def _larger(function: str, x: Extents, scale: Ints) -> tuple[int, ...]:
+    n, *space, channels = _shape(x)
     scales = _checks.ints(function, "scale", scale, len(space), minimum=1)
     return (n, *(size * factor for size, factor in zip(space, scales, strict=True)), channels)

@@ -1,16 +1,10 @@
-"""The cost of one convolution or of a chain of them, counted from shapes."""
+"""The cost of a convolution, counted pair by pair of an output and a tap."""
 
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any
 
-from convjax import _checks
-from convjax import padding as paddings
-from convjax.arithmetic import conv_output_size
 from convjax.geometry import Geometry, dilated
-
-Shape = tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,104 +102,3 @@ def count_macs(
         useful *= real
         macs *= real + padded
     return macs, useful
-
-
-def shape_of(x: Any) -> Shape:
-    return tuple(getattr(x, "shape", x))
-
-
-def shapes_of(function: str, x: Any, kernel: Any) -> tuple[Shape, Shape]:
-    x, kernel = shape_of(x), shape_of(kernel)
-    if len(x) != len(kernel) or len(kernel) < 3:
-        rule = f"must have as many axes as `x` (={x}), batch, space and channels"
-        _checks.fail(function, "kernel", kernel, rule)
-    return x, kernel
-
-
-def extended(
-    function: str, space: Sequence[int], sides: Sequence[paddings.Pair], padding_mode: Any
-) -> tuple[Shape, tuple[paddings.Pair, ...]]:
-    """The extents that the operation sees, boundary modes having extended them, and its padding."""
-    modes = paddings.modes(function, padding_mode, len(space))
-    extension, rest = paddings.split_extension(function, sides, modes, space)
-    return tuple(n + lo + hi for n, (lo, hi) in zip(space, extension, strict=True)), rest
-
-
-def conv_cost(
-    function: str,
-    x: Any,
-    kernel: Any,
-    *,
-    strides: Any = 1,
-    padding: Any = "SAME",
-    padding_mode: Any = "constant",
-    input_dilation: Any = 1,
-    kernel_dilation: Any = 1,
-    feature_group_count: int = 1,
-    itemsize: int = 4,
-) -> tuple[Cost, Shape]:
-    """Cost of one convolution, and the shape of its result."""
-    x, kernel = shapes_of(function, x, kernel)
-    n, *space, channels = x
-    *window, per_group, features = kernel
-    rank = len(window)
-    groups = _checks.integer(function, "feature_group_count", feature_group_count, minimum=1)
-    if per_group * groups != channels or features % groups:
-        rule = f"does not fit `x` (={x}) with {groups} feature groups: (*K, I/G, O)"
-        _checks.fail(function, "kernel", kernel, rule)
-    given = {
-        "strides": strides,
-        "input_dilation": input_dilation,
-        "kernel_dilation": kernel_dilation,
-    }
-    options: dict[str, Any] = {
-        name: _checks.ints(function, name, value, rank, minimum=1) for name, value in given.items()
-    }
-    out = conv_output_size(space, window, padding=padding, **options)
-    sides = paddings.resolve(function, padding, space=space, window=window, **options)
-    seen, sides = extended(function, space, sides, padding_mode)
-    geometry = Geometry(padding=sides, **options)
-    macs, useful = count_macs(n * per_group * features, seen, window, out, geometry)
-    result = (n, *out, features)
-    moved = itemsize * sum(map(math.prod, (x, kernel, result)))
-    return Cost(math.prod(kernel), macs, useful, moved), result
-
-
-def chain_cost(
-    function: str, x: Any, stages: Sequence[tuple[Any, dict[str, Any]]], itemsize: int
-) -> Cost:
-    """Cost of convolutions one after the other."""
-    total, shape = Cost(), shape_of(x)
-    for kernel, options in stages:
-        cost, shape = conv_cost(function, shape, kernel, **{**options, "itemsize": itemsize})
-        total += cost
-    return total
-
-
-def split(
-    function: str,
-    rank: int,
-    *,
-    strides: Any = 1,
-    padding: Any = "SAME",
-    kernel_dilation: Any = 1,
-    **options: Any,
-) -> list[dict[str, Any]]:
-    """The options of one convolution as those of one convolution per axis."""
-    strides = _checks.ints(function, "strides", strides, rank, minimum=1)
-    dilations = _checks.ints(function, "kernel_dilation", kernel_dilation, rank, minimum=1)
-    named = isinstance(padding, str)
-    sides = padding if named else paddings.pairs(function, padding, rank)
-
-    def only(values: Sequence[Any], axis: int, neutral: Any) -> tuple[Any, ...]:
-        return tuple(value if a == axis else neutral for a, value in enumerate(values))
-
-    return [
-        {
-            **options,
-            "strides": only(strides, axis, 1),
-            "padding": sides if named else only(sides, axis, (0, 0)),
-            "kernel_dilation": only(dilations, axis, 1),
-        }
-        for axis in range(rank)
-    ]

@@ -9,8 +9,8 @@ from typing import Any
 
 import jax
 
-from convjax import _checks, equivalents, functional
-from convjax import padding as paddings
+from convjax import equivalents, functional
+from convjax.functional._prepare import Names, conv_recipe, transpose_recipe
 from convjax.geometry import dilated
 
 Kernels = Sequence[jax.Array]
@@ -28,21 +28,14 @@ def conv_with(kernel_of: Callable[[Kernels, Any], jax.Array]) -> Callable[..., j
 def transposed(x: jax.Array, kernels: Kernels, sizes: Any, **options: Any) -> jax.Array:
     """`conv_transpose` as one `conv` with ``input_dilation=strides`` (relation 14)."""
     (kernel,) = kernels
-    y = jax.eval_shape(lambda x: functional.conv_transpose(x, kernel, **options), x)
-    strides = _checks.ints("transposed", "strides", options.get("strides", 1), sizes.rank)
-    causal = options.get("padding") == "CAUSAL"  # nothing is cropped from the start of its time
-    padding = []
-    for axis, (k_hat, lo, _) in enumerate(_axes(kernel, y.shape[1:-1], **options)):
-        # The rest of the padding is what makes the extent of the result.
-        low = k_hat - 1 - (0 if causal and axis == 0 else lo)
-        stretched = dilated(x.shape[1 + axis], strides[axis])
-        padding.append((low, y.shape[1 + axis] + k_hat - 1 - stretched - low))
+    recipe = transpose_recipe(Names("transposed", x="y"), x, kernel, options)
+    geometry = recipe.geometry
     return functional.conv(
         x,
         equivalents.transposed(kernel),
-        padding=padding,
-        input_dilation=strides,
-        kernel_dilation=options.get("kernel_dilation", 1),
+        padding=geometry.padding,
+        input_dilation=geometry.input_dilation,
+        kernel_dilation=geometry.kernel_dilation,
     )
 
 
@@ -50,7 +43,8 @@ def resize_conv(x: jax.Array, kernels: Kernels, sizes: Any, **options: Any) -> j
     """Nearest-neighbour `resize_conv` as one `conv_transpose`."""
     (kernel,), r = kernels, sizes.scale
     dilation = options.get("kernel_dilation", 1)
-    axes = _axes(kernel, [n * r for n in x.shape[1:-1]], **options)
+    larger = (x.shape[0], *(n * r for n in x.shape[1:-1]), x.shape[-1])
+    axes = _axes(kernel, larger, **options)
     return functional.conv_transpose(
         x,
         equivalents.resize_conv(kernel, r, kernel_dilation=dilation),
@@ -62,7 +56,7 @@ def resize_conv(x: jax.Array, kernels: Kernels, sizes: Any, **options: Any) -> j
 def subpixel(x: jax.Array, kernels: Kernels, sizes: Any, **options: Any) -> jax.Array:
     """`subpixel_conv` as one `conv_transpose`."""
     (kernel,), r = kernels, sizes.scale
-    axes = _axes(kernel, x.shape[1:-1], **options)
+    axes = _axes(kernel, x.shape, **options)
     return functional.conv_transpose(
         x,
         equivalents.subpixel(kernel, r),
@@ -87,27 +81,15 @@ def hold(
     return functional.conv(x, kernel, **{"padding_mode": "edge", **options})
 
 
-def _axes(
-    kernel: jax.Array,
-    space: Sequence[int],
-    *,
-    strides: Any = 1,
-    padding: Any = "SAME",
-    kernel_dilation: Any = 1,
-) -> list[tuple[int, int, int]]:
-    """Per spatial axis: the extent of the dilated kernel, and the padding in numbers."""
-    window = kernel.shape[:-2]
-    rank = len(window)
-    steps = _checks.ints("dense_forms", "kernel_dilation", kernel_dilation, rank)
-    pairs = paddings.resolve(
-        "dense_forms",
-        padding,
-        space=space,
-        window=window,
-        strides=_checks.ints("dense_forms", "strides", strides, rank),
-        input_dilation=(1,) * rank,
-        kernel_dilation=steps,
-    )
+def _axes(kernel: jax.Array, shape: Sequence[int], **options: Any) -> list[tuple[int, int, int]]:
+    """Per spatial axis: the extent of the dilated kernel, and the padding in numbers.
+
+    `shape` is the shape of what the kernel is convolved with.
+    """
+    x = jax.ShapeDtypeStruct(shape, kernel.dtype)
+    recipe = conv_recipe(Names("dense_forms"), x, kernel, options)
+    steps, pairs = recipe.geometry.kernel_dilation, recipe.geometry.padding
     return [
-        (dilated(k, step), lo, hi) for k, step, (lo, hi) in zip(window, steps, pairs, strict=True)
+        (dilated(k, step), lo, hi)
+        for k, step, (lo, hi) in zip(recipe.window, steps, pairs, strict=True)
     ]

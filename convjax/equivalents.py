@@ -7,7 +7,6 @@ up-sample equal a `conv_transpose` with strides ``scale`` instead.
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +15,7 @@ from jax import lax
 
 from convjax import _checks
 from convjax._public import public_with
+from convjax._types import ArrayLike, Ints, ResultType
 from convjax.factoring import Separation, separable_chain, separate_kernel
 from convjax.functional import channel_shuffle as _shuffle
 from convjax.functional import pixel_shuffle as _pixel_shuffle
@@ -64,7 +64,7 @@ public = public_with(
 
 
 @public
-def dilated(kernel: jax.Array, kernel_dilation: Any) -> jax.Array:
+def dilated(kernel: ArrayLike, kernel_dilation: Ints) -> jax.Array:
     """The kernel (*K̂, I, O) of `dilated_conv`: zeros between the taps, K̂ = (K - 1)*d + 1.
 
     Example:
@@ -80,7 +80,7 @@ def dilated(kernel: jax.Array, kernel_dilation: Any) -> jax.Array:
 
 
 @public
-def transposed(kernel: jax.Array, feature_group_count: int = 1) -> jax.Array:
+def transposed(kernel: ArrayLike, feature_group_count: int = 1) -> jax.Array:
     """The kernel (*K, I/G, O) of the `conv` that equals `conv_transpose` with (*K, O/G, I).
 
     Flipped in space, channels exchanged within each group. That `conv` has ``input_dilation``
@@ -101,7 +101,7 @@ def transposed(kernel: jax.Array, feature_group_count: int = 1) -> jax.Array:
 
 
 @public
-def grouped(kernel: jax.Array, groups: int) -> jax.Array:
+def grouped(kernel: ArrayLike, groups: int) -> jax.Array:
     """The block-diagonal kernel (*K, I, O) of `grouped_conv` with (*K, I/G, O).
 
     Example:
@@ -117,7 +117,7 @@ def grouped(kernel: jax.Array, groups: int) -> jax.Array:
 
 
 @public
-def shuffled_grouped(kernel: jax.Array, groups: int) -> jax.Array:
+def shuffled_grouped(kernel: ArrayLike, groups: int) -> jax.Array:
     """The kernel (*K, I, O) of `shuffled_grouped_conv`: block-diagonal, its outputs interleaved.
 
     Example:
@@ -130,7 +130,9 @@ def shuffled_grouped(kernel: jax.Array, groups: int) -> jax.Array:
 
 
 @public
-def channel_shuffle(channels: int, groups: int, rank: int = 2, dtype: Any = None) -> jax.Array:
+def channel_shuffle(
+    channels: int, groups: int, rank: int = 2, dtype: ResultType = None
+) -> jax.Array:
     """The pointwise kernel (1..., C, C) of `channel_shuffle`: a permutation matrix.
 
     Example:
@@ -142,7 +144,7 @@ def channel_shuffle(channels: int, groups: int, rank: int = 2, dtype: Any = None
 
 
 @public
-def depthwise(kernel: jax.Array, in_features: int) -> jax.Array:
+def depthwise(kernel: ArrayLike, in_features: int) -> jax.Array:
     """The kernel (*K, I, I*M) of `depthwise_conv` with (*K, 1, I*M).
 
     Example:
@@ -156,7 +158,7 @@ def depthwise(kernel: jax.Array, in_features: int) -> jax.Array:
 
 @public
 def depthwise_separable(
-    depthwise_kernel: jax.Array, pointwise_kernel: jax.Array, in_features: int
+    depthwise_kernel: ArrayLike, pointwise_kernel: ArrayLike, in_features: int
 ) -> jax.Array:
     """The kernel (*K, I, O) of `depthwise_separable_conv` with (*K, 1, I*M) and (1..., I*M, O).
 
@@ -172,7 +174,7 @@ def depthwise_separable(
 
 
 @public
-def spatially_separable(kernels: Sequence[jax.Array]) -> jax.Array:
+def spatially_separable(kernels: Sequence[ArrayLike]) -> jax.Array:
     """The outer product (K1, K2, ..., I, O) of the kernels of `spatially_separable_conv`.
 
     Example:
@@ -181,14 +183,14 @@ def spatially_separable(kernels: Sequence[jax.Array]) -> jax.Array:
         >>> equivalents.spatially_separable([jnp.ones((3, 1, 4, 2)), jnp.ones((1, 5, 2, 8))]).shape
         (3, 5, 4, 8)
     """
-    dense = kernels[0]
+    dense = jnp.asarray(kernels[0])
     for kernel in kernels[1:]:
         dense = jnp.matmul(dense, kernel, precision=_EXACT)
     return dense
 
 
 @public
-def flattened(lateral_kernel: jax.Array, spatial_kernels: Sequence[jax.Array]) -> jax.Array:
+def flattened(lateral_kernel: ArrayLike, spatial_kernels: Sequence[ArrayLike]) -> jax.Array:
     """The kernel (K1, K2, ..., I, F) of `flattened_conv`: F rank-1 filters.
 
     Example:
@@ -198,7 +200,7 @@ def flattened(lateral_kernel: jax.Array, spatial_kernels: Sequence[jax.Array]) -
         >>> equivalents.flattened(jnp.ones((1, 1, 4, 8)), spatial).shape
         (5, 3, 4, 8)
     """
-    dense = lateral_kernel
+    dense = jnp.asarray(lateral_kernel)
     for kernel in spatial_kernels:
         dense = dense * kernel
     return dense
@@ -206,7 +208,7 @@ def flattened(lateral_kernel: jax.Array, spatial_kernels: Sequence[jax.Array]) -
 
 @public
 def hold(
-    size: Any, features: int, *, order: int = 0, rank: int = 2, dtype: Any = None
+    size: Ints, features: int, *, order: int = 0, rank: int = 2, dtype: ResultType = None
 ) -> jax.Array:
     """The kernel (*K, C, C) of `hold`, whose `conv` has ``padding_mode="edge"``.
 
@@ -223,7 +225,7 @@ def hold(
 
 
 @public
-def resize(scale: Any, features: int, *, rank: int = 2, dtype: Any = None) -> jax.Array:
+def resize(scale: Ints, features: int, *, rank: int = 2, dtype: ResultType = None) -> jax.Array:
     """The kernel (*scale, C, C) of the `conv_transpose` that equals nearest-neighbour `resize`.
 
     ``resize(x, r) == conv_transpose(x, equivalents.resize(r, C), strides=r, padding="VALID")``
@@ -238,7 +240,7 @@ def resize(scale: Any, features: int, *, rank: int = 2, dtype: Any = None) -> ja
 
 
 @public
-def resize_conv(kernel: jax.Array, scale: Any, *, kernel_dilation: Any = 1) -> jax.Array:
+def resize_conv(kernel: ArrayLike, scale: Ints, *, kernel_dilation: Ints = 1) -> jax.Array:
     """The kernel (*K̂ + r - 1, O, I) of the `conv_transpose` that equals a nearest `resize_conv`.
 
     The flipped kernel convolved with a box of r. With strides 1 and constant padding (lo, hi),
@@ -267,7 +269,7 @@ def resize_conv(kernel: jax.Array, scale: Any, *, kernel_dilation: Any = 1) -> j
 
 
 @public
-def subpixel(kernel: jax.Array, scale: Any) -> jax.Array:
+def subpixel(kernel: ArrayLike, scale: Ints) -> jax.Array:
     """The kernel (*(r*K), O, I) of the `conv_transpose` that equals `subpixel_conv`.
 
     The flipped kernel, its output channels laid out between its taps. With strides 1 and padding
@@ -286,7 +288,9 @@ def subpixel(kernel: jax.Array, scale: Any) -> jax.Array:
 
 
 @public
-def pixel_shuffle(scale: Any, features: int, *, rank: int = 2, dtype: Any = None) -> jax.Array:
+def pixel_shuffle(
+    scale: Ints, features: int, *, rank: int = 2, dtype: ResultType = None
+) -> jax.Array:
     """The kernel (*r, C, C*r^d) of the `conv_transpose` that equals `pixel_shuffle` to C channels.
 
     ``pixel_shuffle(x, r) == conv_transpose(x, this, strides=r, padding="VALID")``

@@ -9,6 +9,7 @@ from jax import lax
 
 from convjax import _checks
 from convjax._public import public_with
+from convjax._types import ArrayLike, Ints
 
 _EXACT = lax.Precision.HIGHEST
 
@@ -21,7 +22,7 @@ class Separation(NamedTuple):
 
 
 @public_with(kernel=_checks.numbers)
-def separate_kernel(kernel: jax.Array, *, sweeps: int = 30) -> Separation:
+def separate_kernel(kernel: ArrayLike, *, sweeps: int = 30) -> Separation:
     """The best rank-1 approximation of every spatial filter of a kernel, one factor per axis.
 
     ``kernel[t, u, i, o] ~ factors[0][t, 0, i, o] * factors[1][0, u, i, o]``, with the least squared
@@ -120,7 +121,7 @@ def separate_kernel(kernel: jax.Array, *, sweeps: int = 30) -> Separation:
 
 
 @public_with(kernel=_checks.numbers)
-def separable_chain(kernel: jax.Array, mid_features: Any) -> Separation:
+def separable_chain(kernel: ArrayLike, mid_features: Ints) -> Separation:
     """Kernels for `spatially_separable_conv` that come closest to a dense kernel, and their energy.
 
     ``sum_m kernels[0][t, 0, i, m] * kernels[1][0, u, m, o] ~ kernel[t, u, i, o]``: the truncated

@@ -18,6 +18,7 @@ from jax.nn import initializers as _jax
 
 from convjax import _checks
 from convjax._public import public_class, public_with
+from convjax._types import Ints
 
 Initializer = Callable[..., jax.Array]
 
@@ -220,7 +221,7 @@ def drop_in() -> VarianceScaling:
 
 
 @public
-def icnr(scale: Any, initializer: Initializer | None = None) -> Initializer:
+def icnr(scale: Ints, initializer: Initializer | None = None) -> Initializer:
     """Initial kernels of `subpixel_conv` that give no checkerboard: all pixels of a block alike.
 
     A kernel for ``O`` channels, each repeated r^d times in the order of `pixel_shuffle`: at first
@@ -250,7 +251,7 @@ def icnr(scale: Any, initializer: Initializer | None = None) -> Initializer:
 class _Repeated:
     """`icnr`'s initialiser: an object, so that a module that holds it can be pickled."""
 
-    scale: Any
+    scale: Ints
     initializer: Initializer
 
     def __call__(self, key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:

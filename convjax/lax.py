@@ -6,13 +6,13 @@ Then it replaces the ``conv_general_dilated`` inside by this library's operation
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 from jax import lax
 
-from convjax.eager import are_known, compiled
+from convjax.eager import Options, are_known, compiled
 from convjax.rebinding import evaluate
 
 __all__ = [
@@ -29,14 +29,14 @@ def _drop_in(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
     signature = inspect.signature(function)
     array_names = [name for name in signature.parameters if name in ("lhs", "rhs")]
 
-    def traced(arrays: dict[str, Any], arguments: dict[str, Any]) -> jax.Array:
+    def traced(arrays: dict[str, Any], arguments: Mapping[str, Any]) -> jax.Array:
         closed = jax.make_jaxpr(lambda arrays: function(**arrays, **arguments))(arrays)
         (result,) = evaluate(closed, [arrays[name] for name in sorted(arrays)])
         return result
 
     @functools.lru_cache(maxsize=1024)
-    def once(options: _Options) -> Callable[..., jax.Array]:
-        return compiled(lambda arrays: traced(arrays, options.arguments))
+    def once(options: Options) -> Callable[..., jax.Array]:
+        return compiled(lambda arrays: traced(arrays, options.given))
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> jax.Array:
@@ -50,34 +50,13 @@ def _drop_in(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
         if not are_known(*arrays.values()):
             return traced(arrays, arguments)
         try:
-            run = once(_Options(arguments))
+            run = once(Options(arguments))
         except TypeError:  # an option that cannot be hashed
             return traced(arrays, arguments)
         return run(arrays)
 
     wrapper.__module__ = __name__  # where `pickle` looks for it
     return wrapper
-
-
-class _Options:
-    """The options of a call, equal to those of the same types and values."""
-
-    def __init__(self, arguments: dict[str, Any]) -> None:
-        self.arguments = arguments
-        self.key = _typed(tuple(arguments.items()))
-
-    def __hash__(self) -> int:
-        return hash(self.key)
-
-    def __eq__(self, other: Any) -> bool:
-        return isinstance(other, _Options) and self.key == other.key
-
-
-def _typed(value: Any) -> Any:
-    """`value` with every type in it: 1, 1.0 and True are not one option, nor are (1,) and [1]."""
-    if isinstance(value, (list, tuple)):
-        return type(value), *map(_typed, value)
-    return type(value), value
 
 
 conv_general_dilated = _drop_in(lax.conv_general_dilated)

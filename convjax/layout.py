@@ -8,6 +8,7 @@ just adds one) or, for `group`, none. Roles correspond across operands by their 
 - ``out``: batch N, group G, out O, space
 """
 
+import functools
 import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 import jax
 from jax import lax
 
+from convjax import _checks
 from convjax._symbolic import product
 
 
@@ -31,6 +33,11 @@ class Axes(NamedTuple):
         """These axes after a new one appeared at `position`, first in `role`."""
         moved = Axes(*(tuple(a + (a >= position) for a in axes) for axes in self))
         return moved._replace(**{role: (position, *getattr(moved, role))})
+
+    def split(self, role: str) -> "Axes":
+        """These axes after the one axis of `role` became two: (group, the rest)."""
+        (axis,) = getattr(self, role)
+        return self.inserted("group", axis)
 
     def without(self, role: str) -> "Axes":
         """These axes after those of `role` are gone."""
@@ -49,6 +56,16 @@ class Layout(NamedTuple):
     x: Axes
     kernel: Axes
     out: Axes
+
+    @classmethod
+    def merged(cls, numbers: Any) -> "Layout":
+        """The layout without group axes that lax's ``ConvDimensionNumbers`` give."""
+        (xn, xc, *xs), (ko, ki, *ks), (yn, yc, *ys) = numbers
+        return cls(
+            x=Axes(batch=(xn,), contract=(xc,), space=tuple(xs)),
+            kernel=Axes(contract=(ki,), out=(ko,), space=tuple(ks)),
+            out=Axes(batch=(yn,), out=(yc,), space=tuple(ys)),
+        )
 
     def input_gradient(self) -> "Layout":
         """Forward [N, G I] [G I, O] -> [N, G O]; this one [N, G O] [G O, I] -> [N, G I]."""
@@ -113,6 +130,50 @@ class Layout(NamedTuple):
     def ungrouped(self) -> "Layout":
         """The layout of one group, its axes gone from each operand."""
         return Layout(*(axes.without("group") for axes in self))
+
+
+@functools.lru_cache(maxsize=64)
+def channels_last(ndim: int) -> Layout:
+    """x (N, *space, I), kernel (*window, I, O) -> (N, *out_space, O): groups merged in channels."""
+    x = (0, ndim - 1, *range(1, ndim - 1))
+    return Layout.merged((x, (ndim - 1, ndim - 2, *range(ndim - 2)), x))
+
+
+def layout_of(function: str, dimension_numbers: Any, ndim: int) -> Layout:
+    """What `dimension_numbers` (None: channels-last; else lax's triple) says of `ndim` axes.
+
+    Groups are merged into channels. Space is in the kernel's order throughout.
+    """
+    if dimension_numbers is None:
+        return channels_last(ndim)
+    if isinstance(dimension_numbers, lax.ConvDimensionNumbers):
+        return Layout.merged(dimension_numbers)
+    rule = (
+        f'must be None or three strings of {ndim} distinct letters, such as ("NCHW", "OIHW", '
+        '"NCHW"): N and C for `x` and the result, O and I for the kernel, and the same letters for '
+        "the spatial axes"
+    )
+    if (
+        not isinstance(dimension_numbers, (tuple, list))
+        or len(dimension_numbers) != 3
+        or not all(isinstance(spec, str) for spec in dimension_numbers)
+    ):
+        _checks.fail_type(function, "dimension_numbers", dimension_numbers, rule)
+    x, kernel, out = dimension_numbers
+    letters = [set(x) - set("NC"), set(kernel) - set("IO"), set(out) - set("NC")]
+    if (
+        any(len(spec) != ndim or len(set(spec)) != ndim for spec in dimension_numbers)
+        or not (set("NC") <= set(x) and set("NC") <= set(out) and set("IO") <= set(kernel))
+        or not letters[0] == letters[1] == letters[2]
+    ):
+        _checks.fail(function, "dimension_numbers", tuple(dimension_numbers), rule)
+    order = [letter for letter in kernel if letter not in "IO"]
+    return Layout.merged(
+        [
+            [spec.index(letter) for letter in (*channels, *order)]
+            for spec, channels in ((x, "NC"), (kernel, "OI"), (out, "NC"))
+        ]
+    )
 
 
 def canonical(rank: int) -> Layout:

@@ -83,10 +83,10 @@ def pairs(function: str, padding: Any, rank: int) -> tuple[Pair, ...]:
     if len({isinstance(entry, int) for entry in entries}) > 1:
         _checks.fail(function, "padding", padding, forms, "Do not mix integers and pairs.")
     if len(result) != rank:
-        mend = ""
+        hint = ""
         if rank == 1 and len(result) == 2:
-            mend = f"For low and high padding of the one axis write `padding=({tuple(entries)},)`."
-        _checks.fail(function, "padding", padding, forms, mend)
+            hint = f"For low and high padding of the one axis write `padding=({tuple(entries)},)`."
+        _checks.fail(function, "padding", padding, forms, hint)
     return tuple(result)
 
 

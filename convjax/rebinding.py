@@ -15,17 +15,20 @@ import jax.extend.core as jex
 from jax import lax
 from jax.extend import linear_util
 
-from convjax.boundary import Operands, convolve
+from convjax._recipe import Recipe
+from convjax.boundary import apply
 from convjax.geometry import Geometry
-from convjax.layout import Axes
+from convjax.layout import Layout
 from convjax.operation import conv_p
 from convjax.registries import NAME, results_are_named
+from convjax.sharding import named_sharding
 from convjax.traversal import trace
 
 
 def rebind(x: jax.Array, kernel: jax.Array, **params: Any) -> jax.Array:
     """The operation for the parameters of one ``lax.conv_general_dilated_p`` equation."""
-    (xn, xc, *xs), (ko, ki, *ks), (yn, yc, *ys) = params["dimension_numbers"]
+    layout = Layout.merged(params["dimension_numbers"])
+    ks = layout.kernel.space
     for name in ("window_strides", "lhs_dilation", "rhs_dilation"):
         if len(params[name]) != len(ks) or any(step < 1 for step in params[name]):
             raise ValueError(  # where lax's lowering dies in a verifier
@@ -35,26 +38,24 @@ def rebind(x: jax.Array, kernel: jax.Array, **params: Any) -> jax.Array:
     if 0 in (window := tuple(kernel.shape[axis] for axis in ks)):
         raise ValueError(f"conv_general_dilated: the extents of `rhs` (={window}) must not be 0.")
     in_batch = params["batch_group_count"] > 1
-    return convolve(
-        x,
-        kernel,
-        Operands(
-            x=Axes(batch=(xn,), contract=(xc,), space=tuple(xs)),
-            kernel=Axes(contract=(ki,), out=(ko,), space=tuple(ks)),
-            out=Axes(batch=(yn,), out=(yc,), space=tuple(ys)),
-        ),
+    recipe = Recipe(
+        "convolution",
+        x.shape,
+        kernel.shape,
+        layout,
         params["batch_group_count"] if in_batch else params["feature_group_count"],
-        x_groups="batch" if in_batch else "contract",
-        geometry=Geometry(
+        Geometry(
             tuple(params["window_strides"]),
             tuple(tuple(pair) for pair in params["padding"]),
             tuple(params["lhs_dilation"]),
             tuple(params["rhs_dilation"]),
         ),
+        x_groups="batch" if in_batch else "contract",
         precision=params["precision"],
-        preferred_element_type=params["preferred_element_type"],
-        out_sharding=params["out_sharding"],
+        result_type=params["preferred_element_type"],
+        out_sharding=named_sharding("convolution", params["out_sharding"], x.ndim),
     )
+    return apply(recipe, x, kernel)
 
 
 # By the jaxpr's identity, so that what JAX compiled for the rewritten jaxpr of a `jit` is found

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from convjax import _checks
 from convjax._public import public_with
+from convjax._types import Ints
 from convjax.geometry import Pair
 from convjax.padding import pairs
 
@@ -38,8 +39,12 @@ class _Layer(NamedTuple):
     before: Callable[[int], Iterable[int]]
 
 
+#: Of one layer: a word or none, then integers, and what else the layer has.
+LayerRow = Sequence[str | int | Sequence[int] | Sequence[Sequence[int]]]
+
+
 @public_with(layers=_checks.iterable)
-def receptive_field(layers: Iterable[Sequence[Any]], *, output: Any = None) -> ReceptiveField:
+def receptive_field(layers: Iterable[LayerRow], *, output: Ints | None = None) -> ReceptiveField:
     """Receptive field of one output of a stack of convolutions, poolings and enlargements.
 
     ``size += (k - 1)*d*jump``, ``start -= lo*jump``, then ``jump *= s``, layer by layer, where no
@@ -83,7 +88,7 @@ def receptive_field(layers: Iterable[Sequence[Any]], *, output: Any = None) -> R
     entries = [e for _, row in rows for e in row if not (_checks.is_int(e) or isinstance(e, str))]
     rank = len(tuple(entries[0])) if entries else 1
     if output is not None:
-        if not _checks.is_int(output):
+        if not isinstance(output, int):
             rank = rank if entries else len(tuple(output))
             entries = [*entries, output]
         output = _checks.ints(function, "output", output, rank, minimum=0)

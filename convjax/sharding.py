@@ -81,25 +81,23 @@ def divisible(sharding: Any, axes: Any, sizes: Any) -> Any:
     return NamedSharding(sharding.mesh, PartitionSpec(*spec))
 
 
-def as_operand(
-    x: Any, kernel: Any, x_axes: Sequence[Any], out_axes: Sequence[Any], out_space: Sequence[Any]
-) -> Any:
+def as_operand(x: Any, kernel: Any, layout: Layout, out_space: Sequence[Any]) -> Any:
     """The result of a convolution with a boundary mode sharded as x is, under explicit mesh axes.
 
     The extended input has extents that the mesh may not divide, so that its type says less. None
     where the types do not say how the result lies: channels that are summed, or the kernel, are
-    sharded. `x_axes` and `out_axes` are the batch axis, the channel axis and the spatial axes.
+    sharded. No axis of `layout` is a group.
     """
     held, others = jax.typeof(x).sharding, jax.typeof(kernel).sharding
-    if not is_explicit(held.mesh) or held.spec[x_axes[1]] is not None:
+    if not is_explicit(held.mesh) or held.spec[layout.x.contract[0]] is not None:
         return None
     if is_explicit(others.mesh) and any(entry is not None for entry in others.spec):
         return None
     spec: list[Any] = [None] * x.ndim
-    spec[out_axes[0]] = held.spec[x_axes[0]]
-    for axis, source in zip(out_axes[2], x_axes[2], strict=True):
+    spec[layout.out.batch[0]] = held.spec[layout.x.batch[0]]
+    for axis, source in zip(layout.out.space, layout.x.space, strict=True):
         spec[axis] = held.spec[source]
-    return divisible(NamedSharding(held.mesh, PartitionSpec(*spec)), out_axes[2], out_space)
+    return divisible(NamedSharding(held.mesh, PartitionSpec(*spec)), layout.out.space, out_space)
 
 
 def named_sharding(function: str, sharding: Any, ndim: int) -> Any:

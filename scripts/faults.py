@@ -32,7 +32,7 @@ FAULTS = [
     Fault(
         "do not flip the kernel of a true convolution",
         "functional/dense.py",
-        "lax.rev(kernel, where.kernel[2])",
+        "lax.rev(jnp.asarray(kernel), recipe.layout.kernel.space)",
         "kernel",
         "tests/test_conv.py::test_correlate_is_conv_and_convolve_is_its_flip",
     ),
@@ -66,9 +66,9 @@ FAULTS = [
     ),
     Fault(
         "swap I and O within the groups of a transposed convolution",
-        "functional/transposed.py",
-        "contract=(where.kernel[1],), out=(where.kernel[0],)",
-        "contract=(where.kernel[0],), out=(where.kernel[1],)",
+        "functional/_prepare.py",
+        "return axes._replace(contract=axes.out, out=axes.contract)",
+        "return axes",
         ADJOINT,
     ),
     Fault(
@@ -397,9 +397,9 @@ FAULTS = [
     ),
     Fault(
         "return an empty result where the kernel does not fit",
-        "functional/worker.py",
-        "_check_fits(function, geometry, space, window, empty=0 in x.shape)",
-        "_check_fits(function, geometry, space, window, empty=True)",
+        "functional/_prepare.py",
+        "placed(names, space, window, given, steps, 0 in x)",
+        "placed(names, space, window, given, steps, True)",
         "tests/test_errors.py::test_operands_of_conv",
     ),
     Fault(

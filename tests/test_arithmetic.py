@@ -139,7 +139,10 @@ def test_output_sizes_take_ints_and_sequences():
         (lambda: arithmetic.relation_6(5, 3, 0, 1), r"relation_6: `s` \(=0\) must be at least 1"),
         (lambda: arithmetic.relation_9(1, 3, 2), r"relation_9: `p` \(=2\) crops everything"),
         (lambda: arithmetic.relation_14(3, 3, 2, 1, 2), r"relation_14: `a` \(=2\) must be less"),
-        (lambda: conv_output_size(4, 3, padding="VALID", kernel_dilation=2), "spans 5 on spatial"),
+        (
+            lambda: conv_output_size(4, 3, padding="VALID", kernel_dilation=2),
+            "reaches over 5 elements",
+        ),
         (lambda: conv_output_size((4, 4), (3,)), r"`kernel_size` \(=\(3,\)\) must have one entry"),
         (lambda: conv_transpose_output_size(4, 3, output_padding=1), "must be 0 under padding"),
         (

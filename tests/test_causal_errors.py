@@ -113,7 +113,7 @@ def test_init_state():
     ({"kernel": ones(3, 3, 5, 6), "y": ones(1, 4, 4, 6)}, ValueError, "`kernel` (=(3, 3, 5, 6))",
      "must have one spatial axis"),
     ({"kernel": ones(4, 6, 5)}, ValueError, "`kernel` (=(4, 6, 5))",
-     "must have the 6 channels of `y` on its last channel axis. The kernel is the forward one"),
+     "must have the 6 channels of `y` on its last channel axis, not 5."),
     ({"feature_group_count": 4}, ValueError, "`feature_group_count` (=4)", "must divide"),
     ({"strides": (2, 2)}, ValueError, "`strides` (=(2, 2))", "one entry per spatial axis (1)"),
     ({"state": ones(2, 2, 6)}, ValueError, "`state` (=(2, 2, 6))", "must have the shape (2, 1, 6)"),

@@ -290,10 +290,10 @@ def test_closed_form_is_what_the_function_does(name, shapes, arguments, options)
     [
         (
             lambda: cost.conv(X, (3, 3, 2, 4)),
-            r"conv: `kernel` \(=\(3, 3, 2, 4\)\) does not fit `x`",
+            r"conv: `kernel` \(=\(3, 3, 2, 4\)\) must have 3 input channels",
         ),
-        (lambda: cost.grouped_conv(X, (3, 3, 1, 4), 3), "grouped_conv: `kernel` .* does not fit"),
-        (lambda: cost.conv(X, (3, 3, 3)), "must have as many axes as `x`"),
+        (lambda: cost.grouped_conv(X, (3, 3, 1, 4), 3), "grouped_conv: `groups` .* must divide"),
+        (lambda: cost.conv(X, (3, 3, 3)), "conv: `x` .* must have 3 axes"),
         (lambda: cost.channel_shuffle(X, 2), r"channel_shuffle: `groups` \(=2\) must divide"),
         (
             lambda: cost.conv_transpose(X, (3, 3, 4, 3), output_shape=(8, 7)),

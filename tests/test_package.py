@@ -84,10 +84,10 @@ def loaded(code: str) -> set[str]:
 
 # What `import convjax` may load: the operation, its functions, and what reads programs
 LIGHT = """
-    _checks _public _symbolic accelerate arithmetic boundary changes compiler counting distributed
-    eager exchange extension factoring functional geometry jaxprs lax layout lowerings operation
-    padding partition rebinding receptive registries sharding sizes splits transposed_sizes
-    traversal
+    _checks _options _public _recipe _symbolic _types accelerate boundary changes compiler
+    counting distributed eager exchange extension functional geometry jaxprs lax layout
+    lowerings operation padding partition rebinding registries sharding splits
+    transposed_sizes traversal
 """
 
 

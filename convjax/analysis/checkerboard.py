@@ -11,6 +11,7 @@ import numpy as np
 
 from convjax import _checks
 from convjax._public import public_with
+from convjax._types import ArrayLike, Ints
 
 public = public_with(
     kernel=_checks.numbers, images=_checks.numbers, width=_checks.number, input_size=_checks.size
@@ -18,7 +19,11 @@ public = public_with(
 
 
 @public
-def overlap_counts(kernel_size: Any, strides: Any = None, input_size: Any = None) -> np.ndarray:
+def overlap_counts(
+    kernel_size: Ints | Sequence[tuple[Ints, Ints]],
+    strides: Ints | None = None,
+    input_size: Ints | None = None,
+) -> np.ndarray:
     """How often each output of an uncropped transposed convolution is painted.
 
     ``count[o] = #{i : 0 <= o - s*i < k}`` along an axis, and the product of the axes' counts in the
@@ -52,7 +57,8 @@ def overlap_counts(kernel_size: Any, strides: Any = None, input_size: Any = None
     """
     function = "overlap_counts"
     if strides is None or input_size is None:
-        layers, size = kernel_size, strides if input_size is None else input_size
+        layers: Any = kernel_size
+        size: Any = strides if input_size is None else input_size
         pairs = isinstance(layers, Sequence) and all(
             isinstance(layer, Sequence) and len(layer) == 2 for layer in layers
         )
@@ -81,7 +87,7 @@ def overlap_counts(kernel_size: Any, strides: Any = None, input_size: Any = None
 
 
 @public
-def phase_gains(kernel: jax.Array, strides: Any) -> jax.Array:
+def phase_gains(kernel: ArrayLike, strides: Ints) -> jax.Array:
     """What a transposed convolution makes of a constant: the sum of its weights in each phase.
 
     ``gain[phi] = sum_j kernel[phi + s*j]``: outputs ``o mod s = phi`` (before cropping) see these
@@ -121,7 +127,7 @@ def phase_gains(kernel: jax.Array, strides: Any) -> jax.Array:
 
 
 @public
-def phase_variance_fraction(images: jax.Array, period: Any) -> jax.Array:
+def phase_variance_fraction(images: ArrayLike, period: Ints) -> jax.Array:
     """The share of a picture's variance that is one pattern repeated with a fixed period.
 
     ``Var_phase(mean over the pixels of that phase) / Var(pixels)``, in each channel: 1 for a pure
@@ -174,7 +180,7 @@ def phase_variance_fraction(images: jax.Array, period: Any) -> jax.Array:
 
 
 @public
-def spectral_fraction(images: jax.Array, period: Any, *, width: float = 0.06) -> jax.Array:
+def spectral_fraction(images: ArrayLike, period: Ints, *, width: float = 0.06) -> jax.Array:
     """The share of a picture's energy at the frequencies of patterns of a fixed period.
 
     A pattern of period s has the frequencies ``m/s`` along an axis. In each channel, the energy

@@ -6,8 +6,9 @@ from typing import Any
 
 import jax
 
-from convjax import counting, functional
+from convjax import functional
 from convjax.draw.window import Window, transposed_window_of, window_of
+from convjax.functional._stages import per_axis
 from convjax.kinds import Kind
 from convjax.sizes import Sizes
 
@@ -87,7 +88,7 @@ def _transposed(kind: Kind, sizes: Sizes, options: dict[str, Any]) -> list[Stage
 
 def _spatially_separable(kind: Kind, sizes: Sizes, options: dict[str, Any]) -> list[Stage]:
     found = []
-    for axis, own in enumerate(counting.split(kind.name, sizes.rank, **options)):
+    for axis, own in enumerate(per_axis(kind.name, sizes.rank, options)):
         size = sizes.along(axis)
         found.append(_convolving("×".join(map(str, size)), size, axis, own))
     return found
@@ -102,7 +103,7 @@ def _depthwise_separable(kind: Kind, sizes: Sizes, options: dict[str, Any]) -> l
 
 def _flattened(kind: Kind, sizes: Sizes, options: dict[str, Any]) -> list[Stage]:
     found = [_convolving("lateral", sizes.ones, 0, {"padding": "VALID"})]
-    for axis, own in enumerate(counting.split(kind.name, sizes.rank, **options)):
+    for axis, own in enumerate(per_axis(kind.name, sizes.rank, options)):
         size = sizes.along(axis)
         name = "×".join(map(str, size))
         found.append(_convolving(name, size, axis + 1, own, sizes.out_features))

@@ -1,44 +1,35 @@
 """Causal convolution with a state: whole sequences, chunks of them, single steps, packs, shards."""
 
 import operator
-from typing import Any
+from typing import Any, Unpack
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from convjax import _checks
+from convjax._options import CausalOptions, StateOptions, StepOptions, takes
 from convjax._public import public_with
 from convjax._symbolic import certainly
+from convjax._types import ArrayLike, MeshAxis, Shaped
 from convjax.functional import sequences
 from convjax.functional.causal_plan import Plan, activated, biased, causal_axis, plan
-from convjax.functional.worker import conv_as
+from convjax.layout import layout_of
 
 
 @public_with(return_state=_checks.flag, mesh_axis=sequences.check_mesh_axis)
+@takes(CausalOptions)
 def causal_conv(
-    x: jax.Array,
-    kernel: jax.Array,
+    x: ArrayLike,
+    kernel: ArrayLike,
     *,
-    bias: jax.Array | None = None,
-    state: jax.Array | None = None,
-    segment_ids: jax.Array | None = None,
-    mask: jax.Array | None = None,
-    activation: Any = None,
-    axis: int | None = None,
-    strides: Any = 1,
-    output_at: str = "first",
-    padding: Any = "SAME",
-    padding_mode: Any = "constant",
-    kernel_dilation: Any = 1,
-    feature_group_count: int = 1,
+    bias: ArrayLike | None = None,
+    state: ArrayLike | None = None,
+    segment_ids: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
     return_state: bool = False,
-    mesh_axis: Any = None,
-    dimension_numbers: Any = None,
-    precision: Any = None,
-    preferred_element_type: Any = None,
-    out_sharding: Any = None,
-    algorithm: Any = None,
+    mesh_axis: MeshAxis = None,
+    **options: Unpack[CausalOptions],
 ) -> Any:
     """Convolution that along one axis sees only the past, and goes on from a state.
 
@@ -106,47 +97,23 @@ def causal_conv(
     Source: van den Oord et al., WaveNet, 2016, https://arxiv.org/abs/1609.03499; Gu & Dao, Mamba,
         2023, https://arxiv.org/abs/2312.00752
     """
-    made = plan(
-        "causal_conv",
-        x,
-        kernel,
-        axis=axis,
-        strides=strides,
-        output_at=output_at,
-        padding=padding,
-        padding_mode=padding_mode,
-        kernel_dilation=kernel_dilation,
-        feature_group_count=feature_group_count,
-        dimension_numbers=dimension_numbers,
-        precision=precision,
-        preferred_element_type=preferred_element_type,
-        out_sharding=out_sharding,
-        algorithm=algorithm,
-    )
+    made = plan("causal_conv", x, kernel, options)
     y, new = run(made, x, kernel, state, segment_ids, mask, mesh_axis, return_state)
-    y = activated(made.function, biased(made, y, bias), activation)
+    y = activated(made.function, biased(made, y, bias), options.get("activation"))
     if mask is not None:
         y = jnp.where(made.of_out(mask), y, jnp.zeros((), y.dtype))
     return (y, new) if return_state else y
 
 
 @public_with()
+@takes(StepOptions)
 def causal_step(
-    x_t: jax.Array,
-    kernel: jax.Array,
-    state: jax.Array,
+    x_t: ArrayLike,
+    kernel: ArrayLike,
+    state: ArrayLike,
     *,
-    bias: jax.Array | None = None,
-    activation: Any = None,
-    axis: int | None = None,
-    padding: Any = "SAME",
-    padding_mode: Any = "constant",
-    kernel_dilation: Any = 1,
-    feature_group_count: int = 1,
-    dimension_numbers: Any = None,
-    precision: Any = None,
-    preferred_element_type: Any = None,
-    algorithm: Any = None,
+    bias: ArrayLike | None = None,
+    **options: Unpack[StepOptions],
 ) -> tuple[jax.Array, jax.Array]:
     """One step of `causal_conv`: one input without the causal axis, one output, and the next state.
 
@@ -189,43 +156,19 @@ def causal_step(
             f"must have {kernel.ndim - 1} axes: all axes of the inputs but the causal one",
             "For several steps use `causal_conv`." if x_t.ndim == kernel.ndim else "",
         )
-    place = causal_axis(function, axis, kernel.ndim, dimension_numbers)
+    layout = layout_of(function, options.get("dimension_numbers"), kernel.ndim)
+    place = causal_axis(function, options.get("axis"), kernel.ndim, layout)
     x = lax.expand_dims(jnp.asarray(x_t), (place,))
-    made = plan(
-        function,
-        x,
-        kernel,
-        axis=place,
-        strides=1,
-        output_at="first",
-        padding=padding,
-        padding_mode=padding_mode,
-        kernel_dilation=kernel_dilation,
-        feature_group_count=feature_group_count,
-        dimension_numbers=dimension_numbers,
-        precision=precision,
-        preferred_element_type=preferred_element_type,
-        out_sharding=None,
-        algorithm=algorithm,
-    )
+    made = plan(function, x, kernel, {**options, "axis": place})
     _checks.array(function, "state", state)
     y, new = run(made, x, kernel, state, None, None, None)
-    y = activated(function, biased(made, y, bias), activation)
+    y = activated(function, biased(made, y, bias), options.get("activation"))
     return lax.squeeze(y, (made.out_axis,)), new
 
 
 @public_with(x=_checks.shaped, kernel=_checks.shaped)
-def init_state(
-    x: Any,
-    kernel: Any,
-    *,
-    axis: int | None = None,
-    strides: Any = 1,
-    output_at: str = "first",
-    padding_mode: Any = "constant",
-    kernel_dilation: Any = 1,
-    dimension_numbers: Any = None,
-) -> jax.Array:
+@takes(StateOptions)
+def init_state(x: Shaped, kernel: Shaped, **options: Unpack[StateOptions]) -> jax.Array:
     """The state of `causal_conv` before the first input: zeros, or the first input again and again.
 
     Args:
@@ -250,19 +193,7 @@ def init_state(
 
     Source: Gu & Dao, Mamba, 2023, https://arxiv.org/abs/2312.00752
     """
-    made = plan(
-        "init_state",
-        x,
-        kernel,
-        axis=axis,
-        strides=strides,
-        output_at=output_at,
-        padding="SAME",
-        padding_mode=padding_mode,
-        kernel_dilation=kernel_dilation,
-        feature_group_count=None,
-        dimension_numbers=dimension_numbers,
-    )
+    made = plan("init_state", x, kernel, options)
     return made.edge(x, made.held)
 
 
@@ -303,11 +234,11 @@ def run(
 def _one(made: Plan, x: jax.Array, kernel: jax.Array, state: Any) -> jax.Array:
     """The convolution of one sequence per row."""
     if state is None:
-        return conv_as(made.function, x, kernel, **made.options(made.low, made.mode))
+        return made.convolve(x, kernel, made.low, made.mode)
     if certainly(operator.eq, x.shape[made.axis], 0):
-        return conv_as(made.function, x, kernel, **made.options(made.low))
+        return made.convolve(x, kernel, made.low)
     both = lax.concatenate([state, x], made.axis)
-    return conv_as(made.function, both, kernel, **made.options(min(made.low, 0)))
+    return made.convolve(both, kernel, min(made.low, 0))
 
 
 def _ragged(
@@ -330,5 +261,5 @@ def _ragged(
     moved = index < begin[:, None] + made.held
     both = made.at(both, jnp.where(moved, jnp.maximum(index - begin[:, None], 0), index))
     both = jnp.where(made.of_x(index >= begin[:, None]), both, jnp.zeros((), x.dtype))
-    y = conv_as(made.function, both, kernel, **made.options(min(made.low, 0)))
+    y = made.convolve(both, kernel, min(made.low, 0))
     return y, made.at(both, end[:, None] + jnp.arange(made.held)[None])

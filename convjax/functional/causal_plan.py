@@ -2,7 +2,8 @@
 
 import dataclasses
 import operator
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -11,12 +12,15 @@ from jax import lax
 
 from convjax import _checks
 from convjax import padding as paddings
+from convjax._options import DEFAULTS
 from convjax._symbolic import certainly
-from convjax.functional.arguments import Sides, check_window, operands, sides
+from convjax._types import Activation, OutputAt
+from convjax.boundary import apply
+from convjax.functional._prepare import Names, check_operands, check_window, resolved, spatial_steps
 from convjax.geometry import Pair
+from convjax.layout import Layout, layout_of
 
-ACTIVATIONS = ("silu", "swish", "gelu", "relu", "tanh")
-PLACES = ("first", "last")
+ACTIVATIONS = get_args(get_args(Activation)[0])
 _TAPS, _MULTIPLIER = 64, 16  # what the lowering `taps` writes out in order, at most
 
 
@@ -26,8 +30,8 @@ class Plan:
 
     Attributes:
         function: the public function's name, for errors.
-        dimension_numbers: as in `conv`.
-        where: the axes of operands and result.
+        layout: the axes of operands and result, groups merged into channels.
+        dtype: of the operands.
         index: the causal axis among the spatial ones.
         window, strides, dilation: per spatial axis.
         reach: how far the first tap lies before the last.
@@ -41,8 +45,8 @@ class Plan:
     """
 
     function: str
-    dimension_numbers: Any
-    where: Sides
+    layout: Layout
+    dtype: Any
     index: int
     window: tuple[Any, ...]
     strides: tuple[int, ...]
@@ -59,12 +63,12 @@ class Plan:
     @property
     def axis(self) -> int:
         """The causal axis of x."""
-        return self.where.x[2][self.index]
+        return self.layout.x.space[self.index]
 
     @property
     def out_axis(self) -> int:
         """The causal axis of the result."""
-        return self.where.out[2][self.index]
+        return self.layout.out.space[self.index]
 
     @property
     def held(self) -> int:
@@ -76,32 +80,34 @@ class Plan:
         """What lies before the first input."""
         return self.modes[self.index]
 
-    def options(self, low: int, mode: str = "constant") -> dict[str, Any]:
-        """The options of `conv`, with `low` inputs more on the left of the causal axis."""
-        padding = list(self.others)
+    def convolve(
+        self, x: jax.Array, kernel: jax.Array, low: int, mode: str = "constant"
+    ) -> jax.Array:
+        """The convolution, with `low` inputs more on the left of the causal axis."""
+        padding, modes = list(self.others), list(self.modes)
         padding.insert(self.index, (low, 0))
-        modes = list(self.modes)
         modes[self.index] = mode
-        return {
+        options = {
             "strides": self.strides,
             "padding": tuple(padding),
             "padding_mode": tuple(modes),
             "kernel_dilation": self.dilation,
             "feature_group_count": self.groups,
-            "dimension_numbers": self.dimension_numbers,
             "algorithm": self.algorithm,
             **self.numerics,
         }
+        names = Names(self.function)
+        recipe = resolved(names, self.layout, x.shape, kernel.shape, self.dtype, options)
+        return apply(recipe, x, kernel)
 
     def of_x(self, steps: jax.Array) -> jax.Array:
         """`steps` (N, T) with the axes of x."""
-        return _spread(steps, self.where.x[0], self.axis, len(self.where.x[2]) + 2)
+        return _spread(steps, self.layout.x.batch[0], self.axis, len(self.window) + 2)
 
     def of_out(self, steps: Any) -> jax.Array:
         """`steps` (N, T) with the axes of the result."""
-        return _spread(
-            jnp.asarray(steps), self.where.out[0], self.out_axis, len(self.where.out[2]) + 2
-        )
+        batch = self.layout.out.batch[0]
+        return _spread(jnp.asarray(steps), batch, self.out_axis, len(self.window) + 2)
 
     def at(self, x: jax.Array, steps: jax.Array) -> jax.Array:
         """What lies at `steps` (N, S) of the causal axis of x."""
@@ -140,7 +146,7 @@ class Plan:
         """State, segment ids and mask as arrays, after checking that they fit."""
         function, shape = self.function, tuple(x.shape)
         steps, stride = shape[self.axis], self.strides[self.index]
-        per_step = (shape[self.where.x[0]], steps)
+        per_step = (shape[self.layout.x.batch[0]], steps)
         if state is not None:
             _checks.array(function, "state", state)
             wanted = (*shape[: self.axis], self.held, *shape[self.axis + 1 :])
@@ -172,8 +178,8 @@ class Plan:
                 _checks.fail(function, "out_sharding", value, rule, "Reshard the result.")
             if stride > 1:
                 rule = f"must be 1 along the causal axis where `{name}` is given"
-                mend = "Sequences might begin within a frame."
-                _checks.fail(function, "strides", stride, rule, mend)
+                hint = "Sequences might begin within a frame."
+                _checks.fail(function, "strides", stride, rule, hint)
         if segment_ids is not None:
             if not jnp.issubdtype(segment_ids.dtype, jnp.integer):
                 rule = "must be integers"
@@ -200,8 +206,8 @@ class Plan:
             _checks.fail(function, "mask", tuple(mask.shape), rule, "Use `segment_ids`.")
         if segment_ids is not None and self.mode == "edge":
             rule = 'must be "constant" for `segment_ids` with `mesh_axis`'
-            mend = "The first input of a segment may lie on another shard."
-            _checks.fail(function, "padding_mode", "edge", rule, mend)
+            hint = "The first input of a segment may lie on another shard."
+            _checks.fail(function, "padding_mode", "edge", rule, hint)
         if certainly(operator.lt, steps, self.held):
             rule = (
                 f"leaves {steps} steps on a shard, fewer than the {self.held} inputs that the next "
@@ -210,73 +216,61 @@ class Plan:
             _checks.fail(function, "mesh_axis", mesh_axis, rule, "Use fewer shards.")
 
 
-def plan(
-    function: str,
-    x: Any,
-    kernel: Any,
-    *,
-    axis: Any,
-    strides: Any,
-    output_at: Any,
-    padding: Any,
-    padding_mode: Any,
-    kernel_dilation: Any,
-    feature_group_count: Any,
-    dimension_numbers: Any,
-    algorithm: Any = None,
-    **numerics: Any,
-) -> Plan:
-    """The plan of a causal convolution with these options."""
+def plan(function: str, x: Any, kernel: Any, options: Mapping[str, Any]) -> Plan:
+    """The plan of a causal convolution with these of its options."""
+    given: dict[str, Any] = {**DEFAULTS, **options}
     abstract = any(isinstance(operand, jax.ShapeDtypeStruct) for operand in (x, kernel))
+    dtype = x.dtype
     if not abstract:
-        operands(function, x, kernel)
+        dtype = check_operands(Names(function), x, kernel)
     elif len(kernel.shape) < 3 or len(x.shape) != len(kernel.shape):
         rule = f"must have the {len(kernel.shape)} axes of `kernel`, and at least 3"
         _checks.fail(function, "x", tuple(x.shape), rule)
-    where = sides(function, dimension_numbers, kernel.ndim)
+    layout = layout_of(function, given["dimension_numbers"], kernel.ndim)
     rank = kernel.ndim - 2
-    place = causal_axis(function, axis, kernel.ndim, dimension_numbers)
-    index = where.x[2].index(place)
-    strides = _checks.ints(function, "strides", strides, rank, minimum=1)
-    dilation = _checks.ints(function, "kernel_dilation", kernel_dilation, rank, minimum=1)
-    _checks.choice(function, "output_at", output_at, PLACES)
-    window = tuple(kernel.shape[a] for a in where.kernel[2])
-    check_window(function, window)
-    modes = _modes(function, padding_mode, rank, index)
+    index = layout.x.space.index(causal_axis(function, given["axis"], kernel.ndim, layout))
+    strides, _, dilation = spatial_steps(function, given, rank)
+    output_at = _checks.choice(function, "output_at", given["output_at"], get_args(OutputAt))
+    window = layout.kernel.sizes(kernel.shape, "space")
+    check_window(Names(function), window)
+    modes = _modes(function, given["padding_mode"], rank, index)
     reach = (window[index] - 1) * dilation[index]
-    ordered = algorithm is None and _is_ordered(kernel, where, window, feature_group_count)
+    algorithm, groups = given["algorithm"], given["feature_group_count"]
+    ordered = algorithm is None and _is_ordered(kernel, layout, window, groups)
     if ordered:  # whatever the number of outputs: so chunks equal the whole
         algorithm = ("taps", "taps" if strides == (1,) else None, None)
+    space = layout.x.sizes(x.shape, "space")
     return Plan(
         function,
-        dimension_numbers,
-        where,
+        layout,
+        dtype,
         index,
         window,
         strides,
         dilation,
         reach,
         reach if output_at == "first" else reach + 1 - strides[index],
-        _others(function, padding, x, where, window, strides, dilation, index),
+        _others(function, given["padding"], space, window, strides, dilation, index),
         modes,
-        feature_group_count,
-        numerics,
+        groups,
+        {name: given[name] for name in ("precision", "preferred_element_type", "out_sharding")},
         algorithm,
         ordered,
     )
 
 
-def _is_ordered(kernel: Any, where: Sides, window: tuple[Any, ...], groups: Any) -> bool:
+def _is_ordered(kernel: Any, layout: Layout, window: tuple[Any, ...], groups: Any) -> bool:
     """Whether the lowering `taps` writes it out: few taps of a depthwise kernel on one axis."""
-    per_group, out = (kernel.shape[axis] for axis in where.kernel[:2])
+    (per_group,) = layout.kernel.sizes(kernel.shape, "contract")
+    (out,) = layout.kernel.sizes(kernel.shape, "out")
     if len(window) != 1 or per_group != 1 or not _checks.is_int(groups) or groups < 2:
         return False
     return window[0] <= _TAPS and out <= _MULTIPLIER * groups
 
 
-def causal_axis(function: str, axis: Any, ndim: int, dimension_numbers: Any) -> int:
+def causal_axis(function: str, axis: Any, ndim: int, layout: Layout) -> int:
     """`axis` (None: the first spatial one) as a position among the axes of x."""
-    spatial = sides(function, dimension_numbers, ndim).x[2]
+    spatial = layout.x.space
     if axis is None:
         return spatial[0]
     place = _checks.integer(function, "axis", axis)
@@ -290,16 +284,15 @@ def _modes(function: str, padding_mode: Any, rank: int, index: int) -> tuple[str
     modes = paddings.modes(function, padding_mode, rank)
     if modes[index] not in ("constant", "edge"):
         rule = 'must be "constant" or "edge" along the causal axis: others read the future'
-        mend = "Give one word per spatial axis." if isinstance(padding_mode, str) else ""
-        _checks.fail(function, "padding_mode", modes[index], rule, mend)
+        hint = "Give one word per spatial axis." if isinstance(padding_mode, str) else ""
+        _checks.fail(function, "padding_mode", modes[index], rule, hint)
     return modes
 
 
 def _others(
     function: str,
     padding: Any,
-    x: Any,
-    where: Sides,
+    space: Any,
     window: Any,
     strides: Any,
     dilation: Any,
@@ -317,7 +310,7 @@ def _others(
     return paddings.resolve(
         function,
         padding,
-        space=others([x.shape[a] for a in where.x[2]]),
+        space=others(space),
         window=others(window),
         strides=steps,
         input_dilation=(1,) * len(steps),
@@ -330,7 +323,7 @@ def biased(made: Plan, y: jax.Array, bias: Any) -> jax.Array:
     if bias is None:
         return y
     _checks.array(made.function, "bias", bias)
-    channel = made.where.out[1]
+    channel = made.layout.out.out[0]
     if tuple(bias.shape) != (y.shape[channel],):
         rule = f"must have the shape {(y.shape[channel],)}, one entry per output channel"
         _checks.fail(made.function, "bias", tuple(bias.shape), rule)

@@ -1,37 +1,39 @@
 """Causal transposed convolution: every input gives its outputs at once, and none of the past."""
 
-from typing import Any
+from typing import Any, Unpack
 
 import jax
 import jax.numpy as jnp
 
 from convjax import _checks
+from convjax._options import DEFAULTS, CausalTransposeOptions, takes
 from convjax._public import public_with
+from convjax._types import ArrayLike, MeshAxis
 from convjax.functional import sequences
-from convjax.functional.arguments import operands, sides
+from convjax.functional._prepare import (
+    Names,
+    check_operands,
+    check_transposed_groups,
+    spatial_steps,
+)
 from convjax.functional.causal import run
 from convjax.functional.causal_plan import activated, biased, plan
 from convjax.geometry import dilated
+from convjax.layout import layout_of
 
 
 @public_with(return_state=_checks.flag, mesh_axis=sequences.check_mesh_axis)
+@takes(CausalTransposeOptions)
 def causal_conv_transpose(
-    y: jax.Array,
-    kernel: jax.Array,
+    y: ArrayLike,
+    kernel: ArrayLike,
     *,
-    bias: jax.Array | None = None,
-    state: jax.Array | None = None,
-    segment_ids: jax.Array | None = None,
-    activation: Any = None,
-    strides: int = 1,
-    kernel_dilation: int = 1,
-    feature_group_count: int = 1,
+    bias: ArrayLike | None = None,
+    state: ArrayLike | None = None,
+    segment_ids: ArrayLike | None = None,
     return_state: bool = False,
-    mesh_axis: Any = None,
-    dimension_numbers: Any = None,
-    precision: Any = None,
-    preferred_element_type: Any = None,
-    algorithm: Any = None,
+    mesh_axis: MeshAxis = None,
+    **options: Unpack[CausalTransposeOptions],
 ) -> Any:
     """Transposed convolution along time that goes on from a state: the up-sampling of audio codecs.
 
@@ -75,57 +77,41 @@ def causal_conv_transpose(
         EnCodec, 2022, https://arxiv.org/abs/2210.13438
     """
     function = "causal_conv_transpose"
-    y, kernel = operands(function, y, kernel, "y")
+    names, given = Names(function, x="y"), {**DEFAULTS, **options}
+    check_operands(names, y, kernel)
     if kernel.ndim != 3:
         rule = "must have one spatial axis, (K, O/G, I)"
         _checks.fail(function, "kernel", tuple(kernel.shape), rule)
-    where = sides(function, dimension_numbers, 3)
-    (s,) = _checks.ints(function, "strides", strides, 1, minimum=1)
-    (step,) = _checks.ints(function, "kernel_dilation", kernel_dilation, 1, minimum=1)
-    groups = _checks.integer(function, "feature_group_count", feature_group_count, minimum=1)
-    channels = y.shape[where.x[1]]
-    if kernel.shape[where.kernel[1]] != channels:
-        rule = f"must have the {channels} channels of `y` on its last channel axis"
-        mend = "The kernel is the forward one, (K, out_features / groups, in_features)."
-        _checks.fail(function, "kernel", tuple(kernel.shape), rule, mend)
-    if channels % groups:
-        rule = f"must divide the channels of `y` (={channels})"
-        _checks.fail(function, "feature_group_count", groups, rule)
-
-    y = jnp.transpose(y, (where.x[0], *where.x[2], where.x[1]))
-    kernel = jnp.transpose(kernel, (*where.kernel[2], *where.kernel[:2]))
+    layout = layout_of(function, given["dimension_numbers"], 3)
+    (s,), _, (step,) = spatial_steps(function, given, 1)
+    groups = check_transposed_groups(
+        names, layout, y.shape, kernel.shape, given["feature_group_count"]
+    )
+    in_order = (*layout.x.batch, *layout.x.space, *layout.x.contract)
+    axes = layout.kernel
+    y = jnp.transpose(jnp.asarray(y), in_order)
+    kernel = jnp.transpose(jnp.asarray(kernel), (*axes.space, *axes.contract, *axes.out))
     out = kernel.shape[1] * groups
     forward = _phases(kernel, s, step, groups)
+    computed = ("precision", "preferred_element_type", "algorithm")
     made = plan(
         function,
         y,
         forward,
-        axis=None,
-        strides=1,
-        output_at="first",
-        padding="SAME",
-        padding_mode="constant",
-        kernel_dilation=1,
-        feature_group_count=groups,
-        dimension_numbers=None,
-        precision=precision,
-        preferred_element_type=preferred_element_type,
-        out_sharding=None,
-        algorithm=algorithm,
+        {"feature_group_count": groups, **{name: given[name] for name in computed}},
     )
     if state is not None:
         _checks.array(function, "state", state)
         if state.ndim == 3:
-            state = jnp.transpose(jnp.asarray(state), (where.x[0], *where.x[2], where.x[1]))
+            state = jnp.transpose(jnp.asarray(state), in_order)
     z, new = run(made, y, forward, state, segment_ids, None, mesh_axis, return_state)
     rows, steps = z.shape[:2]
     z = z.reshape(rows, steps, groups, s, out // groups).swapaxes(2, 3)
-    z = activated(function, biased(made, z.reshape(rows, steps * s, out), bias), activation)
-    places = (where.out[0], *where.out[2], where.out[1])
+    z = biased(made, z.reshape(rows, steps * s, out), bias)
+    z = activated(function, z, given["activation"])
+    places = (*layout.out.batch, *layout.out.space, *layout.out.out)
     z = jnp.moveaxis(z, (0, 1, 2), places)
-    if not return_state:
-        return z
-    return z, jnp.moveaxis(new, (0, 1, 2), (where.x[0], *where.x[2], where.x[1]))
+    return (z, jnp.moveaxis(new, (0, 1, 2), in_order)) if return_state else z
 
 
 def _phases(kernel: jax.Array, strides: int, step: int, groups: int) -> jax.Array:

@@ -1,35 +1,22 @@
 """The dense convolution and its plain variants."""
 
-import inspect
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Unpack
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 
 from convjax import _checks
+from convjax._options import ConvOptions, HoldOptions, PointwiseOptions, takes
 from convjax._public import public
-from convjax.functional.arguments import check_pointwise, operands, sides
-from convjax.functional.worker import conv_as
+from convjax._types import ArrayLike, Ints
+from convjax.boundary import apply
+from convjax.functional._prepare import Names, conv_recipe
 
 
 @public
-def conv(
-    x: jax.Array,
-    kernel: jax.Array,
-    *,
-    strides: Any = 1,
-    padding: Any = "SAME",
-    padding_mode: Any = "constant",
-    input_dilation: Any = 1,
-    kernel_dilation: Any = 1,
-    feature_group_count: int = 1,
-    dimension_numbers: Any = None,
-    precision: Any = None,
-    preferred_element_type: Any = None,
-    out_sharding: Any = None,
-    algorithm: Any = None,
-) -> jax.Array:
+@takes(ConvOptions)
+def conv(x: ArrayLike, kernel: ArrayLike, **options: Unpack[ConvOptions]) -> jax.Array:
     """Convolution as deep learning means it (cross-correlation), of any rank.
 
     ``out[n, p, o] = sum_{t, i} x_padded[n, p*strides + t*kernel_dilation, g*I/G + i] *
@@ -79,33 +66,11 @@ def conv(
     Source: Dumoulin & Visin, A guide to convolution arithmetic for deep learning, 2016,
         https://arxiv.org/abs/1603.07285
     """
-    return conv_as(
-        "conv",
-        x,
-        kernel,
-        strides=strides,
-        padding=padding,
-        padding_mode=padding_mode,
-        input_dilation=input_dilation,
-        kernel_dilation=kernel_dilation,
-        feature_group_count=feature_group_count,
-        dimension_numbers=dimension_numbers,
-        precision=precision,
-        preferred_element_type=preferred_element_type,
-        out_sharding=out_sharding,
-        algorithm=algorithm,
-    )
-
-
-def _like_conv(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-    """Give `function` the signature of `conv`, whose options it passes on."""
-    function.__signature__ = inspect.signature(conv)  # type: ignore[attr-defined]
-    return function
+    return apply(conv_recipe(Names("conv"), x, kernel, options), x, kernel)
 
 
 def _conv_of_rank(function: str, rank: int, x: Any, kernel: Any, options: Any) -> jax.Array:
-    _checks.array(function, "kernel", kernel)
-    if kernel.ndim != rank + 2:
+    if getattr(kernel, "ndim", rank + 2) != rank + 2:
         _checks.fail(
             function,
             "kernel",
@@ -113,12 +78,12 @@ def _conv_of_rank(function: str, rank: int, x: Any, kernel: Any, options: Any) -
             f"must have {rank + 2} axes, {rank} of them spatial",
             f"For a {kernel.ndim - 2}-D kernel use `conv`." if kernel.ndim > 2 else "",
         )
-    return conv_as(function, x, kernel, **options)
+    return apply(conv_recipe(Names(function), x, kernel, options), x, kernel)
 
 
 @public
-@_like_conv
-def conv1d(x: jax.Array, kernel: jax.Array, **options: Any) -> jax.Array:
+@takes(ConvOptions)
+def conv1d(x: ArrayLike, kernel: ArrayLike, **options: Unpack[ConvOptions]) -> jax.Array:
     """`conv` with one spatial axis; other ranks raise an error.
 
     ``out[n, p, o] = sum_{t, i} x[n, p*strides + t*kernel_dilation, i] * kernel[t, i, o]``
@@ -145,8 +110,8 @@ def conv1d(x: jax.Array, kernel: jax.Array, **options: Any) -> jax.Array:
 
 
 @public
-@_like_conv
-def conv2d(x: jax.Array, kernel: jax.Array, **options: Any) -> jax.Array:
+@takes(ConvOptions)
+def conv2d(x: ArrayLike, kernel: ArrayLike, **options: Unpack[ConvOptions]) -> jax.Array:
     """`conv` with two spatial axes; other ranks raise an error.
 
     ``out[n, p, o] = sum_{t, i} x[n, p*strides + t*kernel_dilation, i] * kernel[t, i, o]``
@@ -173,8 +138,8 @@ def conv2d(x: jax.Array, kernel: jax.Array, **options: Any) -> jax.Array:
 
 
 @public
-@_like_conv
-def conv3d(x: jax.Array, kernel: jax.Array, **options: Any) -> jax.Array:
+@takes(ConvOptions)
+def conv3d(x: ArrayLike, kernel: ArrayLike, **options: Unpack[ConvOptions]) -> jax.Array:
     """`conv` with three spatial axes; other ranks raise an error.
 
     The third axis is depth or time, not channels: a filter still spans all channels, and moves in
@@ -203,8 +168,8 @@ def conv3d(x: jax.Array, kernel: jax.Array, **options: Any) -> jax.Array:
 
 
 @public
-@_like_conv
-def correlate(x: jax.Array, kernel: jax.Array, **options: Any) -> jax.Array:
+@takes(ConvOptions)
+def correlate(x: ArrayLike, kernel: ArrayLike, **options: Unpack[ConvOptions]) -> jax.Array:
     """Cross-correlation: another name for `conv`, which deep learning calls convolution.
 
     ``out[n, p, o] = sum_{t, i} x[n, p + t, i] * kernel[t, i, o]`` (nothing is conjugated)
@@ -227,12 +192,12 @@ def correlate(x: jax.Array, kernel: jax.Array, **options: Any) -> jax.Array:
 
     Source: Dumoulin & Visin, 2016, https://arxiv.org/abs/1603.07285
     """
-    return conv_as("correlate", x, kernel, **options)
+    return apply(conv_recipe(Names("correlate"), x, kernel, options), x, kernel)
 
 
 @public
-@_like_conv
-def convolve(x: jax.Array, kernel: jax.Array, **options: Any) -> jax.Array:
+@takes(ConvOptions)
+def convolve(x: ArrayLike, kernel: ArrayLike, **options: Unpack[ConvOptions]) -> jax.Array:
     """True convolution, as signal processing defines it: `conv` with the kernel flipped in space.
 
     ``out[n, p, o] = sum_{t, i} x[n, p - t, i] * kernel[t, i, o]``, up to the offset that `padding`
@@ -260,22 +225,14 @@ def convolve(x: jax.Array, kernel: jax.Array, **options: Any) -> jax.Array:
     Source: Oppenheim & Schafer, Discrete-Time Signal Processing, 2009, chapter 2;
         https://docs.scipy.org/doc/scipy/reference/generated/scipy.signal.convolve.html
     """
-    x, kernel = operands("convolve", x, kernel)
-    where = sides("convolve", options.get("dimension_numbers"), kernel.ndim)
-    return conv_as("convolve", x, lax.rev(kernel, where.kernel[2]), **options)
+    recipe = conv_recipe(Names("convolve"), x, kernel, options)
+    return apply(recipe, x, lax.rev(jnp.asarray(kernel), recipe.layout.kernel.space))
 
 
 @public
+@takes(PointwiseOptions)
 def pointwise_conv(
-    x: jax.Array,
-    kernel: jax.Array,
-    *,
-    strides: Any = 1,
-    dimension_numbers: Any = None,
-    precision: Any = None,
-    preferred_element_type: Any = None,
-    out_sharding: Any = None,
-    algorithm: Any = None,
+    x: ArrayLike, kernel: ArrayLike, **options: Unpack[PointwiseOptions]
 ) -> jax.Array:
     """1x1 convolution: one matrix product over the channels, at every position.
 
@@ -300,36 +257,18 @@ def pointwise_conv(
 
     Source: Lin, Chen & Yan, Network in network, 2013, https://arxiv.org/abs/1312.4400
     """
-    x, kernel = operands("pointwise_conv", x, kernel)
-    check_pointwise("pointwise_conv", kernel, dimension_numbers)
-    return conv_as(
-        "pointwise_conv",
-        x,
-        kernel,
-        strides=strides,
-        padding="VALID",
-        dimension_numbers=dimension_numbers,
-        precision=precision,
-        preferred_element_type=preferred_element_type,
-        out_sharding=out_sharding,
-        algorithm=algorithm,
-    )
+    names = Names("pointwise_conv", form="pointwise", larger="conv")
+    recipe = conv_recipe(names, x, kernel, {**options, "padding": "VALID"})
+    return apply(recipe, x, kernel)
 
 
 @public
+@takes(HoldOptions)
 def dilated_conv(
-    x: jax.Array,
-    kernel: jax.Array,
-    kernel_dilation: Any,
-    *,
-    strides: Any = 1,
-    padding: Any = "SAME",
-    padding_mode: Any = "constant",
-    dimension_numbers: Any = None,
-    precision: Any = None,
-    preferred_element_type: Any = None,
-    out_sharding: Any = None,
-    algorithm: Any = None,
+    x: ArrayLike,
+    kernel: ArrayLike,
+    kernel_dilation: Ints,
+    **options: Unpack[HoldOptions],
 ) -> jax.Array:
     """Dilated (atrous) convolution: the distance between taps is `kernel_dilation`.
 
@@ -359,17 +298,5 @@ def dilated_conv(
     Source: Yu & Koltun, Multi-scale context aggregation by dilated convolutions, 2015,
         https://arxiv.org/abs/1511.07122
     """
-    return conv_as(
-        "dilated_conv",
-        x,
-        kernel,
-        strides=strides,
-        padding=padding,
-        padding_mode=padding_mode,
-        kernel_dilation=kernel_dilation,
-        dimension_numbers=dimension_numbers,
-        precision=precision,
-        preferred_element_type=preferred_element_type,
-        out_sharding=out_sharding,
-        algorithm=algorithm,
-    )
+    given = {**options, "kernel_dilation": kernel_dilation}
+    return apply(conv_recipe(Names("dilated_conv"), x, kernel, given), x, kernel)

@@ -1,32 +1,28 @@
 """Convolutions whose channels are split into groups, and the shuffle that mixes the groups."""
 
-from typing import Any
+from typing import Any, Unpack
 
 import jax
 import jax.numpy as jnp
 
 from convjax import _checks
+from convjax._options import (
+    DepthwiseOptions,
+    PointwiseOptions,
+    WindowOptions,
+    takes,
+)
 from convjax._public import public
-from convjax.functional.arguments import sides
-from convjax.functional.stages import Stages
-from convjax.functional.worker import conv_as
+from convjax._recipe import Recipe
+from convjax._types import ArrayLike
+from convjax.boundary import apply
+from convjax.functional._prepare import Names, conv_recipe
 
 
 @public
+@takes(WindowOptions)
 def grouped_conv(
-    x: jax.Array,
-    kernel: jax.Array,
-    groups: int,
-    *,
-    strides: Any = 1,
-    padding: Any = "SAME",
-    padding_mode: Any = "constant",
-    kernel_dilation: Any = 1,
-    dimension_numbers: Any = None,
-    precision: Any = None,
-    preferred_element_type: Any = None,
-    out_sharding: Any = None,
-    algorithm: Any = None,
+    x: ArrayLike, kernel: ArrayLike, groups: int, **options: Unpack[WindowOptions]
 ) -> jax.Array:
     """Convolution in `groups` separate paths: each maps its own I/G channels to its own O/G.
 
@@ -56,36 +52,13 @@ def grouped_conv(
     Source: Krizhevsky, Sutskever & Hinton, ImageNet classification with deep convolutional neural
         networks, 2012, https://papers.nips.cc/paper/4824
     """
-    return conv_as(
-        "grouped_conv",
-        x,
-        kernel,
-        strides=strides,
-        padding=padding,
-        padding_mode=padding_mode,
-        kernel_dilation=kernel_dilation,
-        feature_group_count=groups,
-        groups_name="groups",
-        dimension_numbers=dimension_numbers,
-        precision=precision,
-        preferred_element_type=preferred_element_type,
-        out_sharding=out_sharding,
-        algorithm=algorithm,
-    )
+    return apply(_grouped_recipe("grouped_conv", x, kernel, groups, options), x, kernel)
 
 
 @public
+@takes(PointwiseOptions)
 def pointwise_grouped_conv(
-    x: jax.Array,
-    kernel: jax.Array,
-    groups: int,
-    *,
-    strides: Any = 1,
-    dimension_numbers: Any = None,
-    precision: Any = None,
-    preferred_element_type: Any = None,
-    out_sharding: Any = None,
-    algorithm: Any = None,
+    x: ArrayLike, kernel: ArrayLike, groups: int, **options: Unpack[PointwiseOptions]
 ) -> jax.Array:
     """Grouped convolution whose kernel has extent 1: a matrix per group, applied at every pixel.
 
@@ -112,39 +85,16 @@ def pointwise_grouped_conv(
 
     Source: Zhang et al., ShuffleNet, 2017, https://arxiv.org/abs/1707.01083
     """
-    stages = Stages("pointwise_grouped_conv", x, dimension_numbers)
-    stages.expect_pointwise(stages.kernel("kernel", kernel), "Use `grouped_conv` for larger ones.")
-    return conv_as(
-        "pointwise_grouped_conv",
-        x,
-        kernel,
-        strides=strides,
-        padding="VALID",
-        feature_group_count=groups,
-        groups_name="groups",
-        dimension_numbers=dimension_numbers,
-        precision=precision,
-        preferred_element_type=preferred_element_type,
-        out_sharding=out_sharding,
-        algorithm=algorithm,
-    )
+    function, form = "pointwise_grouped_conv", "pointwise"
+    names = Names(function, groups="groups", form=form, larger="grouped_conv")
+    given = {**options, "padding": "VALID", "feature_group_count": groups}
+    return apply(conv_recipe(names, x, kernel, given), x, kernel)
 
 
 @public
+@takes(WindowOptions)
 def shuffled_grouped_conv(
-    x: jax.Array,
-    kernel: jax.Array,
-    groups: int,
-    *,
-    strides: Any = 1,
-    padding: Any = "SAME",
-    padding_mode: Any = "constant",
-    kernel_dilation: Any = 1,
-    dimension_numbers: Any = None,
-    precision: Any = None,
-    preferred_element_type: Any = None,
-    out_sharding: Any = None,
-    algorithm: Any = None,
+    x: ArrayLike, kernel: ArrayLike, groups: int, **options: Unpack[WindowOptions]
 ) -> jax.Array:
     """Grouped convolution, then a channel shuffle, so that the next groups see every group.
 
@@ -171,41 +121,19 @@ def shuffled_grouped_conv(
 
     Source: Zhang et al., ShuffleNet, 2017, https://arxiv.org/abs/1707.01083
     """
-    y = conv_as(
-        "shuffled_grouped_conv",
-        x,
-        kernel,
-        strides=strides,
-        padding=padding,
-        padding_mode=padding_mode,
-        kernel_dilation=kernel_dilation,
-        feature_group_count=groups,
-        groups_name="groups",
-        dimension_numbers=dimension_numbers,
-        precision=precision,
-        preferred_element_type=preferred_element_type,
-        out_sharding=out_sharding,
-        algorithm=algorithm,
-    )
-    channels = sides("shuffled_grouped_conv", dimension_numbers, y.ndim).out[1]
-    return channel_shuffle(y, groups, axis=channels)
+    recipe = _grouped_recipe("shuffled_grouped_conv", x, kernel, groups, options)
+    return channel_shuffle(apply(recipe, x, kernel), groups, axis=recipe.layout.out.out[0])
+
+
+def _grouped_recipe(function: str, x: Any, kernel: Any, groups: Any, options: Any) -> Recipe:
+    names = Names(function, groups="groups")
+    return conv_recipe(names, x, kernel, {**options, "feature_group_count": groups})
 
 
 @public
+@takes(DepthwiseOptions)
 def depthwise_conv(
-    x: jax.Array,
-    kernel: jax.Array,
-    *,
-    strides: Any = 1,
-    padding: Any = "SAME",
-    padding_mode: Any = "constant",
-    input_dilation: Any = 1,
-    kernel_dilation: Any = 1,
-    dimension_numbers: Any = None,
-    precision: Any = None,
-    preferred_element_type: Any = None,
-    out_sharding: Any = None,
-    algorithm: Any = None,
+    x: ArrayLike, kernel: ArrayLike, **options: Unpack[DepthwiseOptions]
 ) -> jax.Array:
     """Convolution of each channel on its own, with M kernels per channel.
 
@@ -235,28 +163,12 @@ def depthwise_conv(
 
     Source: Chollet, Xception, 2017, https://arxiv.org/abs/1610.02357
     """
-    stages = Stages("depthwise_conv", x, dimension_numbers)
-    depthwise = stages.kernel("kernel", kernel)
-    stages.expect_depthwise(depthwise)
-    spatial = {
-        "strides": strides,
-        "padding": padding,
-        "padding_mode": padding_mode,
-        "input_dilation": input_dilation,
-        "kernel_dilation": kernel_dilation,
-        "feature_group_count": stages.channels,
-    }
-    return stages.run(
-        [(depthwise, spatial)],
-        precision=precision,
-        preferred_element_type=preferred_element_type,
-        out_sharding=out_sharding,
-        algorithm=algorithm,
-    )
+    names = Names("depthwise_conv", form="depthwise")
+    return apply(conv_recipe(names, x, kernel, options), x, kernel)
 
 
 @public
-def channel_shuffle(x: jax.Array, groups: int, *, axis: int = -1) -> jax.Array:
+def channel_shuffle(x: ArrayLike, groups: int, *, axis: int = -1) -> jax.Array:
     """Interleave the channels of `groups` contiguous groups.
 
     ``out[j*G + g] = x[g*n + j]``: the channels are written in `groups` rows of n and read by
@@ -286,7 +198,7 @@ def channel_shuffle(x: jax.Array, groups: int, *, axis: int = -1) -> jax.Array:
 
 
 @public
-def channel_unshuffle(x: jax.Array, groups: int, *, axis: int = -1) -> jax.Array:
+def channel_unshuffle(x: ArrayLike, groups: int, *, axis: int = -1) -> jax.Array:
     """Undo `channel_shuffle` with the same `groups`: ``out[g*n + j] = x[j*G + g]``.
 
     Args:

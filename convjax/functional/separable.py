@@ -1,29 +1,25 @@
 """Convolutions in stages: depthwise then pointwise, or one axis after another."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Unpack
 
 import jax
 
+from convjax._options import WindowOptions, takes
 from convjax._public import public
-from convjax.functional.stages import Stages
+from convjax._types import ArrayLike
+from convjax.functional._stages import Stage, Stages
+
+Options = Mapping[str, Any]
 
 
 @public
+@takes(WindowOptions)
 def depthwise_separable_conv(
-    x: jax.Array,
-    depthwise_kernel: jax.Array,
-    pointwise_kernel: jax.Array,
-    *,
-    strides: Any = 1,
-    padding: Any = "SAME",
-    padding_mode: Any = "constant",
-    kernel_dilation: Any = 1,
-    dimension_numbers: Any = None,
-    precision: Any = None,
-    preferred_element_type: Any = None,
-    out_sharding: Any = None,
-    algorithm: Any = None,
+    x: ArrayLike,
+    depthwise_kernel: ArrayLike,
+    pointwise_kernel: ArrayLike,
+    **options: Unpack[WindowOptions],
 ) -> jax.Array:
     """Depthwise convolution (space), then pointwise convolution (channels).
 
@@ -56,42 +52,28 @@ def depthwise_separable_conv(
     Source: Sifre & Mallat, Rigid-motion scattering, 2014, https://arxiv.org/abs/1403.1687; Howard
         et al., MobileNets, 2017, https://arxiv.org/abs/1704.04861
     """
-    stages = Stages("depthwise_separable_conv", x, dimension_numbers)
+    stages, found = depthwise_separable(x, depthwise_kernel, pointwise_kernel, options)
+    return stages.run(found, options)
+
+
+def depthwise_separable(
+    x: Any, depthwise_kernel: Any, pointwise_kernel: Any, options: Options
+) -> tuple[Stages, list[Stage]]:
+    """The two stages of `depthwise_separable_conv`."""
+    stages = Stages("depthwise_separable_conv", x, options)
     depthwise = stages.kernel("depthwise_kernel", depthwise_kernel)
     stages.expect_depthwise(depthwise)
     pointwise = stages.kernel("pointwise_kernel", pointwise_kernel)
     stages.expect_pointwise(pointwise)
     stages.expect_channels(pointwise, depthwise)
-    spatial = {
-        "strides": strides,
-        "padding": padding,
-        "padding_mode": padding_mode,
-        "kernel_dilation": kernel_dilation,
-        "feature_group_count": stages.channels,
-    }
-    return stages.run(
-        [(depthwise, spatial), (pointwise, {})],
-        precision=precision,
-        preferred_element_type=preferred_element_type,
-        out_sharding=out_sharding,
-        algorithm=algorithm,
-    )
+    spatial = {**options, "feature_group_count": stages.channels}
+    return stages, [(depthwise, spatial), (pointwise, {})]
 
 
 @public
+@takes(WindowOptions)
 def spatially_separable_conv(
-    x: jax.Array,
-    kernels: Sequence[jax.Array],
-    *,
-    strides: Any = 1,
-    padding: Any = "SAME",
-    padding_mode: Any = "constant",
-    kernel_dilation: Any = 1,
-    dimension_numbers: Any = None,
-    precision: Any = None,
-    preferred_element_type: Any = None,
-    out_sharding: Any = None,
-    algorithm: Any = None,
+    x: ArrayLike, kernels: Sequence[ArrayLike], **options: Unpack[WindowOptions]
 ) -> jax.Array:
     """One convolution per spatial axis, one after the other.
 
@@ -127,35 +109,28 @@ def spatially_separable_conv(
     Source: Szegedy et al., Rethinking the Inception architecture, 2015,
         https://arxiv.org/abs/1512.00567
     """
-    stages = Stages("spatially_separable_conv", x, dimension_numbers)
+    stages, found = spatially_separable(x, kernels, options)
+    return stages.run(found, options)
+
+
+def spatially_separable(
+    x: Any, kernels: Sequence[Any], options: Options
+) -> tuple[Stages, list[Stage]]:
+    """The stages of `spatially_separable_conv`, one per spatial axis."""
+    stages = Stages("spatially_separable_conv", x, options)
     found = stages.kernels("kernels", kernels)
     for before, kernel in zip(found, found[1:], strict=False):
         stages.expect_channels(kernel, before)
-    split = stages.split(strides, padding, padding_mode, kernel_dilation)
-    return stages.run(
-        list(zip(found, split, strict=True)),
-        precision=precision,
-        preferred_element_type=preferred_element_type,
-        out_sharding=out_sharding,
-        algorithm=algorithm,
-    )
+    return stages, list(zip(found, stages.per_axis(options), strict=True))
 
 
 @public
+@takes(WindowOptions)
 def flattened_conv(
-    x: jax.Array,
-    lateral_kernel: jax.Array,
-    spatial_kernels: Sequence[jax.Array],
-    *,
-    strides: Any = 1,
-    padding: Any = "SAME",
-    padding_mode: Any = "constant",
-    kernel_dilation: Any = 1,
-    dimension_numbers: Any = None,
-    precision: Any = None,
-    preferred_element_type: Any = None,
-    out_sharding: Any = None,
-    algorithm: Any = None,
+    x: ArrayLike,
+    lateral_kernel: ArrayLike,
+    spatial_kernels: Sequence[ArrayLike],
+    **options: Unpack[WindowOptions],
 ) -> jax.Array:
     """F rank-1 filters, each as a chain of 1-D convolutions: lateral (channels), then every axis.
 
@@ -191,19 +166,19 @@ def flattened_conv(
     Source: Jin, Dundar & Culurciello, Flattened convolutional neural networks for feedforward
         acceleration, 2014, https://arxiv.org/abs/1412.5474
     """
-    stages = Stages("flattened_conv", x, dimension_numbers)
+    stages, found = flattened(x, lateral_kernel, spatial_kernels, options)
+    return stages.run(found, options)
+
+
+def flattened(
+    x: Any, lateral_kernel: Any, spatial_kernels: Sequence[Any], options: Options
+) -> tuple[Stages, list[Stage]]:
+    """The stages of `flattened_conv`: across the channels, then along every spatial axis."""
+    stages = Stages("flattened_conv", x, options)
     lateral = stages.kernel("lateral_kernel", lateral_kernel)
     stages.expect_pointwise(lateral)
     found = stages.kernels("spatial_kernels", spatial_kernels)
     for kernel in found:
-        stages.expect_depthwise(kernel, lateral)
-    depthwise = {"feature_group_count": lateral.out_features}
-    split = stages.split(strides, padding, padding_mode, kernel_dilation)
-    return stages.run(
-        [(lateral, {})]
-        + [(kernel, {**own, **depthwise}) for kernel, own in zip(found, split, strict=True)],
-        precision=precision,
-        preferred_element_type=preferred_element_type,
-        out_sharding=out_sharding,
-        algorithm=algorithm,
-    )
+        stages.expect_one_each(kernel, lateral)
+    per_axis = stages.per_axis({**options, "feature_group_count": lateral.out_features})
+    return stages, [(lateral, {}), *zip(found, per_axis, strict=True)]

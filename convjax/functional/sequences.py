@@ -8,8 +8,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from convjax import _checks
+from convjax.boundary import apply
+from convjax.functional._prepare import Names, resolved
 from convjax.functional.causal_plan import Plan
-from convjax.functional.worker import conv_as
+from convjax.layout import channels_last
 
 # ---- packs ---------------------------------------------------------------------------------------
 
@@ -63,9 +65,9 @@ def _first_of_runs(made: Plan, x: jax.Array, run: jax.Array) -> jax.Array:
 
 def _summed(made: Plan, taps: list[jax.Array], kernel: jax.Array) -> jax.Array:
     """The sum of taps in their order: a depthwise kernel along one axis."""
-    (axis,) = made.where.kernel[2]
-    kernel = jnp.transpose(kernel, (axis, *made.where.kernel[:2]))
-    order = (made.where.x[0], made.axis, made.where.x[1])
+    axes = made.layout.kernel
+    kernel = jnp.transpose(kernel, (*axes.space, *axes.contract, *axes.out))
+    order = (*made.layout.x.batch, made.axis, *made.layout.x.contract)
     taps = [jnp.transpose(tap, order) for tap in taps]
     preferred = made.numerics["preferred_element_type"]
     return _laid_out(made, _ordered_sum(taps, kernel, preferred))
@@ -91,44 +93,41 @@ def _ordered_sum(taps: list[jax.Array], kernel: jax.Array, preferred: Any) -> ja
 
 def _folded(made: Plan, taps: list[jax.Array], kernel: jax.Array) -> jax.Array:
     """The convolution over the other axes, with the taps of the causal one folded into channels."""
-    where, groups = made.where, made.groups
-    others = [place for place in range(len(where.x[2])) if place != made.index]
-    batch, channel, space = where.x
-    order = (batch, made.axis, *(space[place] for place in others), channel)
+    layout, groups = made.layout, made.groups
+
+    def others(values: Any) -> list[Any]:
+        return [value for place, value in enumerate(values) if place != made.index]
+
+    order = (*layout.x.batch, made.axis, *others(layout.x.space), *layout.x.contract)
     split = []
     for tap in taps:
         tap = jnp.transpose(tap, order)
         split.append(tap.reshape(*tap.shape[:-1], groups, 1, tap.shape[-1] // groups))
     x = jnp.concatenate(split, -2)
     x = x.reshape(*x.shape[:-3], -1)
-    per_group, out, window = where.kernel
-    places = (*(window[place] for place in others), window[made.index], per_group, out)
+    window = layout.kernel.space
+    places = (*others(window), window[made.index], *layout.kernel.contract, *layout.kernel.out)
     kernel = jnp.transpose(kernel, places)
     kernel = kernel.reshape(1, *kernel.shape[:-3], -1, kernel.shape[-1])
-
-    def along(first: Any, values: Any) -> tuple[Any, ...]:
-        return (first, *(values[place] for place in others))
-
-    y = conv_as(
-        made.function,
-        x,
-        kernel,
-        strides=along(1, made.strides),
-        padding=((0, 0), *made.others),
-        padding_mode=along("constant", made.modes),
-        kernel_dilation=along(1, made.dilation),
-        feature_group_count=groups,
-        algorithm=made.algorithm,
+    options = {
+        "strides": (1, *others(made.strides)),
+        "padding": ((0, 0), *made.others),
+        "padding_mode": ("constant", *others(made.modes)),
+        "kernel_dilation": (1, *others(made.dilation)),
+        "feature_group_count": groups,
+        "algorithm": made.algorithm,
         **made.numerics,
-    )
-    return _laid_out(made, y)
+    }
+    names, last = Names(made.function), channels_last(x.ndim)
+    recipe = resolved(names, last, x.shape, kernel.shape, made.dtype, options)
+    return _laid_out(made, apply(recipe, x, kernel))
 
 
 def _laid_out(made: Plan, y: jax.Array) -> jax.Array:
     """`y` (N, T, *others, O) as the result lies."""
-    batch, channel, space = made.where.out
-    others = [axis for place, axis in enumerate(space) if place != made.index]
-    return jnp.moveaxis(y, range(y.ndim), (batch, made.out_axis, *others, channel))
+    out = made.layout.out
+    others = [axis for place, axis in enumerate(out.space) if place != made.index]
+    return jnp.moveaxis(y, range(y.ndim), (*out.batch, made.out_axis, *others, *out.out))
 
 
 # ---- shards --------------------------------------------------------------------------------------

@@ -1,21 +1,28 @@
 """Up-sampling by rearrangement: channels become pixels, and sub-pixel convolution."""
 
+from collections.abc import Mapping
 from math import prod
-from typing import Any
+from typing import Any, Unpack
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from convjax import _checks
+from convjax._options import WindowOptions, takes
 from convjax._public import public
-from convjax.functional.arguments import operands, sides
-from convjax.functional.stages import Stages
-from convjax.functional.worker import conv_as
+from convjax._recipe import Recipe
+from convjax._types import ArrayLike, DimensionNumbers, Ints
+from convjax.boundary import apply
+from convjax.functional._prepare import Names, conv_recipe
+from convjax.functional._stages import Stages
+from convjax.layout import Axes
 
 
 @public
-def pixel_shuffle(x: jax.Array, scale: Any, *, dimension_numbers: Any = None) -> jax.Array:
+def pixel_shuffle(
+    x: ArrayLike, scale: Ints, *, dimension_numbers: DimensionNumbers = None
+) -> jax.Array:
     """Lay r^d channels out as a block of pixels, r along every axis.
 
     ``out[n, r*p + q, c] = x[n, p, c*r^d + offset(q)]``, where ``offset(q)`` is the row-major offset
@@ -41,21 +48,17 @@ def pixel_shuffle(x: jax.Array, scale: Any, *, dimension_numbers: Any = None) ->
     Source: Shi et al., Real-time single image and video super-resolution using an efficient
         sub-pixel convolutional neural network, 2016, https://arxiv.org/abs/1609.05158
     """
-    stages = Stages("pixel_shuffle", x, dimension_numbers)
-    scales = _checks.ints("pixel_shuffle", "scale", scale, stages.rank, minimum=1)
-    if stages.channels % prod(scales):
-        _checks.fail(
-            "pixel_shuffle",
-            "scale",
-            scale,
-            f"must divide the channels of `x` (={stages.channels}) by its product over the "
-            f"spatial axes, {prod(scales)}",
-        )
-    return stages.in_result_layout(_to_space(stages.x, scales, *stages.where.x))
+    function = "pixel_shuffle"
+    stages = Stages(function, x, {"dimension_numbers": dimension_numbers})
+    scales = _checks.ints(function, "scale", scale, stages.rank, minimum=1)
+    _check_divides(function, scale, scales, "x", "channels", stages.channels)
+    return stages.in_result_layout(_to_space(jnp.asarray(x), scales, stages.layout.x))
 
 
 @public
-def pixel_unshuffle(x: jax.Array, scale: Any, *, dimension_numbers: Any = None) -> jax.Array:
+def pixel_unshuffle(
+    x: ArrayLike, scale: Ints, *, dimension_numbers: DimensionNumbers = None
+) -> jax.Array:
     """Undo `pixel_shuffle` with the same `scale`: blocks of r^d pixels become channels.
 
     ``out[n, p, c*r^d + offset(q)] = x[n, r*p + q, c]``
@@ -79,31 +82,20 @@ def pixel_unshuffle(x: jax.Array, scale: Any, *, dimension_numbers: Any = None) 
 
     Source: Shi et al., 2016, https://arxiv.org/abs/1609.05158
     """
-    stages = Stages("pixel_unshuffle", x, dimension_numbers)
-    scales = _checks.ints("pixel_unshuffle", "scale", scale, stages.rank, minimum=1)
-    space = tuple(stages.x.shape[axis] for axis in stages.where.x[2])
+    function = "pixel_unshuffle"
+    stages = Stages(function, x, {"dimension_numbers": dimension_numbers})
+    scales = _checks.ints(function, "scale", scale, stages.rank, minimum=1)
+    space = stages.layout.x.sizes(stages.shape, "space")
     if any(n % r for n, r in zip(space, scales, strict=True)):
-        _checks.fail(
-            "pixel_unshuffle", "scale", scale, f"must divide the spatial extents of `x` (={space})"
-        )
-    return stages.in_result_layout(_to_depth(stages.x, scales, *stages.where.x))
+        rule = f"must divide the spatial extents of `x` (={space})"
+        _checks.fail(function, "scale", scale, rule)
+    return stages.in_result_layout(_to_depth(jnp.asarray(x), scales, stages.layout.x))
 
 
 @public
+@takes(WindowOptions)
 def subpixel_conv(
-    x: jax.Array,
-    kernel: jax.Array,
-    scale: Any,
-    *,
-    strides: Any = 1,
-    padding: Any = "SAME",
-    padding_mode: Any = "constant",
-    kernel_dilation: Any = 1,
-    dimension_numbers: Any = None,
-    precision: Any = None,
-    preferred_element_type: Any = None,
-    out_sharding: Any = None,
-    algorithm: Any = None,
+    x: ArrayLike, kernel: ArrayLike, scale: Ints, **options: Unpack[WindowOptions]
 ) -> jax.Array:
     """Convolve to r^d times the channels, then lay them out in space.
 
@@ -132,42 +124,46 @@ def subpixel_conv(
 
     Source: Shi et al., 2016, https://arxiv.org/abs/1609.05158
     """
-    x, kernel = operands("subpixel_conv", x, kernel)
-    where = sides("subpixel_conv", dimension_numbers, x.ndim)
-    scales = _checks.ints("subpixel_conv", "scale", scale, x.ndim - 2, minimum=1)
-    out_features = kernel.shape[where.kernel[1]]
-    if out_features % prod(scales):
+    recipe, scales = subpixel_recipe(x, kernel, scale, options)
+    return _to_space(apply(recipe, x, kernel), scales, recipe.layout.out)
+
+
+def subpixel_recipe(
+    x: Any, kernel: Any, scale: Any, options: Mapping[str, Any]
+) -> tuple[Recipe, tuple[int, ...]]:
+    """The convolution of `subpixel_conv`, and the factor of each spatial axis."""
+    function = "subpixel_conv"
+    recipe = conv_recipe(Names(function), x, kernel, options)
+    scales = _checks.ints(function, "scale", scale, len(recipe.window), minimum=1)
+    _check_divides(function, scale, scales, "kernel", "output channels", recipe.out_channels)
+    return recipe, scales
+
+
+def _check_divides(
+    function: str, scale: Any, scales: Any, operand: str, what: str, channels: int
+) -> None:
+    if channels % prod(scales):
         _checks.fail(
-            "subpixel_conv",
+            function,
             "scale",
             scale,
-            f"must divide the output channels of `kernel` (={out_features}) by its product over "
-            f"the spatial axes, {prod(scales)}",
+            f"must divide the {what} of `{operand}` (={channels}) by its product over the "
+            f"spatial axes, {prod(scales)}",
         )
-    y = conv_as(
-        "subpixel_conv",
-        x,
-        kernel,
-        strides=strides,
-        padding=padding,
-        padding_mode=padding_mode,
-        kernel_dilation=kernel_dilation,
-        dimension_numbers=dimension_numbers,
-        precision=precision,
-        preferred_element_type=preferred_element_type,
-        out_sharding=out_sharding,
-        algorithm=algorithm,
-    )
-    return _to_space(y, scales, *where.out)
 
 
 def _inverse(layout: tuple[int, ...]) -> list[int]:
     return [layout.index(axis) for axis in range(len(layout))]
 
 
-def _to_space(x: jax.Array, scales: Any, batch: int, channels: int, space: Any) -> jax.Array:
-    """`pixel_shuffle` between axes of `x`, whose layout the result keeps."""
-    layout, rank = (batch, *space, channels), len(space)
+def _channels_last(axes: Axes) -> tuple[tuple[int, ...], int]:
+    """The axes of an operand or a result in the order (N, *space, C), and the rank."""
+    return (*axes.batch, *axes.space, *axes.contract, *axes.out), len(axes.space)
+
+
+def _to_space(x: jax.Array, scales: Any, axes: Axes) -> jax.Array:
+    """`pixel_shuffle` between these axes of `x`, whose layout the result keeps."""
+    layout, rank = _channels_last(axes)
     x = jnp.transpose(x, layout)
     x = x.reshape(*x.shape[:-1], x.shape[-1] // prod(scales), *scales)
     # (N, *space, C, *r) -> (N, s1, r1, s2, r2, ..., C); explicit sharding merges axis by axis
@@ -178,9 +174,9 @@ def _to_space(x: jax.Array, scales: Any, batch: int, channels: int, space: Any) 
     return jnp.transpose(x, _inverse(layout))
 
 
-def _to_depth(x: jax.Array, scales: Any, batch: int, channels: int, space: Any) -> jax.Array:
-    """`pixel_unshuffle` between axes of `x`, whose layout the result keeps."""
-    layout, rank = (batch, *space, channels), len(space)
+def _to_depth(x: jax.Array, scales: Any, axes: Axes) -> jax.Array:
+    """`pixel_unshuffle` between these axes of `x`, whose layout the result keeps."""
+    layout, rank = _channels_last(axes)
     x = jnp.transpose(x, layout)
     for axis in reversed(range(1, 1 + rank)):
         factor = scales[axis - 1]

@@ -1,24 +1,31 @@
 """Up-sampling: resize, resize-convolution, and the hold that smooths what was up-sampled."""
 
 from functools import reduce
-from typing import Any
+from typing import Any, Unpack, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from convjax import _checks
+from convjax._options import HoldOptions, WindowOptions, takes
 from convjax._public import public
-from convjax.functional.arguments import operands, sides
-from convjax.functional.stages import Stages
-from convjax.functional.worker import conv_as
+from convjax._types import ArrayLike, DimensionNumbers, Ints, Method
+from convjax.boundary import apply
+from convjax.functional._prepare import Names, check_operands, resolved
+from convjax.functional._stages import Stages
+from convjax.layout import layout_of
 
-METHODS = ("nearest", "bilinear")
+METHODS = get_args(Method)
 
 
 @public
 def resize(
-    x: jax.Array, scale: Any, *, method: str = "nearest", dimension_numbers: Any = None
+    x: ArrayLike,
+    scale: Ints,
+    *,
+    method: Method = "nearest",
+    dimension_numbers: DimensionNumbers = None,
 ) -> jax.Array:
     """Enlarge by whole factors: nearest neighbour, or (multi)linear with half-pixel centres.
 
@@ -47,26 +54,20 @@ def resize(
     Source: Odena, Dumoulin & Olah, Deconvolution and checkerboard artifacts, 2016,
         https://distill.pub/2016/deconv-checkerboard
     """
-    stages = Stages("resize", x, dimension_numbers)
-    return stages.in_result_layout(_enlarge("resize", stages.x, scale, method, stages.where.x[2]))
+    stages = Stages("resize", x, {"dimension_numbers": dimension_numbers})
+    x, space = jnp.asarray(x), stages.layout.x.space
+    return stages.in_result_layout(_enlarge("resize", x, scale, method, space))
 
 
 @public
+@takes(WindowOptions)
 def resize_conv(
-    x: jax.Array,
-    kernel: jax.Array,
-    scale: Any,
+    x: ArrayLike,
+    kernel: ArrayLike,
+    scale: Ints,
     *,
-    method: str = "nearest",
-    strides: Any = 1,
-    padding: Any = "SAME",
-    padding_mode: Any = "constant",
-    kernel_dilation: Any = 1,
-    dimension_numbers: Any = None,
-    precision: Any = None,
-    preferred_element_type: Any = None,
-    out_sharding: Any = None,
-    algorithm: Any = None,
+    method: Method = "nearest",
+    **options: Unpack[WindowOptions],
 ) -> jax.Array:
     """Resize, then convolve: up-sampling without the checkerboard of a transposed convolution.
 
@@ -96,39 +97,17 @@ def resize_conv(
     Source: Odena, Dumoulin & Olah, Deconvolution and checkerboard artifacts, 2016,
         https://distill.pub/2016/deconv-checkerboard
     """
-    x, kernel = operands("resize_conv", x, kernel)
-    axes = sides("resize_conv", dimension_numbers, x.ndim).x[2]
-    return conv_as(
-        "resize_conv",
-        _enlarge("resize_conv", x, scale, method, axes),
-        kernel,
-        strides=strides,
-        padding=padding,
-        padding_mode=padding_mode,
-        kernel_dilation=kernel_dilation,
-        dimension_numbers=dimension_numbers,
-        precision=precision,
-        preferred_element_type=preferred_element_type,
-        out_sharding=out_sharding,
-        algorithm=algorithm,
-    )
+    names = Names("resize_conv")
+    dtype = check_operands(names, x, kernel)
+    layout = layout_of(names.function, options.get("dimension_numbers"), x.ndim)
+    x = _enlarge(names.function, jnp.asarray(x), scale, method, layout.x.space)
+    recipe = resolved(names, layout, x.shape, kernel.shape, dtype, options)
+    return apply(recipe, x, kernel)
 
 
 @public
-def hold(
-    x: jax.Array,
-    size: Any,
-    *,
-    order: int = 0,
-    strides: Any = 1,
-    padding: Any = "SAME",
-    padding_mode: Any = "edge",
-    dimension_numbers: Any = None,
-    precision: Any = None,
-    preferred_element_type: Any = None,
-    out_sharding: Any = None,
-    algorithm: Any = None,
-) -> jax.Array:
+@takes(HoldOptions, padding_mode="edge")
+def hold(x: ArrayLike, size: Ints, *, order: int = 0, **options: Unpack[HoldOptions]) -> jax.Array:
     """The fixed smoothing that removes checkerboards: a moving average of `size`, order + 1 times.
 
     Every channel is convolved with one filter: the box of `size`, convolved `order` times with
@@ -160,30 +139,22 @@ def hold(
     Source: Kinoshita & Kiya, Fixed smooth convolutional layer for avoiding checkerboard artifacts
         in CNNs, 2020, https://arxiv.org/abs/2002.02117
     """
-    stages = Stages("hold", x, dimension_numbers)
+    stages = Stages("hold", x, options)
     sizes = _checks.ints("hold", "size", size, stages.rank, minimum=1)
     order = _checks.integer("hold", "order", order, minimum=0)
-    _check_inexact("hold", stages.x, "averages")
+    x = jnp.asarray(x)
+    _check_inexact("hold", x, "averages")
     if stages.channels == 0:
-        _checks.fail("hold", "x", tuple(stages.x.shape), "must have at least one channel")
-    ki, ko, space = stages.where.kernel
-    kernels = []
-    for axis, extent in enumerate(sizes):
-        shape = [1] * stages.x.ndim
-        shape[space[axis]] = -1
-        taps = jnp.asarray(box(extent, order), stages.x.dtype).reshape(shape)
-        kernels.append(stages.kernel("size", jnp.repeat(taps, stages.channels, axis=ko)))
-    split = stages.split(strides, padding, padding_mode, kernel_dilation=1)
-    return stages.run(
-        [
-            (kernel, {**own, "feature_group_count": stages.channels})
-            for kernel, own in zip(kernels, split, strict=True)
-        ],
-        precision=precision,
-        preferred_element_type=preferred_element_type,
-        out_sharding=out_sharding,
-        algorithm=algorithm,
-    )
+        _checks.fail("hold", "x", tuple(x.shape), "must have at least one channel")
+    axes, kernels = stages.layout.kernel, []
+    for axis, extent in zip(axes.space, sizes, strict=True):
+        shape = [1] * x.ndim
+        shape[axis] = -1
+        taps = jnp.asarray(box(extent, order), x.dtype).reshape(shape)
+        kernels.append(stages.kernel("size", jnp.repeat(taps, stages.channels, axes.out[0])))
+    depthwise = {"feature_group_count": stages.channels, "padding_mode": "edge"}
+    per_axis = stages.per_axis({**depthwise, **options})
+    return stages.run(list(zip(kernels, per_axis, strict=True)), options)
 
 
 def box(size: int, order: int) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from convjax.geometry import Pair
 from convjax.padding import policy_pair
+from convjax.transposed_sizes import transposed_extents
 
 POLICIES = ("SAME", "SAME_LOWER", "VALID", "FULL")
 
@@ -47,10 +48,14 @@ def of_transposed(
 ) -> Agreement:
     """Input j paints from ``j*stride - lo`` on; extents are n*s, or (n-1)*s + k̂ - lo - hi."""
     n = reach + 1
-    lo, hi = policy_pair(policy, axis, n * stride, reach, stride)
-    ours = n * stride
-    if policy not in ("SAME", "SAME_LOWER"):
-        ours = (n - 1) * stride + reach - lo - hi
+    (ours,), ((lo, _),) = transposed_extents(
+        "check_port",
+        policy,
+        space=(n,),
+        window=(reach,),
+        strides=(stride,),
+        kernel_dilation=(1,),
+    )
     theirs = (n - 1) * stride + reach - sum(pair) + extra
     every: frozenset[int] = frozenset({0})
     shape = every if ours == theirs else frozenset[int]()

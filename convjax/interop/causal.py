@@ -8,6 +8,7 @@ import numpy as np
 
 from convjax import _checks
 from convjax._public import public_with
+from convjax._types import Activation, Ints
 from convjax.interop.arrays import checked
 from convjax.interop.kernels import kernel_from
 from convjax.interop.layers import is_convolution
@@ -38,14 +39,14 @@ class CausalLayer:
 
 @public_with(transposed=_checks.flag)
 def causal_from_torch(
-    layer: Any,
+    layer: object,
     *,
     groups: int | None = None,
-    stride: Any = None,
-    dilation: Any = None,
+    stride: Ints | None = None,
+    dilation: Ints | None = None,
     transposed: bool | None = None,
     padding_mode: str = "zeros",
-    activation: Any = None,
+    activation: Activation = None,
 ) -> CausalLayer:
     """The convolution inside a causal layer of PyTorch as a call of `causal_conv`.
 
@@ -92,7 +93,8 @@ def causal_from_torch(
                 rule = "must be None for a module, which has it"
                 _checks.fail(function, name, value, rule)
             given[name] = getattr(layer, name)
-        entries: Any = layer.state_dict()
+        module: Any = layer
+        entries: Any = module.state_dict()
     elif isinstance(layer, Mapping):
         entries = layer
         defaults = {"groups": 1, "stride": 1, "dilation": 1, "transposed": False}

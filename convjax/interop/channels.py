@@ -7,11 +7,12 @@ import numpy as np
 
 from convjax import _checks
 from convjax._public import public
+from convjax._types import AnyArray, Ints
 from convjax.interop.arrays import FRAMEWORKS, checked
 
 
 @public
-def bias_from(framework: str, bias: Any) -> np.ndarray:
+def bias_from(framework: str, bias: AnyArray) -> np.ndarray:
     """A bias of another framework as ours: one number per output channel, ``(O,)``.
 
     Args:
@@ -41,7 +42,7 @@ def bias_from(framework: str, bias: Any) -> np.ndarray:
 
 
 @public
-def bias_to(framework: str, bias: Any, *, rank: int = 2) -> np.ndarray:
+def bias_to(framework: str, bias: AnyArray, *, rank: int = 2) -> np.ndarray:
     """Our bias as another framework stores it: ``(O, 1, ...)`` for Equinox, else ``(O,)``.
 
     Args:
@@ -71,7 +72,9 @@ def bias_to(framework: str, bias: Any, *, rank: int = 2) -> np.ndarray:
 
 
 @public
-def from_depth_to_space(array: Any, scale: Any, *, rank: int = 2, axis: int = -1) -> np.ndarray:
+def from_depth_to_space(
+    array: AnyArray, scale: Ints, *, rank: int = 2, axis: int = -1
+) -> np.ndarray:
     """Reorder channels made for TensorFlow's `depth_to_space` to suit `pixel_shuffle`.
 
     TensorFlow, and Keras with channels last, read channel ``offset*C + c`` where PyTorch and
@@ -100,7 +103,7 @@ def from_depth_to_space(array: Any, scale: Any, *, rank: int = 2, axis: int = -1
 
 
 @public
-def to_depth_to_space(array: Any, scale: Any, *, rank: int = 2, axis: int = -1) -> np.ndarray:
+def to_depth_to_space(array: AnyArray, scale: Ints, *, rank: int = 2, axis: int = -1) -> np.ndarray:
     """Reorder channels made for `pixel_shuffle` to suit TensorFlow's `depth_to_space`.
 
     Args:

@@ -5,22 +5,66 @@ their kernels, on channels-last arrays with one batch axis. Flax itself is not n
 """
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from convjax import _checks, equivalents, functional
 from convjax import padding as paddings
+from convjax._options import takes
 from convjax._public import public_with
 from convjax._symbolic import certainly
+from convjax._types import (
+    Algorithm,
+    ArrayLike,
+    FlaxPadding,
+    Ints,
+    PaddingMode,
+    Precision,
+    ResultType,
+    Sharding,
+)
 from convjax.extension import extend
+from convjax.functional._prepare import Names, conv_recipe, spatial_steps
 from convjax.geometry import Pair, dilated
 from convjax.lax import conv_general_dilated as _ours
 from convjax.transposed_sizes import check_causal_mode
+
+
+class ConvOptions(TypedDict, total=False):
+    """Of `conv`: None for strides or dilations is 1."""
+
+    strides: Ints | None
+    padding: FlaxPadding
+    padding_mode: PaddingMode
+    input_dilation: Ints | None
+    kernel_dilation: Ints | None
+    feature_group_count: int
+    precision: Precision
+    preferred_element_type: ResultType
+    out_sharding: Sharding
+    algorithm: Algorithm
+
+
+class TransposeOptions(TypedDict, total=False):
+    """Of `conv_transpose`, likewise."""
+
+    strides: Ints | None
+    padding: FlaxPadding
+    padding_mode: PaddingMode
+    kernel_dilation: Ints | None
+    feature_group_count: int
+    output_padding: Ints
+    precision: Precision
+    preferred_element_type: ResultType
+    out_sharding: Sharding
+    algorithm: Algorithm
+
 
 BOUNDARIES = {"CIRCULAR": "wrap", "REFLECT": "reflect"}
 TRANSPOSED_WORDS = ("SAME", "VALID", "CIRCULAR", "CAUSAL")
@@ -36,21 +80,13 @@ public = public_with(
 
 
 @public
+@takes(ConvOptions)
 def conv(
-    x: jax.Array,
-    kernel: jax.Array,
+    x: ArrayLike,
+    kernel: ArrayLike,
     *,
-    strides: Any = 1,
-    padding: Any = "SAME",
-    padding_mode: Any = "constant",
-    input_dilation: Any = 1,
-    kernel_dilation: Any = 1,
-    feature_group_count: int = 1,
-    precision: Any = None,
-    preferred_element_type: Any = None,
-    out_sharding: Any = None,
-    algorithm: Any = None,
     conv_general_dilated: Callable[..., jax.Array] | None = _ours,
+    **options: Unpack[ConvOptions],
 ) -> jax.Array:
     """The convolution of ``flax.nnx.Conv``: `convjax.conv` with Flax's words for padding.
 
@@ -81,40 +117,25 @@ def conv(
     Source: https://flax.readthedocs.io/en/latest/api_reference/flax.nnx/nn/linear.html
     """
     function, rank = "conv", kernel.ndim - 2
-    dilation = _steps(function, "kernel_dilation", kernel_dilation, rank)
-    steps = _steps(function, "input_dilation", input_dilation, rank)
-    strides = _steps(function, "strides", strides, rank)
+    given: dict[str, Any] = {**options, **_steps_of(function, options, rank)}
+    steps, dilation = given["input_dilation"], given["kernel_dilation"]
     reach = [dilated(k, d) for k, d in zip(kernel.shape, dilation, strict=False)]
-    x, padding, padding_mode = _boundary(function, x, reach, padding, padding_mode, steps)
-    options = {
-        "feature_group_count": feature_group_count,
-        "precision": precision,
-    }
+    padding, mode = options.get("padding", "SAME"), options.get("padding_mode", "constant")
+    x, padding, mode = _boundary(function, x, reach, padding, mode, steps)
+    given |= {"padding": padding, "padding_mode": mode}
     if conv_general_dilated is None or conv_general_dilated is _ours:
-        return functional.conv(
-            x,
-            kernel,
-            strides=strides,
-            padding=padding,
-            padding_mode=padding_mode,
-            input_dilation=steps,
-            kernel_dilation=dilation,
-            preferred_element_type=preferred_element_type,
-            out_sharding=out_sharding,
-            algorithm=algorithm,
-            **options,
-        )
-    if algorithm is not None:
+        return functional.conv(x, kernel, **given)
+    if given.get("algorithm") is not None:
         _checks.fail(
             function,
             "algorithm",
-            algorithm,
+            given["algorithm"],
             "speaks of this library's own convolution, and `conv_general_dilated` is another",
             "Drop one of them.",
         )
-    x, padding = _extended(function, x, kernel, padding, padding_mode, strides, steps, dilation)
+    x, padding = _extended(function, x, kernel, given)
     # functions written for older versions of Flax take neither of these two
-    given = {"out_sharding": out_sharding, "preferred_element_type": preferred_element_type}
+    newer = {name: given.get(name) for name in ("out_sharding", "preferred_element_type")}
     axes = range(1, rank + 1)
     numbers = lax.ConvDimensionNumbers(
         (0, rank + 1, *axes), (rank + 1, rank, *range(rank)), (0, rank + 1, *axes)
@@ -122,32 +143,25 @@ def conv(
     return conv_general_dilated(
         x,
         kernel,
-        strides,
+        given["strides"],
         padding,
         lhs_dilation=steps,
         rhs_dilation=dilation,
         dimension_numbers=numbers,
-        **options,
-        **{name: value for name, value in given.items() if value is not None},
+        feature_group_count=given.get("feature_group_count", 1),
+        precision=given.get("precision"),
+        **{name: value for name, value in newer.items() if value is not None},
     )
 
 
 @public
+@takes(TransposeOptions)
 def conv_transpose(
-    x: jax.Array,
-    kernel: jax.Array,
+    x: ArrayLike,
+    kernel: ArrayLike,
     *,
-    strides: Any = 1,
-    padding: Any = "SAME",
-    padding_mode: Any = "constant",
-    kernel_dilation: Any = 1,
-    feature_group_count: int = 1,
-    output_padding: Any = 0,
     transpose_kernel: bool = False,
-    precision: Any = None,
-    preferred_element_type: Any = None,
-    out_sharding: Any = None,
-    algorithm: Any = None,
+    **options: Unpack[TransposeOptions],
 ) -> jax.Array:
     """The transposed convolution of ``flax.nnx.ConvTranspose``, grouped and with output padding.
 
@@ -186,9 +200,12 @@ def conv_transpose(
     Source: https://flax.readthedocs.io/en/latest/api_reference/flax.nnx/nn/linear.html
     """
     function, rank = "conv_transpose", kernel.ndim - 2
-    strides = _steps(function, "strides", strides, rank)
-    dilation = _steps(function, "kernel_dilation", kernel_dilation, rank)
+    given: dict[str, Any] = {**options, **_steps_of(function, options, rank)}
+    del given["input_dilation"]
+    strides, dilation = given["strides"], given["kernel_dilation"]
+    padding, mode = options.get("padding", "SAME"), options.get("padding_mode", "constant")
     reach = [dilated(k, d) for k, d in zip(kernel.shape, dilation, strict=False)]
+    output_padding = options.get("output_padding", 0)
     extra = _checks.ints(function, "output_padding", output_padding, rank, minimum=0)
     if any(extra) and isinstance(padding, str) and padding != "VALID":
         _checks.fail(
@@ -198,26 +215,14 @@ def conv_transpose(
             f"must be 0 under padding {padding!r}, whose extents are n * strides",
             'Give the padding in numbers, or "VALID".',
         )
-    check_causal_mode(function, padding, paddings.modes(function, padding_mode, rank))
+    check_causal_mode(function, padding, paddings.modes(function, mode, rank))
     circular = padding == "CIRCULAR"
-    if circular and padding_mode != "constant":
-        _fail_two_words(function, padding, padding_mode)
+    if circular and mode != "constant":
+        _fail_two_words(function, "CIRCULAR", mode)
     if not transpose_kernel:
-        kernel = forward_kernel(kernel, feature_group_count)
-    y = functional.conv_transpose(
-        x,
-        kernel,
-        strides=strides,
-        padding=forward_padding(padding, reach, strides),
-        padding_mode=padding_mode,
-        kernel_dilation=dilation,
-        feature_group_count=feature_group_count,
-        output_padding=extra,
-        precision=precision,
-        preferred_element_type=preferred_element_type,
-        out_sharding=out_sharding,
-        algorithm=algorithm,
-    )
+        kernel = forward_kernel(kernel, options.get("feature_group_count", 1))
+    given |= {"padding": forward_padding(padding, reach, strides), "output_padding": extra}
+    y = functional.conv_transpose(x, kernel, **given)
     if circular:
         for axis, (n, s) in enumerate(zip(x.shape[1:-1], strides, strict=True), start=1):
             y = _wound(y, axis, n * s, round_up=transpose_kernel)
@@ -225,7 +230,7 @@ def conv_transpose(
 
 
 @public
-def forward_kernel(kernel: jax.Array, feature_group_count: int = 1) -> jax.Array:
+def forward_kernel(kernel: ArrayLike, feature_group_count: int = 1) -> jax.Array:
     """The kernel (*K, O/G, I) of `convjax.conv_transpose` for Flax's (*K, I/G, O).
 
     Flax's ``transpose_kernel=True`` stores the forward kernel, and needs no conversion. This is its
@@ -241,7 +246,9 @@ def forward_kernel(kernel: jax.Array, feature_group_count: int = 1) -> jax.Array
 
 
 @public
-def forward_padding(padding: Any, reach: Sequence[Any], strides: Sequence[int]) -> tuple[Pair, ...]:
+def forward_padding(
+    padding: FlaxPadding, reach: Sequence[int], strides: Sequence[int]
+) -> tuple[Pair, ...]:
     """The padding of `convjax.conv_transpose` for that of ``flax.nnx.ConvTranspose``.
 
     Args:
@@ -260,12 +267,12 @@ def forward_padding(padding: Any, reach: Sequence[Any], strides: Sequence[int]) 
     if not isinstance(padding, str):
         pairs = _pairs(function, padding, len(reach))
         return tuple((k - 1 - lo, k - 1 - hi) for k, (lo, hi) in zip(reach, pairs, strict=True))
-    mend = ""
+    hint = ""
     if padding in ("REFLECT", "SAME_LOWER"):
-        mend = 'See `padding_mode` and `convention="adjoint"`.'
+        hint = 'See `padding_mode` and `convention="adjoint"`.'
     if padding not in TRANSPOSED_WORDS:
         words = ", ".join(f'"{word}"' for word in TRANSPOSED_WORDS)
-        _checks.fail(function, "padding", padding, f"must be one of {words}, or numbers", mend)
+        _checks.fail(function, "padding", padding, f"must be one of {words}, or numbers", hint)
     return tuple(
         _word_pair(padding, axis, k, s)
         for axis, (k, s) in enumerate(zip(reach, strides, strict=True))
@@ -323,33 +330,16 @@ def _boundary(
     return x, ((0, 0),) * len(reach), "constant"
 
 
-def _extended(
-    function: str,
-    x: Any,
-    kernel: Any,
-    padding: Any,
-    padding_mode: Any,
-    strides: Any,
-    steps: Any,
-    dilation: Any,
-) -> tuple[Any, Any]:
+def _extended(function: str, x: Any, kernel: Any, given: dict[str, Any]) -> tuple[Any, Any]:
     """x after its boundary modes, and the padding left for a function like lax's."""
-    rank = len(strides)
-    modes = paddings.modes(function, padding_mode, rank)
+    padding, modes = given["padding"], set(np.atleast_1d(given["padding_mode"]))
     if isinstance(padding, str) and padding in ("SAME", "SAME_LOWER", "VALID"):
-        if set(modes) == {"constant"}:
+        if modes == {"constant"}:
             return x, padding
-    pairs = paddings.resolve(
-        function,
-        padding,
-        space=x.shape[1:-1],
-        window=kernel.shape[:-2],
-        strides=strides,
-        input_dilation=steps,
-        kernel_dilation=dilation,
-    )
-    extension, rest = paddings.split_extension(function, pairs, modes, x.shape[1:-1])
-    return extend(x, extension, modes, range(1, rank + 1)), list(rest)
+    recipe = conv_recipe(Names(function), x, kernel, given)
+    if recipe.extension:
+        x = extend(jnp.asarray(x), recipe.extension, recipe.modes, recipe.layout.x.space)
+    return x, list(recipe.geometry.padding)
 
 
 def _fail_two_words(function: str, padding: str, padding_mode: Any) -> None:
@@ -361,8 +351,11 @@ def _fail_two_words(function: str, padding: str, padding_mode: Any) -> None:
     )
 
 
-def _steps(function: str, name: str, value: Any, rank: int) -> tuple[int, ...]:
-    return _checks.ints(function, name, 1 if value is None else value, rank, minimum=1)
+def _steps_of(function: str, options: Mapping[str, Any], rank: int) -> dict[str, Any]:
+    """Strides and dilations, one entry per spatial axis; Flax's None is 1."""
+    names = ("strides", "input_dilation", "kernel_dilation")
+    given = {name: 1 if options.get(name) is None else options[name] for name in names}
+    return dict(zip(names, spatial_steps(function, given, rank), strict=True))
 
 
 def _pairs(function: str, padding: Any, rank: int) -> tuple[Pair, ...]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from convjax import _checks
 from convjax._public import public
+from convjax._types import AnyArray, Ints
 from convjax.interop.arrays import FRAMEWORKS, checked
 from convjax.interop.channels import reordered
 
@@ -62,12 +63,12 @@ STAGED_KINDS = ("depthwise_separable", "spatially_separable", "flattened")
 @public
 def kernel_from(
     framework: str,
-    kernel: Any,
+    kernel: AnyArray,
     kind: str,
     *,
     groups: int | None = None,
     transpose_kernel: bool | None = None,
-    scale: Any = None,
+    scale: Ints | None = None,
 ) -> Any:
     """A kernel of another framework as the kernel that convjax's function of this kind takes.
 
@@ -112,12 +113,12 @@ def kernel_from(
 @public
 def kernel_to(
     framework: str,
-    kernel: Any,
+    kernel: AnyArray,
     kind: str,
     *,
     groups: int | None = None,
     transpose_kernel: bool | None = None,
-    scale: Any = None,
+    scale: Ints | None = None,
 ) -> Any:
     """A kernel of convjax in another framework's layout: the inverse of `kernel_from`.
 

@@ -94,7 +94,7 @@ Layers = Mapping[str, "Layer | str"]
 
 @public
 def layers_of(
-    model: Any,
+    model: object,
     *,
     transpose_kernel: bool | None = None,
     flattened: Mapping[str, tuple[int, ...]] | None = None,

@@ -46,7 +46,7 @@ class Ports(dict[str, Port]):
         return "\n".join(lines)
 
 
-def check_model(model: Any) -> Ports:
+def check_model(model: object) -> Ports:
     """`check_port` of every convolution in a PyTorch model, by its name in the model.
 
     Padding modules (``ZeroPad2d``, ``ReflectionPad1d``, ...) directly before a convolution in a

@@ -7,11 +7,12 @@ modulo the stride, so a finite table answers for every size.
 """
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 from convjax import _checks
 from convjax._public import public_with
+from convjax._types import Ints
 from convjax.geometry import Pair, dilated
 from convjax.interop.agreement import (
     POLICIES,
@@ -123,17 +124,17 @@ class Port:
 
 @public_with(transposed=_checks.flag)
 def check_port(
-    kernel_size: Any,
+    kernel_size: Ints,
     *,
     rank: int | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
+    stride: Ints = 1,
+    padding: Ints | Sequence[Sequence[int]] | Literal["same", "valid"] = 0,
+    dilation: Ints = 1,
     groups: int = 1,
     padding_mode: str = "zeros",
     transposed: bool = False,
-    output_padding: Any = 0,
-    input_size: Any = None,
+    output_padding: Ints = 0,
+    input_size: Ints | None = None,
 ) -> Port:
     """The call that equals a PyTorch layer, and the padding policies that do, at which sizes.
 
@@ -239,7 +240,7 @@ def check_port(
 
 
 @public_with(transposed=_checks.flag)
-def check_layer(layer: Any, *, input_size: Any = None) -> Port:
+def check_layer(layer: object, *, input_size: Ints | None = None) -> Port:
     """`check_port` of a PyTorch layer: a ``Conv1d`` to ``ConvTranspose3d``.
 
     Args:

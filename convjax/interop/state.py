@@ -15,6 +15,7 @@ import numpy as np
 
 from convjax import _checks
 from convjax._public import public
+from convjax._types import AnyArray, AnyTree
 from convjax.interop.arrays import to_numpy
 from convjax.interop.kernels import SINGLE_KINDS, kernel_from, kernel_to
 from convjax.interop.layers import (
@@ -33,11 +34,11 @@ from convjax.interop.trees import Tree, dotted, leaves, tree_of
 
 @public
 def from_torch(
-    state_dict: Mapping[str, Any],
+    state_dict: Mapping[str, AnyArray],
     layers: Layers,
     *,
     names: Mapping[str, str] | None = None,
-    like: Mapping[Any, Any] | None = None,
+    like: AnyTree | None = None,
 ) -> Tree:
     """A PyTorch state dict as a tree of numpy arrays with Flax's names and layouts.
 
@@ -122,11 +123,11 @@ def from_torch(
 
 @public
 def to_torch(
-    tree: Mapping[Any, Any],
+    tree: AnyTree,
     layers: Layers,
     *,
     names: Mapping[str, str] | None = None,
-    like: Mapping[str, Any] | None = None,
+    like: Mapping[str, AnyArray] | None = None,
 ) -> dict[str, np.ndarray]:
     """A tree of our parameters as a PyTorch state dict: the inverse of `from_torch`.
 

@@ -5,12 +5,13 @@ from typing import Any
 
 from convjax import _checks
 from convjax._public import public_with
+from convjax._types import AnyTree
 
 Tree = dict[Any, Any]
 
 
 @public_with(variables=_checks.mapping, tree=_checks.mapping)
-def split_collections(tree: Mapping[Any, Any]) -> dict[str, Tree]:
+def split_collections(tree: AnyTree) -> dict[str, Tree]:
     """A tree from `from_torch` as Flax linen's variables: parameters and running averages.
 
     Args:
@@ -33,7 +34,7 @@ def split_collections(tree: Mapping[Any, Any]) -> dict[str, Tree]:
 
 
 @public_with(variables=_checks.mapping, tree=_checks.mapping)
-def merge_collections(variables: Mapping[str, Any]) -> Tree:
+def merge_collections(variables: AnyTree) -> Tree:
     """Flax linen's variables as one tree, for `to_torch`: the inverse of `split_collections`.
 
     Args:
@@ -66,7 +67,7 @@ def dotted(path: tuple[Any, ...]) -> str:
     return ".".join(map(str, path))
 
 
-def leaves(tree: Mapping[Any, Any], path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, Any]]:
+def leaves(tree: AnyTree, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, Any]]:
     for key, value in tree.items():
         if isinstance(value, Mapping):
             yield from leaves(value, (*path, key))

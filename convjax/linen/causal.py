@@ -1,13 +1,14 @@
 """Linen modules of causal convolutions, with a state for streams in the collection `STATE`."""
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal, TypedDict, Unpack
 
 import jax
 import jax.numpy as jnp
 from flax import linen
 
 from convjax import _checks
+from convjax._types import Activation, ArrayLike, Ints, MeshAxis, OutputAt
 from convjax.linen.layer import Layer, Spatial, prepared
 
 STATE = "causal_state"  # the collection
@@ -32,6 +33,16 @@ def _causal(module: Any, inputs: jax.Array, stream: Any, given: Any) -> Any:
         state.value = new
     one = stream == "step" and outputs.shape[time] == 1
     return jnp.squeeze(outputs, time) if one else outputs
+
+
+class SequenceOptions(TypedDict, total=False):
+    """Of a call: the arguments of `convjax.causal_conv` that a layer does not hold."""
+
+    segment_ids: ArrayLike | None
+    mask: ArrayLike | None
+    state: ArrayLike | None
+    return_state: bool
+    mesh_axis: MeshAxis
 
 
 class CausalConv(Spatial):
@@ -62,23 +73,29 @@ class CausalConv(Spatial):
     row = "CausalConv"
 
     features: int
-    kernel_size: Any
+    kernel_size: Ints
     feature_group_count: int = dataclasses.field(default=1, kw_only=True)
-    activation: Any = dataclasses.field(default=None, kw_only=True)
+    activation: Activation = dataclasses.field(default=None, kw_only=True)
     axis: int | None = dataclasses.field(default=None, kw_only=True)
-    output_at: str = dataclasses.field(default="first", kw_only=True)
+    output_at: OutputAt = dataclasses.field(default="first", kw_only=True)
 
     @linen.compact
-    def __call__(self, inputs: jax.Array, *, stream: Any = False, **given: Any) -> Any:
+    def __call__(
+        self,
+        inputs: jax.Array,
+        *,
+        stream: bool | Literal["step"] = False,
+        **options: Unpack[SequenceOptions],
+    ) -> Any:
         """The result for `inputs` (N, T, *space, channels).
 
         Args:
             stream: False for whole sequences; True for the next chunk of streams; "step" for their
                 next step, without the time axis.
-            given: `segment_ids`, `mask` and, for whole sequences, `state`, `return_state` and
+            options: `segment_ids`, `mask` and, for whole sequences, `state`, `return_state` and
                 `mesh_axis`, as `convjax.causal_conv` has them.
         """
-        return _causal(self, inputs, stream, given)
+        return _causal(self, inputs, stream, options)
 
 
 class CausalConvTranspose(Layer):
@@ -102,13 +119,19 @@ class CausalConvTranspose(Layer):
     convention = "adjoint"  # the kernel is the forward one
 
     features: int
-    kernel_size: Any
-    strides: Any = dataclasses.field(default=1, kw_only=True)
-    kernel_dilation: Any = dataclasses.field(default=1, kw_only=True)
+    kernel_size: Ints
+    strides: Ints = dataclasses.field(default=1, kw_only=True)
+    kernel_dilation: Ints = dataclasses.field(default=1, kw_only=True)
     feature_group_count: int = dataclasses.field(default=1, kw_only=True)
-    activation: Any = dataclasses.field(default=None, kw_only=True)
+    activation: Activation = dataclasses.field(default=None, kw_only=True)
 
     @linen.compact
-    def __call__(self, inputs: jax.Array, *, stream: Any = False, **given: Any) -> Any:
+    def __call__(
+        self,
+        inputs: jax.Array,
+        *,
+        stream: bool | Literal["step"] = False,
+        **options: Unpack[SequenceOptions],
+    ) -> Any:
         """The result for `inputs` (N, T, channels), as of `CausalConv`."""
-        return _causal(self, inputs, stream, given)
+        return _causal(self, inputs, stream, options)

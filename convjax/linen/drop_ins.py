@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +9,20 @@ from flax import linen
 from flax.linen import dtypes
 
 from convjax import initializers
+from convjax._types import (
+    Algorithm,
+    ArrayLike,
+    Convention,
+    ConvGeneralDilated,
+    DType,
+    FlaxPadding,
+    Initializer,
+    Ints,
+    PaddingMode,
+    Precision,
+    Promote,
+    ResultType,
+)
 from convjax.lax import conv_general_dilated as ours
 from convjax.linen.layer import BIAS_INIT, convolution
 
@@ -49,25 +62,25 @@ class Conv(linen.Module):
     row = "Conv"
 
     features: int
-    kernel_size: Any
-    strides: Any = 1
-    padding: Any = "SAME"
-    input_dilation: Any = 1
-    kernel_dilation: Any = 1
+    kernel_size: Ints
+    strides: Ints | None = 1
+    padding: FlaxPadding = "SAME"
+    input_dilation: Ints | None = 1
+    kernel_dilation: Ints | None = 1
     feature_group_count: int = 1
     use_bias: bool = True
-    mask: jax.Array | None = None
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
-    precision: Any = None
-    kernel_init: Any = KERNEL_INIT
-    bias_init: Any = BIAS_INIT
-    promote_dtype: Callable[..., Any] = dtypes.promote_dtype
-    conv_general_dilated: Callable[..., jax.Array] | None = None
-    conv_general_dilated_cls: Any = None
-    padding_mode: Any = dataclasses.field(default="constant", kw_only=True)
-    preferred_element_type: Any = dataclasses.field(default=None, kw_only=True)
-    algorithm: Any = dataclasses.field(default=None, kw_only=True)
+    mask: ArrayLike | None = None
+    dtype: ResultType = None
+    param_dtype: DType = jnp.float32
+    precision: Precision = None
+    kernel_init: Initializer = KERNEL_INIT
+    bias_init: Initializer = BIAS_INIT
+    promote_dtype: Promote = dtypes.promote_dtype
+    conv_general_dilated: ConvGeneralDilated | None = None
+    conv_general_dilated_cls: Callable[[], ConvGeneralDilated] | None = None
+    padding_mode: PaddingMode = dataclasses.field(default="constant", kw_only=True)
+    preferred_element_type: ResultType = dataclasses.field(default=None, kw_only=True)
+    algorithm: Algorithm = dataclasses.field(default=None, kw_only=True)
 
     @linen.compact
     def __call__(self, inputs: jax.Array) -> jax.Array:
@@ -115,25 +128,25 @@ class ConvTranspose(linen.Module):
     row = "ConvTranspose"
 
     features: int
-    kernel_size: Any
-    strides: Any = None
-    padding: Any = "SAME"
-    kernel_dilation: Any = None
+    kernel_size: Ints
+    strides: Ints | None = None
+    padding: FlaxPadding = "SAME"
+    kernel_dilation: Ints | None = None
     use_bias: bool = True
-    mask: jax.Array | None = None
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
-    precision: Any = None
-    kernel_init: Any = KERNEL_INIT
-    bias_init: Any = BIAS_INIT
+    mask: ArrayLike | None = None
+    dtype: ResultType = None
+    param_dtype: DType = jnp.float32
+    precision: Precision = None
+    kernel_init: Initializer = KERNEL_INIT
+    bias_init: Initializer = BIAS_INIT
     transpose_kernel: bool = False
-    promote_dtype: Callable[..., Any] = dtypes.promote_dtype
-    preferred_element_type: Any = None
+    promote_dtype: Promote = dtypes.promote_dtype
+    preferred_element_type: ResultType = None
     feature_group_count: int = dataclasses.field(default=1, kw_only=True)
-    output_padding: Any = dataclasses.field(default=0, kw_only=True)
-    padding_mode: Any = dataclasses.field(default="constant", kw_only=True)
-    convention: str = dataclasses.field(default="flax", kw_only=True)
-    algorithm: Any = dataclasses.field(default=None, kw_only=True)
+    output_padding: Ints = dataclasses.field(default=0, kw_only=True)
+    padding_mode: PaddingMode = dataclasses.field(default="constant", kw_only=True)
+    convention: Convention = dataclasses.field(default="flax", kw_only=True)
+    algorithm: Algorithm = dataclasses.field(default=None, kw_only=True)
 
     @linen.compact
     def __call__(self, inputs: jax.Array) -> jax.Array:

@@ -6,12 +6,12 @@ arguments in more detail.
 """
 
 import dataclasses
-from typing import Any
 
 import jax
 from flax import linen
 
 from convjax import functional
+from convjax._types import Ints, Method, Padding, PaddingMode
 from convjax.linen.layer import Layer, Spatial
 
 
@@ -35,7 +35,7 @@ class PointwiseConv(Layer):
 
     features: int
     rank: int = dataclasses.field(default=2, kw_only=True)
-    strides: Any = dataclasses.field(default=1, kw_only=True)
+    strides: Ints = dataclasses.field(default=1, kw_only=True)
 
 
 class DilatedConv(Layer):
@@ -58,11 +58,11 @@ class DilatedConv(Layer):
     row = "DilatedConv"
 
     features: int
-    kernel_size: Any
-    kernel_dilation: Any
-    strides: Any = dataclasses.field(default=1, kw_only=True)
-    padding: Any = dataclasses.field(default="SAME", kw_only=True)
-    padding_mode: Any = dataclasses.field(default="constant", kw_only=True)
+    kernel_size: Ints
+    kernel_dilation: Ints
+    strides: Ints = dataclasses.field(default=1, kw_only=True)
+    padding: Padding = dataclasses.field(default="SAME", kw_only=True)
+    padding_mode: PaddingMode = dataclasses.field(default="constant", kw_only=True)
 
 
 class GroupedConv(Spatial):
@@ -84,7 +84,7 @@ class GroupedConv(Spatial):
     row = "GroupedConv"
 
     features: int
-    kernel_size: Any
+    kernel_size: Ints
     groups: int
 
 
@@ -127,7 +127,7 @@ class PointwiseGroupedConv(Layer):
     features: int
     groups: int
     rank: int = dataclasses.field(default=2, kw_only=True)
-    strides: Any = dataclasses.field(default=1, kw_only=True)
+    strides: Ints = dataclasses.field(default=1, kw_only=True)
 
 
 class DepthwiseConv(Spatial):
@@ -148,9 +148,9 @@ class DepthwiseConv(Spatial):
 
     row = "DepthwiseConv"
 
-    kernel_size: Any
+    kernel_size: Ints
     channel_multiplier: int = 1
-    input_dilation: Any = dataclasses.field(default=1, kw_only=True)
+    input_dilation: Ints = dataclasses.field(default=1, kw_only=True)
 
 
 class DepthwiseSeparableConv(Spatial):
@@ -172,7 +172,7 @@ class DepthwiseSeparableConv(Spatial):
     row = "DepthwiseSeparableConv"
 
     features: int
-    kernel_size: Any
+    kernel_size: Ints
     channel_multiplier: int = 1
 
 
@@ -195,8 +195,8 @@ class SpatiallySeparableConv(Spatial):
     row = "SpatiallySeparableConv"
 
     features: int
-    kernel_size: Any
-    mid_features: Any = None
+    kernel_size: Ints
+    mid_features: Ints | None = None
 
 
 class FlattenedConv(Spatial):
@@ -218,7 +218,7 @@ class FlattenedConv(Spatial):
     row = "FlattenedConv"
 
     features: int
-    kernel_size: Any
+    kernel_size: Ints
     stage_bias: bool = dataclasses.field(default=False, kw_only=True)
 
 
@@ -242,9 +242,9 @@ class ResizeConv(Spatial):
     row = "ResizeConv"
 
     features: int
-    kernel_size: Any
-    scale: Any
-    method: str = dataclasses.field(default="nearest", kw_only=True)
+    kernel_size: Ints
+    scale: Ints
+    method: Method = dataclasses.field(default="nearest", kw_only=True)
 
 
 class SubpixelConv(Spatial):
@@ -267,8 +267,8 @@ class SubpixelConv(Spatial):
     row = "SubpixelConv"
 
     features: int
-    kernel_size: Any
-    scale: Any
+    kernel_size: Ints
+    scale: Ints
 
 
 class ChannelShuffle(linen.Module):

@@ -1,6 +1,5 @@
 """What linen modules share: they create their parameters and apply their row of the table."""
 
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import jax
@@ -9,6 +8,18 @@ from flax import linen
 from flax.linen import dtypes
 
 from convjax import initializers, modules
+from convjax._types import (
+    Algorithm,
+    DType,
+    Initializers,
+    Ints,
+    Mask,
+    Padding,
+    PaddingMode,
+    Precision,
+    Promote,
+    ResultType,
+)
 
 KERNEL_INIT = initializers.lecun_normal()
 BIAS_INIT = linen.initializers.zeros_init()
@@ -35,7 +46,7 @@ def prepared(module: Any, inputs: jax.Array) -> tuple[modules.Plan, jax.Array, d
             if name in plan.kernels
             else (module.bias_init, BIAS_INIT)
         )
-        init = modules.own(init, name, shapes, default)
+        init = modules.per_parameter(init, name, shapes, default)
         values.append(module.param(name, init, shape, module.param_dtype))
     masked = plan.masked(dict(zip(shapes, values, strict=True)), module.mask)
     values = list(masked.values())
@@ -63,15 +74,15 @@ class Layer(linen.Module, kw_only=True):
     row: ClassVar[str]
 
     use_bias: bool = True
-    mask: Any = None
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
-    precision: Any = None
-    preferred_element_type: Any = None
-    algorithm: Any = None
-    kernel_init: Any = KERNEL_INIT
-    bias_init: Any = BIAS_INIT
-    promote_dtype: Callable[..., Any] = dtypes.promote_dtype
+    mask: Mask = None
+    dtype: ResultType = None
+    param_dtype: DType = jnp.float32
+    precision: Precision = None
+    preferred_element_type: ResultType = None
+    algorithm: Algorithm = None
+    kernel_init: Initializers = KERNEL_INIT
+    bias_init: Initializers = BIAS_INIT
+    promote_dtype: Promote = dtypes.promote_dtype
 
     @linen.compact
     def __call__(self, inputs: jax.Array) -> jax.Array:
@@ -86,7 +97,7 @@ class Spatial(Layer, kw_only=True):
         strides, padding, padding_mode, kernel_dilation: as in `convjax.conv`.
     """
 
-    strides: Any = 1
-    padding: Any = "SAME"
-    padding_mode: Any = "constant"
-    kernel_dilation: Any = 1
+    strides: Ints = 1
+    padding: Padding = "SAME"
+    padding_mode: PaddingMode = "constant"
+    kernel_dilation: Ints = 1

@@ -1,12 +1,13 @@
 """AlexNet with filter groups."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import jax
 from flax import nnx
 
 from convjax import _checks, nn
+from convjax._types import DTypes
 from convjax.arithmetic import conv_output_size
 from convjax.models import parts
 
@@ -62,7 +63,7 @@ class AlexNet(nnx.Module):
         response_norm: bool = True,
         dropout: float = 0.5,
         rngs: nnx.Rngs,
-        **options: Any,
+        **options: Unpack[DTypes],
     ):
         name = "AlexNet"
         f1, f2, f3, f4, f5 = parts.entries(name, "features", features, 5)
@@ -86,8 +87,8 @@ class AlexNet(nnx.Module):
         )
         extent = conv_output_size(resolution, 11, strides=4, padding=padding)
         for _ in range(3):
-            pool = {"strides": 2, "padding": [parts.ceil_padding(extent)]}
-            extent = conv_output_size(extent, 3, **pool)
+            sides = [parts.ceil_padding(extent)]
+            extent = conv_output_size(extent, 3, strides=2, padding=sides)
         widths = (extent * extent * f5, hidden, hidden, classes)
         self.dense = nnx.List(
             [

@@ -1,13 +1,14 @@
 """A convolutional auto-encoder with a choice of up-sampling."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import jax
 from flax import nnx
 
 import convjax
 from convjax import _checks, initializers, nn
+from convjax._types import DTypes
 from convjax.models import parts
 
 UPSAMPLINGS = ("transposed", "transposed_hold", "subpixel", "nearest", "bilinear")
@@ -58,13 +59,13 @@ class AutoEncoder(nnx.Module):
         in_features: int = 3,
         kernel_size: int = 3,
         rngs: nnx.Rngs,
-        **options: Any,
+        **options: Unpack[DTypes],
     ):
         name = "AutoEncoder"
         self.upsampling = _checks.choice(name, "upsampling", upsampling, UPSAMPLINGS)
         widths = (in_features, *parts.entries(name, "features", features))
         window = _checks.ints(name, "kernel_size", kernel_size, 2, minimum=1)
-        own = {**options, "rngs": rngs}
+        own: dict[str, Any] = {**options, "rngs": rngs}
 
         def up(fan_in: int, out: int) -> nnx.Module:
             if upsampling.startswith("transposed"):
@@ -73,7 +74,7 @@ class AutoEncoder(nnx.Module):
                 return nn.SubpixelConv(
                     fan_in, out, window, 2, kernel_init=initializers.icnr(2), **own
                 )
-            return nn.ResizeConv(fan_in, out, window, 2, method=upsampling, **own)
+            return nn.ResizeConv(fan_in, out, window, 2, **{**own, "method": upsampling})
 
         pairs = list(zip(widths, widths[1:], strict=False))
         hidden = {**own, "kernel_init": parts.HE_NORMAL}

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ from flax import nnx
 
 from convjax import _checks, nn
 from convjax._public import public
+from convjax._types import DTypes
 from convjax.models import parts
 
 DILATIONS = (1, 1, 2, 4, 8, 16, 1)
@@ -92,7 +93,7 @@ class ContextModule(nnx.Module):
         dilations: Sequence[int] = DILATIONS,
         stddev: float | None = None,
         rngs: nnx.Rngs,
-        **options: Any,
+        **options: Unpack[DTypes],
     ):
         name = "ContextModule"
         _checks.integer(name, "channels", channels, minimum=1)
@@ -104,7 +105,7 @@ class ContextModule(nnx.Module):
                 _checks.fail(name, "dilations", dilations, "must be seven in the large module")
         noise = (0.01 if large else 0.0) if stddev is None else stddev
         kernel_init = identity_init(channels, noise)
-        own = {**options, "kernel_init": kernel_init, "rngs": rngs}
+        own: dict[str, Any] = {**options, "kernel_init": kernel_init, "rngs": rngs}
         layers, features = [], channels
         for dilation, multiplier in zip(dilations, multipliers, strict=True):
             out = multiplier * channels

@@ -1,12 +1,13 @@
 """The flattened network: rank-1 filters, trained as three one-dimensional convolutions."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import jax
 from flax import nnx
 
 from convjax import _checks, nn
+from convjax._types import DTypes
 from convjax.models import parts
 
 
@@ -44,10 +45,10 @@ class FlattenedLayer(nnx.Module):
         *,
         stages: int = 2,
         rngs: nnx.Rngs,
-        **options: Any,
+        **options: Unpack[DTypes],
     ):
         _checks.integer("FlattenedLayer", "stages", stages, minimum=1)
-        own = {**options, "stage_bias": True, "rngs": rngs}
+        own: dict[str, Any] = {**options, "stage_bias": True, "rngs": rngs}
         widths = (in_features, *(out_features,) * stages)
         self.layers = nnx.List(
             [
@@ -100,12 +101,12 @@ class FlattenedNetwork(nnx.Module):
         kernel_size: int = 5,
         classes: int = 10,
         rngs: nnx.Rngs,
-        **options: Any,
+        **options: Unpack[DTypes],
     ):
         features = parts.entries("FlattenedNetwork", "features", features)
         _checks.integer("FlattenedNetwork", "stages", stages, minimum=1)
         window = _checks.ints("FlattenedNetwork", "kernel_size", kernel_size, 2, minimum=1)
-        own = {**options, "rngs": rngs}
+        own: dict[str, Any] = {**options, "rngs": rngs}
         layers: list[nnx.Module] = []
         for number, (i, o) in enumerate(zip((3, *features), features, strict=False)):
             if full_conv or not number:

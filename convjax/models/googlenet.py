@@ -1,13 +1,14 @@
 """GoogLeNet, with the 1x1 reductions of its Inception modules or without them."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from convjax import _checks, nn
+from convjax._types import DTypes
 from convjax.models import parts
 
 # Output channels: 1x1 | before 3x3, 3x3 | before 5x5, 5x5 | after the pool.
@@ -32,7 +33,7 @@ def _conv(
     batch_norm: bool,
     strides: int = 1,
     rngs: nnx.Rngs,
-    **options: Any,
+    **options: Unpack[DTypes],
 ) -> nnx.Module:
     """A convolution that keeps the extents (of odd size), and what comes before its ReLU."""
     conv = nn.Conv(
@@ -91,7 +92,7 @@ class Inception(nnx.Module):
         large: int = 5,
         batch_norm: bool = False,
         rngs: nnx.Rngs,
-        **options: Any,
+        **options: Unpack[DTypes],
     ):
         row = parts.entries("Inception", "features", features, 6)
         one, reduce3, three, reduce5, five, projection = row
@@ -164,10 +165,10 @@ class GoogLeNet(nnx.Module):
         modules: Sequence[str] = tuple(MODULES),
         dropout: float = 0.4,
         rngs: nnx.Rngs,
-        **options: Any,
+        **options: Unpack[DTypes],
     ):
         parts.positive("GoogLeNet", "width", width)
-        own = {**options, "batch_norm": batch_norm, "rngs": rngs}
+        own: dict[str, Any] = {**options, "batch_norm": batch_norm, "rngs": rngs}
         narrow, wide = parts.scaled(64, width), parts.scaled(192, width)
         self.stem = nnx.List(
             [

@@ -1,12 +1,13 @@
 """MobileNet v1, with its width multiplier, and the version with full convolutions."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import jax
 from flax import nnx
 
 from convjax import nn
+from convjax._types import DTypes
 from convjax.models import parts
 
 # (stride of the 3x3, output channels) of the layers after the first. The paper's table 1 prints
@@ -63,7 +64,7 @@ class MobileNetV1(nnx.Module):
         classes: int = 1000,
         layers: Sequence[tuple[int, int]] = LAYERS,
         rngs: nnx.Rngs,
-        **options: Any,
+        **options: Unpack[DTypes],
     ):
         parts.positive("MobileNetV1", "width", width)
         own: dict[str, Any] = {**options, "rngs": rngs}

@@ -1,12 +1,13 @@
 """Network in Network, and its grouped variants: Deep Roots' root modules."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Unpack
 
 import jax
 from flax import nnx
 
 from convjax import nn
+from convjax._types import DTypes
 from convjax.models import parts
 
 FEATURES = (192, 160, 96, 192, 192, 192, 192, 192)
@@ -58,7 +59,7 @@ class NetworkInNetwork(nnx.Module):
         batch_norm: bool = False,
         dropout: float = 0.5,
         rngs: nnx.Rngs,
-        **options: Any,
+        **options: Unpack[DTypes],
     ):
         name = "NetworkInNetwork"
         widths = (in_features, *parts.entries(name, "features", features, 8), classes)

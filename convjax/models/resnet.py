@@ -1,17 +1,18 @@
 """ResNet-50, with the stride in the 3x3 convolution or in the first 1x1, and its root variants."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import jax
 from flax import nnx
 
 from convjax import nn
+from convjax._types import DTypes
 from convjax.models import parts
 
 
 def project(
-    in_features: int, out_features: int, strides: int, *, rngs: nnx.Rngs, **options: Any
+    in_features: int, out_features: int, strides: int, *, rngs: nnx.Rngs, **options: Unpack[DTypes]
 ) -> parts.ConvNorm | None:
     """The shortcut of a block: None where its input can be added as it is."""
     if in_features == out_features and strides == 1:
@@ -61,9 +62,9 @@ class Bottleneck(nnx.Module):
         groups: int = 1,
         stride_in_3x3: bool = True,
         rngs: nnx.Rngs,
-        **options: Any,
+        **options: Unpack[DTypes],
     ):
-        own = {**options, "rngs": rngs}
+        own: dict[str, Any] = {**options, "rngs": rngs}
         before, inside = (1, strides) if stride_in_3x3 else (strides, 1)
         reduce = nn.PointwiseConv(in_features, mid_features, strides=before, use_bias=False, **own)
         spatial = nn.GroupedConv(
@@ -135,14 +136,14 @@ class ResNet(nnx.Module):
         stem_bias: bool = False,
         block: Callable[..., nnx.Module] = Bottleneck,
         rngs: nnx.Rngs,
-        **options: Any,
+        **options: Unpack[DTypes],
     ):
         name = type(self).__name__
         depths = parts.entries(name, "depths", depths)
         groups = tuple(groups) * (len(depths) if len(groups) == 1 else 1)
         groups = parts.entries(name, "groups", groups, len(depths))
         first = features if mid_features is None else mid_features
-        own = {**options, "rngs": rngs}
+        own: dict[str, Any] = {**options, "rngs": rngs}
         stem = nn.Conv(3, features, (7, 7), 2, padding=3, use_bias=stem_bias, **own)
         self.stem = parts.ConvNorm(stem, features, **own)
         blocks, channels = [], features

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ from flax import nnx
 
 from convjax import _checks, nn
 from convjax._public import public_with
+from convjax._types import DTypes
 from convjax.models import parts
 from convjax.models.resnet import Bottleneck, ResNet, apply, project
 
@@ -57,14 +58,14 @@ class PathsBottleneck(nnx.Module):
         groups: int = 1,
         stride_in_3x3: bool = True,
         rngs: nnx.Rngs,
-        **options: Any,
+        **options: Unpack[DTypes],
     ):
         _checks.choice("PathsBottleneck", "form", form, FORMS[1:])
         if not stride_in_3x3:
             rule = "must be True: the paper strides in the 3x3"
             _checks.fail("PathsBottleneck", "stride_in_3x3", stride_in_3x3, rule)
         parts.divides("PathsBottleneck", "groups", groups, the_paths=mid_features)
-        own = {**options, "rngs": rngs}
+        own: dict[str, Any] = {**options, "rngs": rngs}
         each = mid_features // groups
 
         def pointwise(i: int, o: int) -> nn.PointwiseConv:
@@ -184,7 +185,7 @@ class ResNeXt(ResNet):
         features: int = 64,
         form: str = "grouped",
         rngs: nnx.Rngs,
-        **options: Any,
+        **options: Unpack[DTypes],
     ):
         _checks.integer("ResNeXt", "cardinality", cardinality, minimum=1)
         _checks.integer("ResNeXt", "width", width, minimum=1)

@@ -1,13 +1,14 @@
 """A segmentation head of parallel dilated (atrous) convolutions, as DeepLab's."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import jax
 from flax import nnx
 
 import convjax
 from convjax import _checks, nn
+from convjax._types import DTypes
 from convjax.models import parts
 
 
@@ -51,11 +52,11 @@ class AtrousHead(nnx.Module):
         scale: int = 8,
         dropout: float = 0.5,
         rngs: nnx.Rngs,
-        **options: Any,
+        **options: Unpack[DTypes],
     ):
         rates = parts.entries("AtrousHead", "rates", rates)
         self.scale = _checks.integer("AtrousHead", "scale", scale, minimum=1)
-        own = {**options, "rngs": rngs}
+        own: dict[str, Any] = {**options, "rngs": rngs}
         hidden = {**own, "kernel_init": parts.HE_NORMAL}
         self.fc6 = nnx.List(
             [nn.DilatedConv(in_features, features, (3, 3), rate, **hidden) for rate in rates]

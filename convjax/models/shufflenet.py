@@ -1,13 +1,14 @@
 """ShuffleNet v1: grouped 1x1 convolutions, a channel shuffle, and depthwise 3x3 convolutions."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from convjax import _checks, nn
+from convjax._types import DTypes
 from convjax.models import parts
 
 # Output channels of stage 2 by number of groups; each later stage has twice as many.
@@ -55,7 +56,7 @@ class ShuffleUnit(nnx.Module):
         strides: int = 1,
         first_groups: int | None = None,
         rngs: nnx.Rngs,
-        **options: Any,
+        **options: Unpack[DTypes],
     ):
         own: dict[str, Any] = {**options, "rngs": rngs}
         bare = {**own, "use_bias": False}
@@ -125,7 +126,7 @@ class ShuffleNetV1(nnx.Module):
         classifier_bias: bool = True,
         depths: Sequence[int] = (4, 8, 4),
         rngs: nnx.Rngs,
-        **options: Any,
+        **options: Unpack[DTypes],
     ):
         name = "ShuffleNetV1"
         if groups not in STAGE_2:

@@ -1,12 +1,13 @@
 """A 3-D encoder-decoder for volumes."""
 
-from typing import Any
+from typing import Any, Unpack
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from convjax import _checks, nn
+from convjax._types import DTypes
 from convjax.models import parts
 
 
@@ -53,16 +54,16 @@ class UNet3D(nnx.Module):
         padding: str = "SAME",
         batch_norm: bool = True,
         rngs: nnx.Rngs,
-        **options: Any,
+        **options: Unpack[DTypes],
     ):
         _checks.choice("UNet3D", "padding", padding, ("SAME", "VALID"))
         _checks.integer("UNet3D", "levels", levels, minimum=0)
-        own = {**options, "rngs": rngs}
+        own: dict[str, Any] = {**options, "rngs": rngs}
         adjoint = {**own, "convention": "adjoint"}
 
         def stage(fan_in: int, out: int) -> nnx.Module:
-            hidden = {**own, "kernel_init": parts.HE_NORMAL}
-            conv = nn.Conv(fan_in, out, (3, 3, 3), padding=padding, **hidden)
+            hidden = {**own, "kernel_init": parts.HE_NORMAL, "padding": padding}
+            conv = nn.Conv(fan_in, out, (3, 3, 3), **hidden)
             return parts.ConvNorm(conv, out, **own) if batch_norm else conv
 
         down, up, ups, channels = [], [], [], in_features

@@ -1,12 +1,13 @@
 """Xception: depthwise separable convolutions with residual connections."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import jax
 from flax import nnx
 
 from convjax import nn
+from convjax._types import DTypes
 from convjax.models import parts
 from convjax.models.resnet import apply, project
 
@@ -46,9 +47,9 @@ class XceptionBlock(nnx.Module):
         pool: bool = True,
         first_relu: bool = True,
         rngs: nnx.Rngs,
-        **options: Any,
+        **options: Unpack[DTypes],
     ):
-        own = {**options, "rngs": rngs}
+        own: dict[str, Any] = {**options, "rngs": rngs}
         self.stages = nnx.List(
             [
                 separable(i, o, **own)
@@ -68,10 +69,10 @@ class XceptionBlock(nnx.Module):
 
 
 def separable(
-    in_features: int, out_features: int, *, rngs: nnx.Rngs, **options: Any
+    in_features: int, out_features: int, *, rngs: nnx.Rngs, **options: Unpack[DTypes]
 ) -> parts.ConvNorm:
     """3x3 depthwise, then pointwise with nothing in between, and batch normalisation."""
-    own = {**options, "rngs": rngs}
+    own: dict[str, Any] = {**options, "rngs": rngs}
     conv = nn.DepthwiseSeparableConv(in_features, out_features, (3, 3), use_bias=False, **own)
     return parts.ConvNorm(conv, out_features, relu=False, **_NORM, **own)
 
@@ -111,10 +112,10 @@ class Xception(nnx.Module):
         entry: Sequence[int] = (128, 256, 728),
         middle: int = 8,
         rngs: nnx.Rngs,
-        **options: Any,
+        **options: Unpack[DTypes],
     ):
         parts.positive("Xception", "width", width)
-        own = {**options, "rngs": rngs}
+        own: dict[str, Any] = {**options, "rngs": rngs}
 
         def of(features: int) -> int:
             return parts.scaled(features, width)

@@ -3,7 +3,7 @@
 A module is any object with the options of its row as attributes. Nothing here knows Flax.
 """
 
-from convjax.modules.plan import Plan, attribute, frozen, options, own, plan
+from convjax.modules.plan import Plan, attribute, frozen, options, per_parameter, plan
 from convjax.modules.table import ROWS, Row
 
-__all__ = ["ROWS", "Plan", "Row", "attribute", "frozen", "options", "own", "plan"]
+__all__ = ["ROWS", "Plan", "Row", "attribute", "frozen", "options", "per_parameter", "plan"]

@@ -12,7 +12,7 @@ import numpy as np
 
 from convjax import _checks, functional
 from convjax._public import refuse
-from convjax.functional.stages import split
+from convjax.functional._stages import per_axis
 from convjax.initializers import KernelShape
 from convjax.interop.flax import CONVENTIONS
 from convjax.modules.table import NUMERICS, ROWS, LayerSizes, Row
@@ -200,7 +200,7 @@ def frozen(value: Any) -> Any:
     return tuple(map(frozen, value)) if isinstance(value, (list, tuple)) else value
 
 
-def own(value: Any, parameter: str, names: Iterable[str], default: Any) -> Any:
+def per_parameter(value: Any, parameter: str, names: Iterable[str], default: Any) -> Any:
     """``value[parameter]`` if `value` maps parameters' names to values, else `value` itself."""
     if isinstance(value, Mapping) and value and set(value) <= set(names):
         return value.get(parameter, default)
@@ -260,17 +260,21 @@ def _flattened(
     kernels: Sequence[Any],
     biases: Sequence[Any],
     *,
-    strides: Any,
-    padding: Any,
-    padding_mode: Any,
-    kernel_dilation: Any,
     out_sharding: Any = None,
-    **numerics: Any,
+    precision: Any,
+    preferred_element_type: Any,
+    algorithm: Any,
+    **options: Any,
 ) -> jax.Array:
     """`flattened_conv` with a bias after every stage but the last."""
+    numerics = {
+        "precision": precision,
+        "preferred_element_type": preferred_element_type,
+        "algorithm": algorithm,
+    }
     y = functional.pointwise_conv(x, kernels[0], **numerics)
     rank = len(kernels) - 1
-    stages = split("flattened_conv", rank, strides, padding, padding_mode, kernel_dilation)
+    stages = per_axis("flattened_conv", rank, options)
     shardings = [None] * (rank - 1) + [out_sharding]
     for kernel, bias, stage, sharding in zip(kernels[1:], biases, stages, shardings, strict=True):
         y = y + bias

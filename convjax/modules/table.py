@@ -8,11 +8,13 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import jax
 
 from convjax import _checks, functional
+from convjax._options import CausalLayerOptions, CausalTransposeLayerOptions, takes
+from convjax._types import Convention
 from convjax.initializers import KernelShape, kernel_shape, resized, transposed_kernel_shape
 from convjax.interop import flax
 from convjax.kinds import KINDS, Kind
@@ -110,86 +112,38 @@ def _transposed(shapes: Sequence[Shape], s: LayerSizes) -> list[KernelShape]:
 # ---- the table -------------------------------------------------------------------------------
 
 
+@takes(flax.TransposeOptions)
 def conv_transpose(
     x: jax.Array,
     kernel: jax.Array,
     *,
-    convention: str = "flax",
+    convention: Convention = "flax",
     transpose_kernel: bool = False,
-    strides: Any = 1,
-    padding: Any = "SAME",
-    padding_mode: Any = "constant",
-    kernel_dilation: Any = 1,
-    feature_group_count: int = 1,
-    output_padding: Any = 0,
-    **numerics: Any,
+    **options: Unpack[flax.TransposeOptions],
 ) -> jax.Array:
     """The transposed convolution of either `convention`: Flax's, or the adjoint of `conv`."""
-    options = {
-        "strides": 1 if strides is None else strides,
-        "padding": padding,
-        "padding_mode": padding_mode,
-        "kernel_dilation": 1 if kernel_dilation is None else kernel_dilation,
-        "feature_group_count": feature_group_count,
-        "output_padding": output_padding,
-        **numerics,
-    }
     if convention == "adjoint":
-        return functional.conv_transpose(x, kernel, **options)
+        given: dict[str, Any] = {name: v for name, v in options.items() if v is not None}
+        return functional.conv_transpose(x, kernel, **given)
     return flax.conv_transpose(x, kernel, transpose_kernel=transpose_kernel, **options)
 
 
-def causal_conv(
-    x: jax.Array,
-    kernel: jax.Array,
-    *,
-    activation: Any = None,
-    axis: int | None = None,
-    strides: Any = 1,
-    output_at: str = "first",
-    padding: Any = "SAME",
-    padding_mode: Any = "constant",
-    kernel_dilation: Any = 1,
-    feature_group_count: int = 1,
-    **given: Any,
-) -> Any:
-    """`convjax.causal_conv` with the options of a layer; `given` are the arguments of one call."""
-    return functional.causal_conv(
-        x,
-        kernel,
-        activation=activation,
-        axis=axis,
-        strides=strides,
-        output_at=output_at,
-        padding=padding,
-        padding_mode=padding_mode,
-        kernel_dilation=kernel_dilation,
-        feature_group_count=feature_group_count,
-        **given,
-    )
+@takes(CausalLayerOptions)
+def causal_conv(x: jax.Array, kernel: jax.Array, **options: Unpack[CausalLayerOptions]) -> Any:
+    """`convjax.causal_conv`, of whose options a layer holds those of the signature."""
+    given: dict[str, Any] = {**options}
+    return functional.causal_conv(x, kernel, **given)
 
 
+@takes(CausalTransposeLayerOptions)
 def causal_conv_transpose(
-    y: jax.Array,
-    kernel: jax.Array,
-    *,
-    activation: Any = None,
-    strides: Any = 1,
-    kernel_dilation: Any = 1,
-    feature_group_count: int = 1,
-    **given: Any,
+    y: jax.Array, kernel: jax.Array, **options: Unpack[CausalTransposeLayerOptions]
 ) -> Any:
     """`convjax.causal_conv_transpose`, likewise."""
+    strides = options.get("strides", 1)
     (strides,) = _checks.ints("CausalConvTranspose", "strides", strides, 1, minimum=1)
-    return functional.causal_conv_transpose(
-        y,
-        kernel,
-        activation=activation,
-        strides=strides,
-        kernel_dilation=kernel_dilation,
-        feature_group_count=feature_group_count,
-        **given,
-    )
+    given: dict[str, Any] = {**options, "strides": strides}
+    return functional.causal_conv_transpose(y, kernel, **given)
 
 
 def _transposed_shapes(s: Any) -> list[Shape]:

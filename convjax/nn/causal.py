@@ -1,17 +1,42 @@
 """NNX modules of causal convolutions, with a state for streams."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypedDict, Unpack
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from convjax import _checks, modules
-from convjax.nn.layer import Layer
+from convjax import _checks, _options, modules
+from convjax._types import ArrayLike, Ints, MeshAxis, Sharding
+from convjax.nn.layer import Layer, LayerOptions, takes
 
 
 class CausalState(nnx.Variable[Any]):
     """The inputs that a causal layer holds between two calls of `stream` or `step`."""
+
+
+class CausalLayerOptions(LayerOptions, _options.CausalLayerOptions, total=False):
+    """Of `CausalConv`."""
+
+
+class CausalTransposeLayerOptions(LayerOptions, _options.CausalTransposeLayerOptions, total=False):
+    """Of `CausalConvTranspose`."""
+
+
+class ChunkOptions(TypedDict, total=False):
+    """Of a chunk of streams."""
+
+    segment_ids: ArrayLike | None
+    mask: ArrayLike | None
+
+
+class SequenceOptions(ChunkOptions, total=False):
+    """Of whole sequences."""
+
+    state: ArrayLike | None
+    return_state: bool
+    mesh_axis: MeshAxis
 
 
 class _Causal(Layer):
@@ -24,21 +49,27 @@ class _Causal(Layer):
         super().__init__(*args, **options)
         self.state = nnx.data(None)
 
-    def __call__(self, inputs: jax.Array, out_sharding: Any = None, **given: Any) -> Any:
+    def __call__(
+        self,
+        inputs: jax.Array,
+        out_sharding: Sharding = None,
+        **options: Unpack[SequenceOptions],
+    ) -> Any:
         """The result for whole sequences; `self.state` stays out of it.
 
         Args:
             inputs: (N, T, *space, in_features).
             out_sharding: sharding of the result, under explicit mesh axes.
-            given: `segment_ids`, `mask`, `state`, `return_state`, `mesh_axis`, as the function has
-                them.
+            options: `segment_ids`, `mask`, `state`, `return_state` and `mesh_axis`, as the function
+                has them.
         """
         plan, inputs, values = self._prepared(inputs)
+        given: dict[str, Any] = {**options}
         if out_sharding is not None:
             given["out_sharding"] = out_sharding
         return plan.causal(inputs, values, **given)
 
-    def reset(self, inputs: Any) -> None:
+    def reset(self, inputs: ArrayLike | Sequence[int]) -> None:
         """Begin new streams: call it before the first `stream` or `step`.
 
         Args:
@@ -50,21 +81,21 @@ class _Causal(Layer):
                 rule = 'must be the first inputs where `padding_mode` is "edge", which repeats them'
                 _checks.fail(self.row, "inputs", tuple(inputs), rule)
             inputs = jnp.zeros(inputs, self.param_dtype if self.dtype is None else self.dtype)
-        plan, inputs, values = self._prepared(inputs)
-        self.state = CausalState(plan.first_state(inputs, values))
+        plan, first, values = self._prepared(jnp.asarray(inputs))
+        self.state = CausalState(plan.first_state(first, values))
 
-    def stream(self, inputs: jax.Array, **given: Any) -> jax.Array:
+    def stream(self, inputs: jax.Array, **options: Unpack[ChunkOptions]) -> jax.Array:
         """The result for the next chunk of the streams; the state moves on.
 
         Args:
             inputs: (N, T, *space, in_features), T steps that follow the last call.
-            given: `segment_ids` or `mask`, as the function has them.
+            options: `segment_ids` or `mask`, as the function has them.
         """
         if self.state is None:
             raise ValueError(f"{self.row}: `reset` must be called before `stream` and `step`.")
         plan, inputs, values = self._prepared(inputs)
         state = self.state[...]
-        outputs, state = plan.causal(inputs, values, state=state, return_state=True, **given)
+        outputs, state = plan.causal(inputs, values, state=state, return_state=True, **options)
         self.state[...] = state
         return outputs
 
@@ -125,8 +156,13 @@ class CausalConv(_Causal):
 
     row = "CausalConv"
 
+    @takes(CausalLayerOptions)
     def __init__(
-        self, in_features: int, out_features: int, kernel_size: Any, **options: Any
+        self,
+        in_features: int,
+        out_features: int,
+        kernel_size: Ints,
+        **options: Unpack[CausalLayerOptions],
     ) -> None:
         super().__init__(in_features, out_features, {"kernel_size": kernel_size}, **options)
 
@@ -159,7 +195,12 @@ class CausalConvTranspose(_Causal):
     row = "CausalConvTranspose"
     convention = "adjoint"  # the kernel is the forward one
 
+    @takes(CausalTransposeLayerOptions)
     def __init__(
-        self, in_features: int, out_features: int, kernel_size: Any, **options: Any
+        self,
+        in_features: int,
+        out_features: int,
+        kernel_size: Ints,
+        **options: Unpack[CausalTransposeLayerOptions],
     ) -> None:
         super().__init__(in_features, out_features, {"kernel_size": kernel_size}, **options)

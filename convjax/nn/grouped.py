@@ -1,12 +1,19 @@
 """NNX modules of convolutions in groups, and the shuffle between them."""
 
-from typing import Any
+from typing import Any, Unpack
 
 import jax
 from flax import nnx
 
 from convjax import _checks, functional
-from convjax.nn.layer import Layer
+from convjax._types import Ints
+from convjax.nn.layer import (
+    DepthwiseLayerOptions,
+    Layer,
+    PointwiseLayerOptions,
+    SpatialLayerOptions,
+    takes,
+)
 
 
 class GroupedConv(Layer):
@@ -34,11 +41,17 @@ class GroupedConv(Layer):
     row = "GroupedConv"
     kernel: nnx.Param[Any]
 
+    @takes(SpatialLayerOptions)
     def __init__(
-        self, in_features: int, out_features: int, kernel_size: Any, groups: int, **options: Any
+        self,
+        in_features: int,
+        out_features: int,
+        kernel_size: Ints,
+        groups: int,
+        **options: Unpack[SpatialLayerOptions],
     ) -> None:
-        own = {"kernel_size": kernel_size, "groups": groups}
-        super().__init__(in_features, out_features, own, **options)
+        attributes = {"kernel_size": kernel_size, "groups": groups}
+        super().__init__(in_features, out_features, attributes, **options)
 
 
 class ShuffledGroupedConv(GroupedConv):
@@ -89,8 +102,15 @@ class PointwiseGroupedConv(Layer):
     row = "PointwiseGroupedConv"
     kernel: nnx.Param[Any]
 
+    @takes(PointwiseLayerOptions)
     def __init__(
-        self, in_features: int, out_features: int, groups: int, *, rank: int = 2, **options: Any
+        self,
+        in_features: int,
+        out_features: int,
+        groups: int,
+        *,
+        rank: int = 2,
+        **options: Unpack[PointwiseLayerOptions],
     ) -> None:
         super().__init__(in_features, out_features, {"groups": groups, "rank": rank}, **options)
 
@@ -119,11 +139,16 @@ class DepthwiseConv(Layer):
     row = "DepthwiseConv"
     kernel: nnx.Param[Any]
 
+    @takes(DepthwiseLayerOptions)
     def __init__(
-        self, in_features: int, kernel_size: Any, channel_multiplier: int = 1, **options: Any
+        self,
+        in_features: int,
+        kernel_size: Ints,
+        channel_multiplier: int = 1,
+        **options: Unpack[DepthwiseLayerOptions],
     ) -> None:
-        own = {"kernel_size": kernel_size, "channel_multiplier": channel_multiplier}
-        super().__init__(in_features, None, own, **options)
+        attributes = {"kernel_size": kernel_size, "channel_multiplier": channel_multiplier}
+        super().__init__(in_features, None, attributes, **options)
 
 
 class ChannelShuffle(nnx.Module):

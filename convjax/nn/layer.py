@@ -1,8 +1,9 @@
 """What NNX modules share: they create their parameters and apply their row of the table."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Required, TypedDict, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -10,10 +11,96 @@ from flax import nnx
 from flax.nnx.nn import dtypes
 
 from convjax import initializers, modules
+from convjax._options import SpatialOptions
+from convjax._options import takes as functions_takes
+from convjax._types import (
+    Algorithm,
+    DType,
+    Initializers,
+    Ints,
+    Mask,
+    Method,
+    Padding,
+    PaddingMode,
+    Precision,
+    Promote,
+    ResultType,
+    Sharding,
+)
 
 NONE: Mapping[str, Any] = MappingProxyType({})
 KERNEL_INIT = initializers.lecun_normal()
 BIAS_INIT = nnx.initializers.zeros_init()
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+DEFAULTS: dict[str, Any] = {
+    "rngs": inspect.Parameter.empty,
+    "use_bias": True,
+    "mask": None,
+    "dtype": None,
+    "param_dtype": jnp.float32,
+    "precision": None,
+    "preferred_element_type": None,
+    "algorithm": None,
+    "kernel_init": KERNEL_INIT,
+    "bias_init": BIAS_INIT,
+    "promote_dtype": dtypes.promote_dtype,
+    "kernel_metadata": NONE,
+    "bias_metadata": NONE,
+}
+
+
+class LayerOptions(TypedDict, total=False):
+    """What `Layer` takes besides the options of a kind's function."""
+
+    rngs: Required[nnx.Rngs]
+    use_bias: bool
+    mask: Mask
+    dtype: ResultType
+    param_dtype: DType
+    precision: Precision
+    preferred_element_type: ResultType
+    algorithm: Algorithm
+    kernel_init: Initializers
+    bias_init: Initializers
+    promote_dtype: Promote
+    kernel_metadata: Mapping[str, object]
+    bias_metadata: Mapping[str, object]
+
+
+class PointwiseLayerOptions(LayerOptions, total=False):
+    """Of kernels that have one tap."""
+
+    strides: Ints
+
+
+class DilatedLayerOptions(PointwiseLayerOptions, total=False):
+    """Of `DilatedConv`, whose dilation is an argument."""
+
+    padding: Padding
+    padding_mode: PaddingMode
+
+
+class SpatialLayerOptions(LayerOptions, SpatialOptions, total=False):
+    """Of kernels that move over space."""
+
+
+class DepthwiseLayerOptions(SpatialLayerOptions, total=False):
+    """Of `DepthwiseConv`."""
+
+    input_dilation: Ints
+
+
+class ResizeLayerOptions(SpatialLayerOptions, total=False):
+    """Of `ResizeConv`."""
+
+    method: Method
+
+
+def takes(tail: type) -> Callable[[F], F]:
+    """Show the options of `tail` in the signature of an ``__init__``."""
+    return functions_takes(tail, method="nearest", **DEFAULTS)
 
 
 class Layer(nnx.Module):
@@ -22,7 +109,7 @@ class Layer(nnx.Module):
     Args:
         in_features: channels of the inputs.
         out_features: channels of the result; None where they follow.
-        own: the arguments that only this kind has, as attributes.
+        attributes: the arguments that only this kind has, as attributes.
         rngs: NNX's random number generators; their "params" stream gives the initial values.
         use_bias: whether a bias (out_features,) is added to the result.
         mask: what the kernel is multiplied by, of its shape; of a kind with several kernels, a
@@ -46,22 +133,22 @@ class Layer(nnx.Module):
         self,
         in_features: int,
         out_features: int | None,
-        own: Mapping[str, Any],
+        attributes: Mapping[str, object],
         *,
         rngs: nnx.Rngs,
         use_bias: bool = True,
-        mask: Any = None,
-        dtype: Any = None,
-        param_dtype: Any = jnp.float32,
-        precision: Any = None,
-        preferred_element_type: Any = None,
-        algorithm: Any = None,
-        kernel_init: Any = KERNEL_INIT,
-        bias_init: Any = BIAS_INIT,
-        promote_dtype: Callable[..., Any] = dtypes.promote_dtype,
-        kernel_metadata: Mapping[str, Any] = NONE,
-        bias_metadata: Mapping[str, Any] = NONE,
-        **options: Any,
+        mask: Mask = None,
+        dtype: ResultType = None,
+        param_dtype: DType = jnp.float32,
+        precision: Precision = None,
+        preferred_element_type: ResultType = None,
+        algorithm: Algorithm = None,
+        kernel_init: Initializers = KERNEL_INIT,
+        bias_init: Initializers = BIAS_INIT,
+        promote_dtype: Promote = dtypes.promote_dtype,
+        kernel_metadata: Mapping[str, object] = NONE,
+        bias_metadata: Mapping[str, object] = NONE,
+        **options: object,
     ) -> None:
         self.use_bias = use_bias
         self.mask = nnx.data(dict(mask) if isinstance(mask, Mapping) else mask)
@@ -71,13 +158,13 @@ class Layer(nnx.Module):
         self.preferred_element_type = preferred_element_type
         self.algorithm = modules.frozen(algorithm)
         self.promote_dtype = promote_dtype
-        if "kernel_size" in own:
-            own = {**own, "given_kernel_size": own["kernel_size"]}
-        for name, value in {**own, **modules.options(self.row, options)}.items():
+        if "kernel_size" in attributes:
+            attributes = {**attributes, "given_kernel_size": attributes["kernel_size"]}
+        for name, value in {**attributes, **modules.options(self.row, options)}.items():
             setattr(self, name, modules.attribute(name, value))
         plan = modules.plan(self.row, self, in_features, out_features)
         self.in_features, self.out_features = plan.sizes.in_features, plan.sizes.out_features
-        if "kernel_size" in own:
+        if "kernel_size" in attributes:
             self.kernel_size = plan.sizes.kernel_size
         shapes = {**plan.kernels, **plan.biases}
         for name, shape in shapes.items():
@@ -86,12 +173,16 @@ class Layer(nnx.Module):
                 if name in plan.kernels
                 else (bias_init, bias_metadata, BIAS_INIT)
             )
-            value = modules.own(init, name, shapes, default)(rngs.params(), shape, param_dtype)
-            setattr(self, name, nnx.Param(value, **modules.own(metadata, name, shapes, NONE)))
+            value = modules.per_parameter(init, name, shapes, default)(
+                rngs.params(), shape, param_dtype
+            )
+            setattr(
+                self, name, nnx.Param(value, **modules.per_parameter(metadata, name, shapes, NONE))
+            )
         if not use_bias:
             self.bias = nnx.data(None)
 
-    def __call__(self, inputs: jax.Array, out_sharding: Any = None) -> jax.Array:
+    def __call__(self, inputs: jax.Array, out_sharding: Sharding = None) -> jax.Array:
         """The convolution of `inputs` (*batch axes, *space, in_features).
 
         Args:
@@ -102,7 +193,7 @@ class Layer(nnx.Module):
         plan.check(inputs)
         names = dict.fromkeys([*plan.kernels, *plan.biases, "bias"])
         held = [getattr(self, name) for name in names]
-        values = [None if variable is None else variable[...] for variable in held]
+        values: list[Any] = [None if variable is None else variable[...] for variable in held]
         masked = plan.masked(dict(zip(names, values, strict=True)), self.mask)
         inputs, *values = self.promote_dtype((inputs, *masked.values()), dtype=self.dtype)
         named = dict(zip(names, values, strict=True))

@@ -1,10 +1,11 @@
 """NNX modules of the dense convolution's plain variants."""
 
-from typing import Any
+from typing import Any, Unpack
 
 from flax import nnx
 
-from convjax.nn.layer import Layer
+from convjax._types import Ints
+from convjax.nn.layer import DilatedLayerOptions, Layer, PointwiseLayerOptions, takes
 
 
 class PointwiseConv(Layer):
@@ -30,8 +31,14 @@ class PointwiseConv(Layer):
     row = "PointwiseConv"
     kernel: nnx.Param[Any]
 
+    @takes(PointwiseLayerOptions)
     def __init__(
-        self, in_features: int, out_features: int, *, rank: int = 2, **options: Any
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        rank: int = 2,
+        **options: Unpack[PointwiseLayerOptions],
     ) -> None:
         super().__init__(in_features, out_features, {"rank": rank}, **options)
 
@@ -61,13 +68,14 @@ class DilatedConv(Layer):
     row = "DilatedConv"
     kernel: nnx.Param[Any]
 
+    @takes(DilatedLayerOptions)
     def __init__(
         self,
         in_features: int,
         out_features: int,
-        kernel_size: Any,
-        kernel_dilation: Any,
-        **options: Any,
+        kernel_size: Ints,
+        kernel_dilation: Ints,
+        **options: Unpack[DilatedLayerOptions],
     ) -> None:
-        own = {"kernel_size": kernel_size, "kernel_dilation": kernel_dilation}
-        super().__init__(in_features, out_features, own, **options)
+        attributes = {"kernel_size": kernel_size, "kernel_dilation": kernel_dilation}
+        super().__init__(in_features, out_features, attributes, **options)

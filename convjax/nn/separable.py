@@ -1,10 +1,11 @@
 """NNX modules of convolutions in stages. Nothing non-linear lies between the stages."""
 
-from typing import Any
+from typing import Any, Unpack
 
 from flax import nnx
 
-from convjax.nn.layer import Layer
+from convjax._types import Ints
+from convjax.nn.layer import Layer, SpatialLayerOptions, takes
 
 
 class DepthwiseSeparableConv(Layer):
@@ -35,16 +36,17 @@ class DepthwiseSeparableConv(Layer):
     depthwise_kernel: nnx.Param[Any]
     pointwise_kernel: nnx.Param[Any]
 
+    @takes(SpatialLayerOptions)
     def __init__(
         self,
         in_features: int,
         out_features: int,
-        kernel_size: Any,
+        kernel_size: Ints,
         channel_multiplier: int = 1,
-        **options: Any,
+        **options: Unpack[SpatialLayerOptions],
     ) -> None:
-        own = {"kernel_size": kernel_size, "channel_multiplier": channel_multiplier}
-        super().__init__(in_features, out_features, own, **options)
+        attributes = {"kernel_size": kernel_size, "channel_multiplier": channel_multiplier}
+        super().__init__(in_features, out_features, attributes, **options)
 
 
 class SpatiallySeparableConv(Layer):
@@ -75,16 +77,17 @@ class SpatiallySeparableConv(Layer):
 
     row = "SpatiallySeparableConv"
 
+    @takes(SpatialLayerOptions)
     def __init__(
         self,
         in_features: int,
         out_features: int,
-        kernel_size: Any,
-        mid_features: Any = None,
-        **options: Any,
+        kernel_size: Ints,
+        mid_features: Ints | None = None,
+        **options: Unpack[SpatialLayerOptions],
     ) -> None:
-        own = {"kernel_size": kernel_size, "mid_features": mid_features}
-        super().__init__(in_features, out_features, own, **options)
+        attributes = {"kernel_size": kernel_size, "mid_features": mid_features}
+        super().__init__(in_features, out_features, attributes, **options)
 
 
 class FlattenedConv(Layer):
@@ -116,14 +119,15 @@ class FlattenedConv(Layer):
     row = "FlattenedConv"
     lateral_kernel: nnx.Param[Any]
 
+    @takes(SpatialLayerOptions)
     def __init__(
         self,
         in_features: int,
         out_features: int,
-        kernel_size: Any,
+        kernel_size: Ints,
         *,
         stage_bias: bool = False,
-        **options: Any,
+        **options: Unpack[SpatialLayerOptions],
     ) -> None:
-        own = {"kernel_size": kernel_size, "stage_bias": stage_bias}
-        super().__init__(in_features, out_features, own, **options)
+        attributes = {"kernel_size": kernel_size, "stage_bias": stage_bias}
+        super().__init__(in_features, out_features, attributes, **options)

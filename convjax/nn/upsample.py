@@ -1,10 +1,11 @@
 """NNX modules that enlarge: resize-convolution and sub-pixel convolution."""
 
-from typing import Any
+from typing import Any, Unpack
 
 from flax import nnx
 
-from convjax.nn.layer import Layer
+from convjax._types import Ints
+from convjax.nn.layer import Layer, ResizeLayerOptions, SpatialLayerOptions, takes
 
 
 class ResizeConv(Layer):
@@ -33,11 +34,17 @@ class ResizeConv(Layer):
     row = "ResizeConv"
     kernel: nnx.Param[Any]
 
+    @takes(ResizeLayerOptions)
     def __init__(
-        self, in_features: int, out_features: int, kernel_size: Any, scale: Any, **options: Any
+        self,
+        in_features: int,
+        out_features: int,
+        kernel_size: Ints,
+        scale: Ints,
+        **options: Unpack[ResizeLayerOptions],
     ) -> None:
-        own = {"kernel_size": kernel_size, "scale": scale}
-        super().__init__(in_features, out_features, own, **options)
+        attributes = {"kernel_size": kernel_size, "scale": scale}
+        super().__init__(in_features, out_features, attributes, **options)
 
 
 class SubpixelConv(Layer):
@@ -69,8 +76,14 @@ class SubpixelConv(Layer):
     row = "SubpixelConv"
     kernel: nnx.Param[Any]
 
+    @takes(SpatialLayerOptions)
     def __init__(
-        self, in_features: int, out_features: int, kernel_size: Any, scale: Any, **options: Any
+        self,
+        in_features: int,
+        out_features: int,
+        kernel_size: Ints,
+        scale: Ints,
+        **options: Unpack[SpatialLayerOptions],
     ) -> None:
-        own = {"kernel_size": kernel_size, "scale": scale}
-        super().__init__(in_features, out_features, own, **options)
+        attributes = {"kernel_size": kernel_size, "scale": scale}
+        super().__init__(in_features, out_features, attributes, **options)

@@ -166,5 +166,5 @@ def sizes(section: Section, settings: Settings) -> None:
 PARTS = (three_dimensions, one_by_one, arithmetic, sizes)
 
 
-def _strided(strides: int, padding: str) -> Any:
+def _strided(strides: int, padding: Any) -> Any:
     return lambda x, k: convjax.conv(x, k, strides=strides, padding=padding)

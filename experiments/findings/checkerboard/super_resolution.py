@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -79,7 +79,7 @@ def _subpixel(initial: Any, label: str) -> Arm:
     )
 
 
-def _resized(method: str) -> Arm:
+def _resized(method: Literal["nearest", "bilinear"]) -> Arm:
     return Arm(
         f"resize ({method}), then convolve",
         lambda inside, out: (3, 3, inside, out),
