@@ -10,7 +10,7 @@ import numpy as np
 from convjax import _checks
 from convjax._recipe import Recipe
 from convjax.lowerings import LOWERINGS, direct
-from convjax.lowerings.call import problem_of
+from convjax.lowerings.problem import problem_of
 from convjax.sharding import named_sharding
 
 
