@@ -212,7 +212,8 @@ def _lower(ctx: Any, x: Any, kernel: Any, *, platform: str, **params: Any) -> An
         # XLA widens 16-bit operands on GPUs to convolve them into float32 (jaxlib 0.12.0).
         widens = platform not in ("cuda", "rocm")
         result = ctx.avals_out[0].dtype
-        return ConvSplit(layout, geometry, role, ctx.avals_in, result, run_part, widens)
+        calls = platform == "cpu"
+        return ConvSplit(layout, geometry, role, ctx.avals_in, result, run_part, widens, calls)
 
     description = repr((layout, geometry, role, run.keywords["precision"], algorithm))
     return distributed.lower(ctx, (x, kernel), place, who, whole, split, description)

@@ -28,6 +28,7 @@ class Split(Protocol):
     spatial: dict[str, tuple[int, ...]]  # each party's spatial axes
     factors: list[Factor]
     result: np.dtype
+    calls: bool  # whether its parts hold calls that are to stay calls (`lowerings.unfused`)
 
     def plan(self, specs: Mapping[str, Sequence[Names]], independent: bool = False) -> Plan:
         """Which mesh axes split what, if the parties lie as `specs` says (`partition.choose`)."""
@@ -47,7 +48,7 @@ class ConvSplit:
 
     `run(x, kernel, geometry=, preferred_element_type=)` is the convolution on one device. `widens`
     says that it makes float32 of 16-bit operands without a copy of them: then parts that are summed
-    over devices are rounded once, after the sum.
+    over devices are rounded once, after the sum. `calls` says that it holds calls that are to stay.
     """
 
     def __init__(
@@ -59,9 +60,11 @@ class ConvSplit:
         result: Any,
         run: Callable[..., jax.Array],
         widens: bool = True,
+        calls: bool = False,
     ) -> None:
         x, kernel = (tuple(operand.shape) for operand in operands)
-        self.layout, self.geometry, self.run, self.widens = layout, geometry, run, widens
+        self.layout, self.geometry, self.run = layout, geometry, run
+        self.widens, self.calls = widens, calls
         self.itemsize, self.result = np.dtype(operands[0].dtype).itemsize, np.dtype(result)
         self.space = layout.x.sizes(x, "space")
         self.window = layout.kernel.sizes(kernel, "space")
@@ -134,6 +137,8 @@ class ExtensionSplit:
     strip of the input, its length, and a function that makes of the strip what lies there (or, for
     the adjoint, of what lies there what is added to the strip).
     """
+
+    calls = False
 
     def __init__(
         self,
