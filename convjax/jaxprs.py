@@ -307,7 +307,6 @@ def explain(
                 site.eqn.params["algorithm"],
                 platform,
                 several and not by_us,
-                several and by_us,
             )
         else:
             choice = select.Choice("direct", "bound as lax's own convolution")

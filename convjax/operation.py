@@ -203,10 +203,11 @@ def _lower(ctx: Any, x: Any, kernel: Any, *, platform: str, **params: Any) -> An
         choice=select.forced(problem, algorithm, platform, split_by_xla),
     )
 
-    def run_part(x: jax.Array, kernel: jax.Array, **options: Any) -> jax.Array:
-        part = problem_of(x, kernel, layout, options["geometry"], role)
-        choice = select.forced(part, algorithm, platform, part=True)
-        return run(x, kernel, choice=choice, **options)
+    def run_part(*arrays: jax.Array, made: Any, **options: Any) -> jax.Array:
+        actual = problem_of(*jax.eval_shape(made, *arrays), layout, options["geometry"], role)
+        own = problem_of(arrays[0], arrays[1], layout, geometry, role)
+        choice = select.of_part(own, actual, algorithm, platform)
+        return run(*arrays, made=made, choice=choice, **options)
 
     def split() -> ConvSplit:
         # XLA widens 16-bit operands on GPUs to convolve them into float32 (jaxlib 0.12.0).

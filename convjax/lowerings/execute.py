@@ -1,7 +1,7 @@
 """Run a convolution by its lowering, and the smaller convolutions that lowerings are made of."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -18,9 +18,8 @@ from convjax.sharding import same_varying
 
 
 def execute(
-    x: jax.Array,
-    kernel: jax.Array,
-    *,
+    *arrays: jax.Array,
+    made: Callable[..., Sequence[jax.Array]] | None = None,
     layout: Layout,
     geometry: Geometry,
     role: str,
@@ -33,8 +32,12 @@ def execute(
 ) -> jax.Array:
     """The convolution by the lowering of `choice`, or by the one that is selected for it.
 
+    The operands, x and kernel, are the `arrays`, or what ``made(*arrays)`` makes of them: copies
+    that it makes live as long as those of the lowering.
+
     Lowerings call this again for the smaller convolutions that they are made of: `part` says so.
     """
+    x, kernel = arrays if made is None else jax.eval_shape(made, *arrays)
     shape = out_shape(x, kernel, layout, geometry)
     if 0 in (*x.shape, *kernel.shape, *shape):  # an empty sum
         return same_varying(jnp.zeros(shape, preferred_element_type or x.dtype), x, kernel)[0]
@@ -49,27 +52,33 @@ def execute(
         split_by_xla=split_by_xla,
         part=True,
     )
-    if layout.x.group and problem.groups == 1:  # which lowerings for one group do not expect
-        x = lax.squeeze(x, layout.x.group)
-        kernel = lax.squeeze(kernel, layout.kernel.group)
-        layout = layout.ungrouped()
+    squeezes = layout.x.group and problem.groups == 1  # what lowerings of one group do not expect
+    inner = layout.ungrouped() if squeezes else layout
     types = (precision, preferred_element_type)
-    call = Call(layout, geometry, role, *types, again, split_by_xla, platform)
+    call = Call(inner, geometry, role, *types, again, split_by_xla, platform)
     lowering = LOWERINGS[choice.name]
+
+    def run(*arrays: jax.Array, nothing: jax.Array | None = None) -> jax.Array:
+        x, kernel = arrays if made is None else made(*arrays)
+        if squeezes:
+            x = lax.squeeze(x, layout.x.group)
+            kernel = lax.squeeze(kernel, layout.kernel.group)
+        return lowering.run(x, kernel, call=call._replace(nothing=nothing))
+
     if call.on_one_cpu and not part and lowering.apart(problem):
-
-        def run(x: jax.Array, kernel: jax.Array, nothing: jax.Array | None = None) -> jax.Array:
-            y = lowering.run(x, kernel, call=call._replace(nothing=nothing))
-            return _plain(y, layout.out, role)
-
         # A sequence equals its chunks and steps to the last bit; planes are up to a seventh faster
         # without. 16-bit products are exact in float32, in which they are summed.
         rounds = geometry.rank == 1 and x.dtype == call.accumulator(x) == jnp.float32
         ordered = role == "forward" and choice.name == "taps" and rounds
-        zero = [_nothing((x, kernel))] if ordered else []
-        y = unfused(run)(x, kernel, *zero)
+
+        def called(*operands: jax.Array) -> jax.Array:
+            given, nothing = (operands[:-1], operands[-1]) if ordered else (operands, None)
+            return _plain(run(*given, nothing=nothing), inner.out, role)
+
+        zero = [_nothing(arrays)] if ordered else []
+        y = unfused(called)(*arrays, *zero)
     else:
-        y = lowering.run(x, kernel, call=call)
+        y = run(*arrays)
     return y if y.shape == shape else lax.reshape(y, shape)
 
 

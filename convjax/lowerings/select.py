@@ -234,22 +234,6 @@ _CPU = (
     ),
 )
 
-# A device's part of a volume: its lowering may not take many times the memory of the part. Measured
-# by XLA's count on jaxlib 0.10.2 and 0.12.0, a 3x3x3 gradient of (1, 64, 64, 64, 16) over 4 x 2
-# devices: 20 MiB a device with `depth_fold`, 12 with these, 8 with lax's own convolution.
-_CPU_PART = (
-    Rule(
-        "depth_sum",
-        lambda p: p.groups == 1 and p.geometry.rank == 3 and not correlates(p),
-        "cpu, several devices: two dimensions have a fast path, and nothing is copied",
-    ),
-    Rule(
-        "direct",
-        lambda p: p.groups == 1 and p.geometry.rank == 3 and correlates(p),
-        "cpu, several devices: a faster gradient of a volume's kernel would copy the volume",
-    ),
-)
-
 # Where XLA splits a convolution over devices. Seen on jaxlib 0.10.2 and 0.12.0 on meshes of several
 # axes: lax's gradient of a grouped kernel, with only the batch sharded, is wrong.
 _GROUPED_GRADIENT = Rule(
@@ -272,17 +256,13 @@ _CPU_SPLIT_BY_XLA = (
 )
 
 
-def _rules(platform: str, split_by_xla: bool, part: bool) -> tuple[Rule, ...]:
-    if part and platform == "cpu":
-        return (*_CPU_PART, *_CPU)
+def _rules(platform: str, split_by_xla: bool) -> tuple[Rule, ...]:
     if split_by_xla:
         return (_GROUPED_GRADIENT, *(_CPU_SPLIT_BY_XLA if platform == "cpu" else ()))
     return _CPU if platform == "cpu" else ()
 
 
-def select(
-    problem: Problem, platform: str, split_by_xla: bool = False, part: bool = False
-) -> Choice:
+def select(problem: Problem, platform: str, split_by_xla: bool = False) -> Choice:
     """The lowering for `problem`.
 
     Args:
@@ -290,11 +270,10 @@ def select(
         platform: "cpu", "cuda", "rocm", "tpu", or another that JAX lowers for.
         split_by_xla: whether XLA splits it over devices, and not this library: then only what XLA
             splits rightly is eligible.
-        part: whether it is one device's part of a convolution that this library splits.
     """
     found: list[Rule] = [
         rule
-        for rule in _rules(platform, split_by_xla, part)
+        for rule in _rules(platform, split_by_xla)
         if rule.holds(problem) and LOWERINGS[rule.lowering].accepts(problem) is None
     ]
     if not found:
@@ -304,30 +283,48 @@ def select(
 
 
 def forced(
-    problem: Problem,
-    algorithm: Any,
-    platform: str,
-    split_by_xla: bool = False,
-    part: bool = False,
+    problem: Problem, algorithm: Any, platform: str, split_by_xla: bool = False
 ) -> Choice:
     """The lowering for `problem` under the caller's `algorithm`: None, a name, or a triple.
 
     A triple names the lowering of the forward operation, the input's gradient and the kernel's
-    gradient. A single name is used for the gradients where it accepts them. `part` says that
-    the whole problem was accepted, and this is a device's part of it.
+    gradient. A single name is used for the gradients where it accepts them.
     """
-    if algorithm is None:
-        return select(problem, platform, split_by_xla, part)
-    hard = not isinstance(algorithm, str)
-    name = algorithm[ROLES.index(problem.role)] if hard else algorithm
+    unforced = select(problem, platform, split_by_xla)
+    name = _name(algorithm, problem.role)
     if name is None:
-        return select(problem, platform, split_by_xla, part)
+        return unforced
     refusal = LOWERINGS[name].accepts(problem)
     if refusal is None:
-        unforced = select(problem, platform, split_by_xla, part)
         return Choice(name, "forced by `algorithm`", unforced.name)
-    if not part and (hard or problem.role == "forward"):
+    if not isinstance(algorithm, str) or problem.role == "forward":
         raise ValueError(
             f"algorithm {name!r} cannot execute this convolution ({problem.role}): {refusal}"
         )
-    return select(problem, platform, split_by_xla, part)
+    return unforced
+
+
+def of_part(own: Problem, actual: Problem, algorithm: Any, platform: str) -> Choice:
+    """The lowering for a device's part of a problem that was accepted under `algorithm`.
+
+    `actual` is what the device computes: its part of the input, others' rows around it, and less
+    padding. `own` is the same without others' rows, and with padding in their place: what a device
+    computes of an input of the part's extent by itself. Its lowering is taken where the results
+    are as large.
+    """
+    name = _name(algorithm, actual.role)
+    if name is not None and LOWERINGS[name].accepts(actual) is None:
+        return Choice(name, "forced by `algorithm`", select(actual, platform).name)
+    if own.out_space == actual.out_space:
+        choice = select(own, platform)
+        if LOWERINGS[choice.name].accepts(actual) is None:
+            return choice
+    return select(actual, platform)
+
+
+def _name(algorithm: Any, role: str) -> str | None:
+    """The lowering that the caller wants for a role, if any."""
+    if algorithm is None or isinstance(algorithm, str):
+        return algorithm
+    name: str | None = algorithm[ROLES.index(role)]
+    return name
