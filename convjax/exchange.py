@@ -5,6 +5,7 @@ All functions run where the mesh axes of `line` are manual; a shard is a positio
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -68,18 +69,27 @@ def needed_rows(part: jax.Array, axis: int, rows: Rows, line: Line) -> jax.Array
     return surrounded(part, *strips, axis=axis, rows=rows, line=line)
 
 
-def received(part: jax.Array, axis: int, rows: Rows, line: Line) -> list[jax.Array]:
-    """What this shard gets of others: the strips before and after its own `part`, or all parts."""
+def received(
+    part: jax.Array, axis: int, rows: Rows, line: Line, zero: Any = 0
+) -> list[jax.Array]:
+    """What this shard gets of others: the strips before and after its own `part`, or all parts.
+
+    Nothing of strips is sent before `zero`, a zero that XLA does not know, is there.
+    """
     if rows.rows == 0:
         return []
     if rows.whole:
         return line.gathered(part)
+
+    def strip(first: int, count: int) -> jax.Array:
+        return lax.dynamic_slice_in_dim(part, first + zero, count, axis)
+
     strips = []
     for count, pairs in rows.hops("before"):
-        last = lax.slice_in_dim(part, part.shape[axis] - count, None, axis=axis)
+        last = strip(part.shape[axis] - count, count)
         strips.append(line.sent(last, pairs))
     for count, pairs in rows.hops("after"):
-        first = lax.slice_in_dim(part, 0, count, axis=axis)
+        first = strip(0, count)
         strips.append(line.sent(first, pairs))
     return strips
 

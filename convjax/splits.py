@@ -18,6 +18,7 @@ from jax import lax
 from convjax import exchange, partition
 from convjax.geometry import Geometry
 from convjax.layout import Layout
+from convjax.lowerings.unfused import unknown_zero
 from convjax.partition import Axis, Factor, Names, Plan
 
 Shape = tuple[int, ...]
@@ -76,7 +77,8 @@ class ConvSplit:
         self.spatial = {
             "x": layout.x.space, "kernel": layout.kernel.space, "out": layout.out.space
         }  # fmt: skip
-        self.factors = partition.factors(layout, role == "kernel_gradient")
+        self.windows = role == "kernel_gradient"
+        self.factors = partition.factors(layout, split_windows=self.windows)
 
     def plan(self, specs: Mapping[str, Sequence[Names]], independent: bool = False) -> Plan:
         sizes = {
@@ -97,6 +99,9 @@ class ConvSplit:
     def part(self, plan: Plan, mesh: Mapping[str, int], *operands: jax.Array) -> jax.Array:
         geometry, shares = self.geometry, []
         local = _Local(*operands)
+        # What the gradient of a kernel needs of the input, a device could send in the forward pass,
+        # and keep until the backward pass. It waits for the cotangent, which is the window.
+        zero = unknown_zero(operands[1]) if self.calls and self.windows else 0
         for factor, names in zip(plan.factors, plan.names, strict=True):
             line = exchange.Line(names, mesh)
             if line.shards == 1:
@@ -113,7 +118,7 @@ class ConvSplit:
             axis = Axis.of(geometry, number, self.space, self.window, self.out_space)
             split = partition.split_outputs if factor.kind == "space" else partition.split_window
             share = split(axis, line.shards)
-            strips = exchange.received(local.operands[0], factor.x, share.rows, line)
+            strips = exchange.received(local.operands[0], factor.x, share.rows, line, zero)
             local.becomes(
                 0, exchange.surrounded, *strips, axis=factor.x, rows=share.rows, line=line
             )
