@@ -5,7 +5,6 @@ All functions run where the mesh axes of `line` are manual; a shard is a positio
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -69,34 +68,23 @@ def needed_rows(part: jax.Array, axis: int, rows: Rows, line: Line) -> jax.Array
     return surrounded(part, *strips, axis=axis, rows=rows, line=line)
 
 
-def received(
-    part: jax.Array, axis: int, rows: Rows, line: Line, zero: Any = 0
-) -> list[jax.Array]:
-    """What this shard gets of others: the strips before and after its own `part`, or all parts.
-
-    Nothing of strips is sent before `zero`, a zero that XLA does not know, is there.
-    """
+def received(part: jax.Array, axis: int, rows: Rows, line: Line) -> list[jax.Array]:
+    """What this shard gets of others: the strips before and after its own `part`, or all parts."""
     if rows.rows == 0:
         return []
     if rows.whole:
         return line.gathered(part)
-
-    def strip(first: int, count: int) -> jax.Array:
-        return lax.dynamic_slice_in_dim(part, first + zero, count, axis)
-
     strips = []
     for count, pairs in rows.hops("before"):
-        last = strip(part.shape[axis] - count, count)
+        last = lax.slice_in_dim(part, part.shape[axis] - count, None, axis=axis)
         strips.append(line.sent(last, pairs))
     for count, pairs in rows.hops("after"):
-        first = strip(0, count)
+        first = lax.slice_in_dim(part, 0, count, axis=axis)
         strips.append(line.sent(first, pairs))
     return strips
 
 
-def surrounded(
-    part: jax.Array, *strips: jax.Array, axis: int, rows: Rows, line: Line
-) -> jax.Array:
+def surrounded(part: jax.Array, *strips: jax.Array, axis: int, rows: Rows, line: Line) -> jax.Array:
     """The rows that this shard needs, from its own `part` and what it `received`."""
 
     def zeros(count: int) -> list[jax.Array]:

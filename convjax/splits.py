@@ -18,7 +18,6 @@ from jax import lax
 from convjax import exchange, partition
 from convjax.geometry import Geometry
 from convjax.layout import Layout
-from convjax.lowerings.unfused import unknown_zero
 from convjax.partition import Axis, Factor, Names, Plan
 
 Shape = tuple[int, ...]
@@ -77,8 +76,7 @@ class ConvSplit:
         self.spatial = {
             "x": layout.x.space, "kernel": layout.kernel.space, "out": layout.out.space
         }  # fmt: skip
-        self.windows = role == "kernel_gradient"
-        self.factors = partition.factors(layout, split_windows=self.windows)
+        self.factors = partition.factors(layout, role == "kernel_gradient")
 
     def plan(self, specs: Mapping[str, Sequence[Names]], independent: bool = False) -> Plan:
         sizes = {
@@ -99,9 +97,6 @@ class ConvSplit:
     def part(self, plan: Plan, mesh: Mapping[str, int], *operands: jax.Array) -> jax.Array:
         geometry, shares = self.geometry, []
         local = _Local(*operands)
-        # What the gradient of a kernel needs of the input, a device could send in the forward pass,
-        # and keep until the backward pass. It waits for the cotangent, which is the window.
-        zero = unknown_zero(operands[1]) if self.calls and self.windows else 0
         for factor, names in zip(plan.factors, plan.names, strict=True):
             line = exchange.Line(names, mesh)
             if line.shards == 1:
@@ -118,15 +113,13 @@ class ConvSplit:
             axis = Axis.of(geometry, number, self.space, self.window, self.out_space)
             split = partition.split_outputs if factor.kind == "space" else partition.split_window
             share = split(axis, line.shards)
-            strips = exchange.received(local.operands[0], factor.x, share.rows, line, zero)
+            strips = exchange.received(local.operands[0], factor.x, share.rows, line)
             local.becomes(
                 0, exchange.surrounded, *strips, axis=factor.x, rows=share.rows, line=line
             )
             geometry = geometry.padded(number, share.padding)
             if factor.kernel is not None:
-                local.becomes(
-                    1, exchange.among_zeros, axis=factor.kernel, share=share, line=line
-                )
+                local.becomes(1, exchange.among_zeros, axis=factor.kernel, share=share, line=line)
             else:
                 shares.append((self.layout.out.space[number], share, line))
         total = _sum_type(self.result) if plan.summed else self.result

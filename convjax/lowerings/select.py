@@ -282,9 +282,7 @@ def select(problem: Problem, platform: str, split_by_xla: bool = False) -> Choic
     return Choice(found[0].lowering, found[0].why, next(others, "direct"))
 
 
-def forced(
-    problem: Problem, algorithm: Any, platform: str, split_by_xla: bool = False
-) -> Choice:
+def forced(problem: Problem, algorithm: Any, platform: str, split_by_xla: bool = False) -> Choice:
     """The lowering for `problem` under the caller's `algorithm`: None, a name, or a triple.
 
     A triple names the lowering of the forward operation, the input's gradient and the kernel's

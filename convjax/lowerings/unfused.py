@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax import lax
 from jax.experimental.xla_metadata import set_xla_metadata
 
@@ -40,23 +39,6 @@ def unfused(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
         return y
 
     return called
-
-
-def unknown_zero(*operands: jax.Array) -> jax.Array:
-    """Zero, of 32 bits, made of an element of each operand in a way that XLA does not see through.
-
-    A constant, which one operand may be, XLA would carry into a call.
-    """
-    number = jnp.uint32(0)
-    for x in operands:
-        element = lax.slice(x, [0] * x.ndim, [1] * x.ndim).reshape(())
-        if jnp.issubdtype(x.dtype, jnp.complexfloating):
-            element = lax.real(element)
-        if jnp.issubdtype(element.dtype, jnp.floating):
-            unsigned = f"uint{8 * element.dtype.itemsize}"
-            element = lax.bitcast_convert_type(element, unsigned)
-        number += element.astype(jnp.uint32)
-    return number * (number + jnp.uint32(1)) & jnp.uint32(1)  # of two neighbours one is even
 
 
 def _squeezed(x: jax.Array) -> jax.Array:
