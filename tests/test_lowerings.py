@@ -639,20 +639,32 @@ def test_select_for_very_few_outputs(monkeypatch, where):
     assert select.select(problem(**CHANNELS | {"o": 7}), "cpu", 0).name == wanted
 
 
+# What one device of several computes of a volume: rows of neighbours in place of padding.
+WITH_HALO = {"space": (10, 8, 8), "padding": ((0, 0), (1, 1), (1, 1))}
+
+
 @pytest.mark.parametrize(
-    "changes, wanted",
+    "changes, halo, algorithm, wanted",
     [
-        (DEEP, "depth_sum"),
-        (DEEP | {"i": 4, "o": 16}, "depth_sum"),  # alone it would be folded
-        (DEEP | GRADIENT_OF_A_VOLUME, "direct"),
-        (DEPTHWISE, "taps"),
-        ({}, "direct"),
+        (DEEP, WITH_HALO, None, "depth_sum"),  # by itself `depth_fold`, for nothing is padded
+        (DEEP, WITH_HALO, "depth_fold", "depth_fold"),
+        (DEEP, WITH_HALO, ("direct", None, None), "direct"),
+        (DEEP | GRADIENT_OF_A_VOLUME, WITH_HALO, None, "depth_fold"),
+        (DEEP | GRADIENT_OF_A_VOLUME, WITH_HALO, ("direct", None, None), "depth_fold"),
+        # A part by itself would have another result: what the device computes decides.
+        (DEEP | {"out_space": (6, 8, 8)}, WITH_HALO | {"out_space": (8, 8, 8)}, None, "depth_fold"),
+        (DEPTHWISE, {}, None, "taps"),
+        ({}, {}, None, "direct"),
+        # The caller's lowering refuses what the device computes.
+        (DEEP | {"window": (17, 3, 3)}, {}, "depth_sum", "depth_fold"),
     ],
 )
-def test_select_for_a_part_on_one_of_several_devices(changes, wanted):
-    """As on one device, but for volumes: copies of a part are memory that the split has spared."""
-    assert select.select(problem(**changes), "cpu", part=True).name == wanted
-    assert select.select(problem(**changes), "cuda", part=True).name == "direct"
+def test_select_for_a_part_on_one_of_several_devices(changes, halo, algorithm, wanted):
+    """As on one device that has the part by itself."""
+    own, actual = problem(**changes), problem(**changes | halo)
+    assert select.of_part(own, actual, algorithm, "cpu").name == wanted
+    if algorithm is None:
+        assert select.of_part(own, actual, algorithm, "cuda").name == "direct"
 
 
 def lowered(function, *operands):
