@@ -29,8 +29,8 @@ from examples import volume  # noqa: E402
 COLLECTIVES = ("collective-permute", "all-reduce", "all-gather", "all-to-all")
 
 
-def measured(settings: volume.Settings, devices: int) -> dict[str, Any]:
-    """The compiled step's temporaries, what it moves, its loss and its gradients."""
+def compiled(settings: volume.Settings, devices: int) -> tuple[Any, Any, Any]:
+    """The step for so many devices, the first state, and a batch."""
     kinds = (AxisType.Auto,) * 2
     mesh = jax.make_mesh(
         (1, devices), ("data", "depth"), axis_types=kinds, devices=jax.devices()[:devices]
@@ -39,13 +39,18 @@ def measured(settings: volume.Settings, devices: int) -> dict[str, Any]:
     initial, step = volume.programs(settings, mesh)
     state = initial()
     batch = volume.batch_of(settings, 0, sharding)
-    compiled = step.lower(state, *batch).compile()
-    text = compiled.as_text()
-    state, loss = compiled(state, *batch)
+    return step.lower(state, *batch).compile(), state, batch
+
+
+def measured(settings: volume.Settings, devices: int) -> dict[str, Any]:
+    """The compiled step's temporaries, what it moves, its loss and its gradients."""
+    program, state, batch = compiled(settings, devices)
+    text = program.as_text()
+    state, loss = program(state, *batch)
     (adam, *_) = state.optimizer  # whose first moments are a tenth of the first gradients
     return {
         "devices": devices,
-        "temporaries": compiled.memory_analysis().temp_size_in_bytes,
+        "temporaries": program.memory_analysis().temp_size_in_bytes,
         "loss": float(loss),
         "gradients": [np.asarray(leaf) for leaf in jax.tree.leaves(adam.mu)],
         **{name: len(re.findall(rf" {name}(?:-start)?\(", text)) for name in COLLECTIVES},

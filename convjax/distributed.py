@@ -277,7 +277,12 @@ def _by_callback(
         sharding_rule=_rule(split),
         decode_shardings=False,
     )
-    with set_xla_metadata(convjax=description):
+    attributes = {"convjax": description}
+    if split.calls:
+        # XLA puts these attributes on all that a part consists of, in place of its own. Calls that
+        # may be inlined are inlined by then.
+        attributes["inlineable"] = "false"
+    with set_xla_metadata(**attributes):
         y: jax.Array = call(*operands)
     return y
 

@@ -64,6 +64,28 @@ def existing(part: jax.Array, axis: int, size: int, line: Line) -> jax.Array:
 
 def needed_rows(part: jax.Array, axis: int, rows: Rows, line: Line) -> jax.Array:
     """The rows that this shard needs, from its own `part` and from neighbours."""
+    strips = received(part, axis, rows, line)
+    return surrounded(part, *strips, axis=axis, rows=rows, line=line)
+
+
+def received(part: jax.Array, axis: int, rows: Rows, line: Line) -> list[jax.Array]:
+    """What this shard gets of others: the strips before and after its own `part`, or all parts."""
+    if rows.rows == 0:
+        return []
+    if rows.whole:
+        return line.gathered(part)
+    strips = []
+    for count, pairs in rows.hops("before"):
+        last = lax.slice_in_dim(part, part.shape[axis] - count, None, axis=axis)
+        strips.append(line.sent(last, pairs))
+    for count, pairs in rows.hops("after"):
+        first = lax.slice_in_dim(part, 0, count, axis=axis)
+        strips.append(line.sent(first, pairs))
+    return strips
+
+
+def surrounded(part: jax.Array, *strips: jax.Array, axis: int, rows: Rows, line: Line) -> jax.Array:
+    """The rows that this shard needs, from its own `part` and what it `received`."""
 
     def zeros(count: int) -> list[jax.Array]:
         shape = (*part.shape[:axis], count, *part.shape[axis + 1 :])
@@ -71,18 +93,9 @@ def needed_rows(part: jax.Array, axis: int, rows: Rows, line: Line) -> jax.Array
 
     if rows.rows == 0:
         return lax.slice_in_dim(part, 0, 0, axis=axis)
-    if rows.whole:
-        pieces = line.gathered(part)
-    else:
-        before, after = [], []
-        for count, pairs in rows.hops("before"):
-            last = lax.slice_in_dim(part, part.shape[axis] - count, None, axis=axis)
-            before.append(line.sent(last, pairs))
-        for count, pairs in rows.hops("after"):
-            first = lax.slice_in_dim(part, 0, count, axis=axis)
-            after.append(line.sent(first, pairs))
-        pieces = [*before, part, *after]
-    pieces = [*zeros(rows.lead), *pieces, *zeros(rows.trail)]
+    before = len(rows.hops("before"))
+    pieces = strips if rows.whole else (*strips[:before], part, *strips[before:])
+    pieces = (*zeros(rows.lead), *pieces, *zeros(rows.trail))
     buffer = lax.concatenate(pieces, axis) if len(pieces) > 1 else pieces[0]
     return taken(buffer, axis, rows.starts, rows.rows, line)
 

@@ -323,9 +323,9 @@ def explain(
 
 
 def _split(target: Target) -> Target:
-    """The target where a mesh has several devices: who splits the convolution depends on it."""
+    """The target where a mesh has several devices: XLA splits what this library does not split."""
     by_us = target.platform in distributed.CALLBACK_PLATFORMS
-    return dataclasses.replace(target, split="convjax" if by_us else "XLA")
+    return dataclasses.replace(target, split="nobody" if by_us else "XLA")
 
 
 PLATFORMS = ("cpu", "cuda", "gpu", "rocm", "tpu")

@@ -187,7 +187,7 @@ def _lower(ctx: Any, x: Any, kernel: Any, *, platform: str, **params: Any) -> An
     place = distributed.Place.of(ctx)
     who = distributed.splitter(ctx, place, platform)
     target = Target.here(platform, "XLA" if who == "XLA" else "nobody")
-    part_of_target = Target.here(platform, "convjax")
+    one_device = Target.here(platform)
     execute = functools.partial(
         run,
         layout=layout,
@@ -204,16 +204,18 @@ def _lower(ctx: Any, x: Any, kernel: Any, *, platform: str, **params: Any) -> An
         choice=select.forced(problem, algorithm, target),
     )
 
-    def run_part(x: jax.Array, kernel: jax.Array, **options: Any) -> jax.Array:
-        part = problem_of(x, kernel, layout, options["geometry"], role)
-        choice = select.forced(part, algorithm, part_of_target)
-        return execute(x, kernel, choice=choice, target=part_of_target, **options)
+    def run_part(*arrays: jax.Array, made: Any, **options: Any) -> jax.Array:
+        actual = problem_of(*jax.eval_shape(made, *arrays), layout, options["geometry"], role)
+        alone = problem_of(arrays[0], arrays[1], layout, geometry, role)
+        choice = select.of_part(alone, actual, algorithm, one_device)
+        return execute(*arrays, made=made, choice=choice, target=one_device, **options)
 
     def split() -> ConvSplit:
         # XLA widens 16-bit operands on GPUs to convolve them into float32 (jaxlib 0.12.0).
         widens = platform not in ("cuda", "rocm")
         result = ctx.avals_out[0].dtype
-        return ConvSplit(layout, geometry, role, ctx.avals_in, result, run_part, widens)
+        calls = platform == "cpu"
+        return ConvSplit(layout, geometry, role, ctx.avals_in, result, run_part, widens, calls)
 
     description = repr((layout, geometry, role, execute.keywords["precision"], algorithm))
     return distributed.lower(ctx, (x, kernel), place, who, whole, split, description)

@@ -4,6 +4,8 @@ A split knows the operation's parties (its operands, and "out"), their shapes, t
 be split, and what a device computes of its parts.
 """
 
+import functools
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -28,6 +30,7 @@ class Split(Protocol):
     spatial: dict[str, tuple[int, ...]]  # each party's spatial axes
     factors: list[Factor]
     result: np.dtype
+    calls: bool  # whether its parts hold calls that are to stay calls (`lowerings._tools.xla`)
 
     def plan(self, specs: Mapping[str, Sequence[Names]], independent: bool = False) -> Plan:
         """Which mesh axes split what, if the parties lie as `specs` says (`partition.choose`)."""
@@ -45,9 +48,10 @@ class Split(Protocol):
 class ConvSplit:
     """A convolution of operands of these (whole) shapes.
 
-    `run(x, kernel, geometry=, preferred_element_type=)` is the convolution on one device. `widens`
-    says that it makes float32 of 16-bit operands without a copy of them: then parts that are summed
-    over devices are rounded once, after the sum.
+    `run(*arrays, made=, geometry=, preferred_element_type=)` is the convolution on one device, of
+    the operands that ``made(*arrays)`` returns. `widens` says that it makes float32 of 16-bit
+    operands without a copy of them: then parts that are summed over devices are rounded once, after
+    the sum. `calls` says that it holds calls that are to stay.
     """
 
     def __init__(
@@ -59,9 +63,11 @@ class ConvSplit:
         result: Any,
         run: Callable[..., jax.Array],
         widens: bool = True,
+        calls: bool = False,
     ) -> None:
         x, kernel = (tuple(operand.shape) for operand in operands)
-        self.layout, self.geometry, self.run, self.widens = layout, geometry, run, widens
+        self.layout, self.geometry, self.run = layout, geometry, run
+        self.widens, self.calls = widens, calls
         self.itemsize, self.result = np.dtype(operands[0].dtype).itemsize, np.dtype(result)
         self.space = layout.x.sizes(x, "space")
         self.window = layout.kernel.sizes(kernel, "space")
@@ -81,36 +87,46 @@ class ConvSplit:
         return partition.choose(self.factors, specs, sizes, independent)
 
     def whole(self, *operands: jax.Array) -> jax.Array:
-        return self.run(*operands, geometry=self.geometry, preferred_element_type=self.result)
+        return self.run(
+            *operands,
+            made=lambda *same: same,
+            geometry=self.geometry,
+            preferred_element_type=self.result,
+        )
 
     def part(self, plan: Plan, mesh: Mapping[str, int], *operands: jax.Array) -> jax.Array:
-        x, kernel = operands
         geometry, shares = self.geometry, []
+        local = _Local(*operands)
         for factor, names in zip(plan.factors, plan.names, strict=True):
             line = exchange.Line(names, mesh)
             if line.shards == 1:
                 continue
             if factor.x is not None and (factor.is_summed or factor.kind == "space"):
-                x = exchange.existing(x, factor.x, self.shapes["x"][factor.x], line)
+                size = self.shapes["x"][factor.x]
+                local.becomes(0, exchange.existing, axis=factor.x, size=size, line=line)
             if factor.kernel is not None and factor.is_summed:
                 size = self.shapes["kernel"][factor.kernel]
-                kernel = exchange.existing(kernel, factor.kernel, size, line)
+                local.becomes(1, exchange.existing, axis=factor.kernel, size=size, line=line)
             if factor.x is None or factor.kind not in ("space", "window"):
                 continue
             number = self.layout.x.space.index(factor.x)
             axis = Axis.of(geometry, number, self.space, self.window, self.out_space)
             split = partition.split_outputs if factor.kind == "space" else partition.split_window
             share = split(axis, line.shards)
-            x = exchange.needed_rows(x, factor.x, share.rows, line)
+            strips = exchange.received(local.operands[0], factor.x, share.rows, line)
+            local.becomes(
+                0, exchange.surrounded, *strips, axis=factor.x, rows=share.rows, line=line
+            )
             geometry = geometry.padded(number, share.padding)
             if factor.kernel is not None:
-                kernel = exchange.among_zeros(kernel, factor.kernel, share, line)
+                local.becomes(1, exchange.among_zeros, axis=factor.kernel, share=share, line=line)
             else:
                 shares.append((self.layout.out.space[number], share, line))
         total = _sum_type(self.result) if plan.summed else self.result
         y = self.run(
-            x,
-            kernel,
+            *operands,
+            *local.received,
+            made=local.made,
             geometry=geometry,
             preferred_element_type=total if self.widens else self.result,
         )
@@ -119,6 +135,38 @@ class ConvSplit:
         if plan.summed:
             y = lax.psum(y.astype(total), plan.summed)
         return y.astype(self.result)
+
+
+class _Local:
+    """The operands of a device's convolution, and how they are made of the device's parts.
+
+    They are made in two steps: first all devices send what others need, then each device makes its
+    operands of its parts and of what it received (`made`). So the second step, which copies the
+    parts, can wait until the convolution runs.
+    """
+
+    def __init__(self, *parts: jax.Array) -> None:
+        self.operands = list(parts)
+        self.received: list[jax.Array] = []
+        self._steps: list[tuple[int, Callable[..., jax.Array], int]] = []
+
+    def becomes(
+        self, number: int, function: Callable[..., jax.Array], *strips: jax.Array, **options: Any
+    ) -> None:
+        """Operand `number` becomes ``function(operand, *strips, **options)``."""
+        function = functools.partial(function, **options)
+        self.operands[number] = function(self.operands[number], *strips)
+        self.received += strips
+        self._steps.append((number, function, len(strips)))
+
+    def made(self, *arrays: jax.Array) -> list[jax.Array]:
+        """The operands, of the device's parts and of what it received."""
+        count = len(self.operands)
+        operands, rest = list(arrays[:count]), iter(arrays[count:])
+        for number, function, strips in self._steps:
+            got = itertools.islice(rest, strips)
+            operands[number] = function(operands[number], *got)
+        return operands
 
 
 def _sum_type(dtype: np.dtype) -> np.dtype:
@@ -134,6 +182,8 @@ class ExtensionSplit:
     strip of the input, its length, and a function that makes of the strip what lies there (or, for
     the adjoint, of what lies there what is added to the strip).
     """
+
+    calls = False
 
     def __init__(
         self,

@@ -344,9 +344,9 @@ def test_explain_asks_select(monkeypatch):
     explain(convjax.conv, X, K, target=Target.of("cpu", "0.10"), partitioned=True)
     assert asked == [
         ("forward", "tpu", "XLA"),
-        ("forward", "rocm", "convjax"),  # where a device runs what is chosen for its part
+        ("forward", "rocm", "nobody"),  # where a device runs what is chosen for its part
         ("forward", "cuda", "nobody"),
-        ("forward", "cpu", "convjax"),
+        ("forward", "cpu", "nobody"),
     ]
 
 
@@ -368,7 +368,7 @@ def test_explain_knows_the_mesh_inside_shard_map():
 
     cpu = Target.of("cpu")
     assert chosen({"data", "model"}, True, cpu) == "depth_fold"  # a device's own convolution
-    assert chosen({"data"}, True, cpu) == "depth_sum"  # a part of a split one
+    assert chosen({"data"}, True, cpu) == "depth_fold"  # a part gets what one device would get
 
 
 @pytest.mark.parametrize(

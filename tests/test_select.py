@@ -156,13 +156,6 @@ PLANES = [
 
 # What is split over devices, and other platforms.
 ELSEWHERE = [
-    # a device's part: copies of a volume are memory that the split has spared
-    (DEEP, "part", "depth_sum"),
-    (DEEP | {"i": 4, "o": 16}, "part", "depth_sum"),  # on one device it would be folded
-    (DEEP | GRADIENT_OF_A_VOLUME, "part", "direct"),
-    (DEEP | GRADIENT_OF_A_VOLUME | {"padding": ((-1, 2),) * 3}, "part", "channels_last"),
-    (DEPTHWISE, "part", "taps"),
-    ({}, "part", "direct"),
     # XLA splits it: only what it splits rightly, without gathering groups
     ({"channels_last": False}, "xla", "direct"),
     ({"input_dilation": (2, 2)}, "xla", "direct"),
@@ -298,3 +291,32 @@ def test_what_was_not_measured_is_said(platform):
 
 def test_symbolic_sizes_are_more_than_any_threshold():
     assert math.inf > max(threshold.value for threshold in thresholds.THRESHOLDS.values())
+
+
+# What one device of several computes of a volume: rows of neighbours in place of padding.
+WITH_HALO = {"space": (10, 8, 8), "padding": ((0, 0), (1, 1), (1, 1))}
+
+
+@pytest.mark.parametrize(
+    "changes, halo, algorithm, wanted",
+    [
+        (DEEP, WITH_HALO, None, "depth_sum"),  # as a whole `depth_fold`, for nothing is padded
+        (DEEP, WITH_HALO, "depth_fold", "depth_fold"),
+        (DEEP, WITH_HALO, ("direct", None, None), "direct"),
+        (DEEP | GRADIENT_OF_A_VOLUME, WITH_HALO, None, "depth_fold"),
+        (DEEP | GRADIENT_OF_A_VOLUME, WITH_HALO, ("direct", None, None), "depth_fold"),
+        # The part alone would have another result: what the device computes decides.
+        (DEEP | {"out_space": (6, 8, 8)}, WITH_HALO | {"out_space": (8, 8, 8)}, None, "depth_fold"),
+        (DEPTHWISE, {}, None, "taps"),
+        ({}, {}, None, "direct"),
+        # What is chosen for the part alone would be wrong for what the device computes.
+        ({}, CROPPED, None, "channels_last"),
+        # The caller's lowering refuses what the device computes.
+        (DEEP | {"window": (17, 3, 3)}, {}, "depth_sum", "depth_fold"),
+    ],
+)
+def test_a_part_gets_what_one_device_would_get(changes, halo, algorithm, wanted):
+    alone, actual = problem(**changes), problem(**changes | halo)
+    assert select.of_part(alone, actual, algorithm, TARGETS["0.12"]).name == wanted
+    if algorithm is None:
+        assert select.of_part(alone, actual, algorithm, TARGETS["cuda"]).name == "direct"

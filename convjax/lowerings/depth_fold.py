@@ -4,15 +4,20 @@ XLA on CPU has a fast path for two dimensions and a slow one for three. Call tha
 output depth becomes an example, whose channels are the channels of all depths that it reads.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from convjax.layout import arranged, canonical, moved, restored
 from convjax.lowerings._tools.slices import exchanged, reversed_where, shifted
+from convjax.lowerings._tools.xla import isolated
 from convjax.lowerings.lowering import Lowering, always
-from convjax.lowerings.problem import Call, Problem, count, window_exceeds_output
+from convjax.lowerings.problem import Call, Problem, count, is_large, window_exceeds_output
 
 _COPIES = 64  # times that the input may be read
+_CALLS = 8  # convolutions, at most, that are compiled in place of one
 
 
 def folded(problem: Problem) -> int:
@@ -55,23 +60,36 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     kernel = arranged(kernel, layout.kernel, "space contract out", whole=True)
     kernel = reversed_where(kernel, depth, axis)
     taps, outputs = kernel.shape[axis], shape[layout.out.space[axis]]
-    if count((taps,)) <= count((outputs,)):
-        pieces = [shifted(x, depth, 1 + axis, tap, outputs) for tap in range(taps)]
-        x = jnp.moveaxis(jnp.stack(pieces, -2), 1 + axis, 1)
-    else:  # an output meets the taps as a tap meets the outputs
-        depth = exchanged(depth)
-        pieces = [shifted(x, depth, 1 + axis, output, taps) for output in range(outputs)]
-        x = jnp.moveaxis(jnp.stack(pieces, 1), 2 + axis, -2)
-    # (N, outputs, *space, taps, I)
-    examples = x.shape[0]
-    x = x.reshape(-1, *x.shape[2:-2], taps * x.shape[-1])
     order = [*range(axis), *range(axis + 1, geometry.rank), axis, geometry.rank, geometry.rank + 1]
     kernel = moved(kernel, order, whole=True)
     kernel = kernel.reshape(*kernel.shape[:-3], taps * kernel.shape[-2], kernel.shape[-1])
-    y = call.again(
-        x, kernel, layout=canonical(flat.rank).ungrouped(), geometry=flat, role="forward"
-    )
-    y = jnp.moveaxis(y.reshape(examples, outputs, *y.shape[1:]), 1, 1 + axis)
+
+    def convolved(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        """(N, outputs, *flat, O), of (N, outputs, *space, taps, I)."""
+        examples, some = x.shape[:2]
+        x = x.reshape(-1, *x.shape[2:-2], taps * x.shape[-1])
+        y = call.again(
+            x, kernel, layout=canonical(flat.rank).ungrouped(), geometry=flat, role="forward"
+        )
+        return y.reshape(examples, some, *y.shape[1:])
+
+    if count((taps,)) <= count((outputs,)):
+        pieces = [shifted(x, depth, 1 + axis, tap, outputs) for tap in range(taps)]
+        y = convolved(jnp.moveaxis(jnp.stack(pieces, -2), 1 + axis, 1), kernel)
+    else:  # an output meets the taps as a tap meets the outputs
+        depth = exchanged(depth)
+
+        def result(x: jax.Array, kernel: jax.Array, *, some: range) -> jax.Array:
+            pieces = [shifted(x, depth, 1 + axis, output, taps) for output in some]
+            return convolved(jnp.moveaxis(jnp.stack(pieces, 1), 2 + axis, -2), kernel)
+
+        if call.target.is_one_cpu and geometry.rank > 2 and is_large(x) and outputs <= _CALLS:
+            # Calls, one after the other, so that XLA does not make all copies first.
+            some = [functools.partial(result, some=range(o, o + 1)) for o in range(outputs)]
+            y = lax.concatenate([isolated(of_one)(x, kernel) for of_one in some], 1)
+        else:
+            y = result(x, kernel, some=range(outputs))
+    y = jnp.moveaxis(y, 1, 1 + axis)
     return restored(y, layout.out, "batch space out", shape, whole=True)
 
 

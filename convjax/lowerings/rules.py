@@ -66,10 +66,6 @@ def on_one_cpu(target: Target) -> bool:
     return target.is_one_cpu
 
 
-def on_part_of_cpus(target: Target) -> bool:
-    return target.platform == "cpu" and target.split == "convjax"
-
-
 def split_by_xla(target: Target) -> bool:
     return target.split == "XLA"
 
@@ -136,24 +132,6 @@ def _is_made_of_tiles(problem: Problem) -> bool:
 
 
 FAST = (
-    # A device's part of a volume: its lowering may not take many times the memory of the part.
-    # By XLA's count on jaxlib 0.10.2 and 0.12.0, a 3x3x3 gradient of (1, 64, 64, 64, 16) over
-    # 4 x 2 devices takes 20 MiB a device with `depth_fold`, 12 with these, 8 with lax's own.
-    Rule(
-        "part of a volume",
-        on_part_of_cpus,
-        lambda p: _is_volume(p) and not window_exceeds_output(p),
-        "depth_sum",
-        "a volume on several CPUs: XLA has a fast path for planes only; planes are convolved and "
-        "added, which copies nothing",
-    ),
-    Rule(
-        "gradient of the kernel of a part of a volume",
-        on_part_of_cpus,
-        lambda p: _is_volume(p) and window_exceeds_output(p),
-        "direct",
-        "a volume on several CPUs: a faster gradient of the kernel would copy the volume",
-    ),
     Rule("tiles", on_one_cpu, _is_made_of_tiles, None),
     Rule(
         "dilated input",

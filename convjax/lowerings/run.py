@@ -1,7 +1,7 @@
 """Run a convolution by its lowering, and the smaller convolutions that lowerings are made of."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -19,9 +19,8 @@ from convjax.sharding import same_varying
 
 
 def run(
-    x: jax.Array,
-    kernel: jax.Array,
-    *,
+    *arrays: jax.Array,
+    made: Callable[..., Sequence[jax.Array]] | None = None,
     layout: Layout,
     geometry: Geometry,
     role: str,
@@ -33,15 +32,17 @@ def run(
 ) -> jax.Array:
     """The convolution by the lowering of `choice`, or by the one that is selected for it.
 
+    The operands, x and kernel, are the `arrays`, or what ``made(*arrays)`` makes of them: copies
+    that it makes live as long as those of the lowering.
+
     Lowerings call this again for the smaller convolutions that they are made of: these are `inner`,
     and never isolated from what is around them, as the whole is.
     """
+    x, kernel = arrays if made is None else jax.eval_shape(made, *arrays)
     shape = out_shape(x, kernel, layout, geometry)
     if 0 in (*x.shape, *kernel.shape, *shape):  # an empty sum
         return same_varying(jnp.zeros(shape, preferred_element_type or x.dtype), x, kernel)[0]
     problem = problem_of(x, kernel, layout, geometry, role)
-    # A device's part is split no more: what it is made of is chosen as on one device.
-    within = target.alone
     if choice is None:
         choice = select.select(problem, target)
     types = (precision, preferred_element_type)
@@ -49,33 +50,38 @@ def run(
         run,
         precision=precision,
         preferred_element_type=preferred_element_type,
-        target=within,
+        target=target,
         inner=True,
     )
-    if layout.x.group and problem.groups == 1:  # which lowerings for one group do not expect
-        x = lax.squeeze(x, layout.x.group)
-        kernel = lax.squeeze(kernel, layout.kernel.group)
-        layout = layout.ungrouped()
-    call = Call(problem, layout, *types, again, target)
+    squeezes = layout.x.group and problem.groups == 1  # what lowerings of one group do not expect
+    laid = layout.ungrouped() if squeezes else layout
+    call = Call(problem, laid, *types, again, target)
     lowering = LOWERINGS[choice.name]
 
     def chosen(smaller: Any) -> str:
-        return select.select(smaller, within).name
+        return select.select(smaller, target).name
+
+    def result(*arrays: jax.Array, nothing: jax.Array | None = None) -> jax.Array:
+        x, kernel = arrays if made is None else made(*arrays)
+        if squeezes:
+            x = lax.squeeze(x, layout.x.group)
+            kernel = lax.squeeze(kernel, layout.kernel.group)
+        return lowering.run(x, kernel, call._replace(nothing=nothing))
 
     if target.is_one_cpu and not inner and lowering.isolated(problem, chosen):
-
-        def whole(x: jax.Array, kernel: jax.Array, nothing: jax.Array | None = None) -> jax.Array:
-            y = lowering.run(x, kernel, call._replace(nothing=nothing))
-            return _flattened(y, layout.out, role)
-
         # A sequence equals its chunks and steps to the last bit; planes are up to a seventh faster
         # without. 16-bit products are exact in float32, in which they are summed.
         rounds = geometry.rank == 1 and x.dtype == call.accumulator(x) == jnp.float32
         ordered = role == "forward" and choice.name == "taps" and rounds
-        zero = [_nothing((x, kernel))] if ordered else []
-        y = isolated(whole)(x, kernel, *zero)
+
+        def whole(*operands: jax.Array) -> jax.Array:
+            given, nothing = (operands[:-1], operands[-1]) if ordered else (operands, None)
+            return _flattened(result(*given, nothing=nothing), laid.out, role)
+
+        zero = [_nothing(arrays)] if ordered else []
+        y = isolated(whole)(*arrays, *zero)
     else:
-        y = lowering.run(x, kernel, call)
+        y = result(*arrays)
     return y if y.shape == shape else lax.reshape(y, shape)
 
 

@@ -73,19 +73,44 @@ def forced(problem: Problem, algorithm: Any, target: Target) -> Choice:
     """The lowering for `problem` under the caller's `algorithm`: None, a name, or a triple.
 
     A triple names the lowering of the forward operation, the input's gradient and the kernel's
-    gradient. A single name is used for the gradients where it accepts them. Where the target is one
-    device's part of a problem, the whole problem was accepted before.
+    gradient. A single name is used for the gradients where it accepts them.
     """
     unforced = select(problem, target)
-    hard = not isinstance(algorithm, str)
-    name = algorithm[ROLES.index(problem.role)] if algorithm is not None and hard else algorithm
+    name = _name(algorithm, problem.role)
     if name is None:
         return unforced
     refusal = LOWERINGS[name].refusal(problem, target.platform)
     if refusal is None:
         return Choice(name, "forced by `algorithm`", unforced.name)
-    if target.split != "convjax" and (hard or problem.role == "forward"):
+    if not isinstance(algorithm, str) or problem.role == "forward":
         raise ValueError(
             f"algorithm {name!r} cannot execute this convolution ({problem.role}): {refusal}"
         )
     return unforced
+
+
+def of_part(alone: Problem, actual: Problem, algorithm: Any, target: Target) -> Choice:
+    """The lowering for a device's part of a problem that was accepted under `algorithm`.
+
+    `actual` is what the device computes: its part of the input, others' rows around it, and less
+    padding. `alone` is the same without others' rows, and with padding in their place: what one
+    device computes of an input of the part's extent. Its lowering is taken where the results are as
+    large.
+    """
+    name = _name(algorithm, actual.role)
+    if name is not None and _accepts(name, actual, target):
+        return Choice(name, "forced by `algorithm`", select(actual, target).name)
+    if alone.out_space == actual.out_space:
+        choice = select(alone, target)
+        if _accepts(choice.name, actual, target):
+            trusted = _trusted(choice.name, choice.rule, actual, target)[0]
+            return Choice(*trusted, choice.runner_up)
+    return select(actual, target)
+
+
+def _name(algorithm: Any, role: str) -> str | None:
+    """The lowering that the caller wants for a role, if any."""
+    if algorithm is None or isinstance(algorithm, str):
+        return algorithm
+    name: str | None = algorithm[ROLES.index(role)]
+    return name

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Literal
 
-Split = Literal["nobody", "convjax", "XLA"]
+Split = Literal["nobody", "XLA"]
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 # Dense two-dimensional convolutions, as YNNPACK's speed differs between them. A gradient of a
@@ -69,8 +69,8 @@ class Target:
 
     Attributes:
         platform: "cpu", "cuda", "rocm", "tpu", or another that JAX lowers for.
-        split: who splits the convolution over several devices: "nobody" (there is one, or each
-            has its own), "convjax" (the problem is one device's part), or "XLA".
+        split: who splits the convolution over several devices: "XLA", or "nobody", where there is
+            one device, or the problem is one device's part.
         vector_bits: the width of the processor's vectors, 256 or 512.
         ynnpack: whether XLA gives dense two-dimensional convolutions to YNNPACK.
         ynnpack_slower: for which of them YNNPACK takes longer than Eigen.
@@ -135,12 +135,7 @@ class Target:
     @property
     def is_one_cpu(self) -> bool:
         """Whether the program is compiled for a CPU, and XLA splits nothing over devices."""
-        return self.platform == "cpu" and self.split != "XLA"
-
-    @property
-    def alone(self) -> "Target":
-        """The same where XLA splits; else one device for itself, as for what a part is made of."""
-        return dataclasses.replace(self, split="nobody") if self.split == "convjax" else self
+        return self.platform == "cpu" and self.split == "nobody"
 
 
 def known_release(jaxlib: str) -> tuple[str, str]:
