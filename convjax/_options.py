@@ -165,7 +165,7 @@ class Named:
         return self.name
 
 
-# Those that `convjax._types` imports are in its namespace, too, and hide no parts.
+# The aliases that `convjax._types` declares, and not what it imports.
 _NAMES = {
     value: Named(name, value)
     for name, value in vars(_types).items()

@@ -40,7 +40,7 @@ def is_loose(annotation: Any) -> bool:
     if annotation in KNOWN:
         return False
     if get_origin(annotation) in (typing.Union, types.UnionType):
-        known = {member for union in KNOWN for member in get_args(union)}
+        known = {member for union in KNOWN for member in get_args(union)} - {Any}
         return any(is_loose(m) for m in get_args(annotation) if m not in known)
     if get_origin(annotation) in (list, tuple, dict, *map(get_origin, CONTAINERS)):
         return any(is_loose(member) for member in get_args(annotation) if member is not ...)
