@@ -13,6 +13,7 @@ A lowering is a module with
 from types import ModuleType
 
 from convjax.lowerings import (
+    block_diagonal,
     channels_last,
     depth_fold,
     depth_sum,
@@ -33,6 +34,7 @@ LOWERINGS: dict[str, ModuleType] = {
     "matmul": matmul,
     "patchify": patchify,
     "per_group": per_group,
+    "block_diagonal": block_diagonal,
     "polyphase": polyphase,
     "depth_fold": depth_fold,
     "depth_sum": depth_sum,
