@@ -182,7 +182,7 @@ def test_a_16_bit_sum_keeps_float32_accuracy(forced):
     if name == "taps":  # one channel, a long window
         x, kernel = jnp.swapaxes(x, 1, 2)[..., :1], jnp.swapaxes(kernel, 0, 1)
         options = {"padding": "VALID"}
-    elif name == "per_group":
+    elif name in ("per_group", "block_diagonal"):
         x, kernel = jnp.concatenate([x, x], -1), jnp.concatenate([kernel, kernel], -1)
         options = {"feature_group_count": 2}
     elif name == "polyphase":

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from convjax import compiler
-from convjax.lowerings import LOWERINGS, depth_fold, depth_sum, patchify, per_group, taps
+from convjax.lowerings import LOWERINGS, block_diagonal, depth_fold, depth_sum, patchify, per_group, taps
 from convjax.lowerings.call import Problem, correlates, count, is_product
 from convjax.lowerings.patches import crops
 
@@ -272,12 +272,32 @@ _CPU_SPLIT_BY_XLA = (
 )
 
 
+def _narrow(problem: Problem) -> int:
+    """Channels of a group that XLA for TPU leaves alone with most of the matrix unit."""
+    return 32 if problem.role == "kernel_gradient" else 63
+
+
+# Compiled for TPU v5e and v6e, and not timed: cycles by XLA's estimate (`benchmarks/devices`).
+_TPU = (
+    Rule(
+        "block_diagonal",
+        lambda p: is_product(p) and p.role != "kernel_gradient",
+        "tpu, compiled only: a product of all groups fills the matrix unit, XLA's groups do not",
+    ),
+    Rule(
+        "block_diagonal",
+        lambda p: not is_product(p) and 1 < block_diagonal.channels(p) <= _narrow(p),
+        "tpu, compiled only: a group of few channels leaves the matrix unit idle",
+    ),
+)
+
+
 def _rules(platform: str, split_by_xla: bool, part: bool) -> tuple[Rule, ...]:
     if part and platform == "cpu":
         return (*_CPU_PART, *_CPU)
     if split_by_xla:
         return (_GROUPED_GRADIENT, *(_CPU_SPLIT_BY_XLA if platform == "cpu" else ()))
-    return _CPU if platform == "cpu" else ()
+    return {"cpu": _CPU, "tpu": _TPU}.get(platform, ())
 
 
 def select(

@@ -9,7 +9,6 @@ import re
 from collections import Counter
 from typing import Any, NamedTuple
 
-_HEAD = re.compile(r"^(ENTRY )?%?([\w.\-]+)(?: \(.*)? \{$|^(ENTRY )?%?([\w.\-]+) .*-> .*\{$")
 _NAME = re.compile(r"^\s+(?:ROOT )?%?([\w.\-]+) = ")
 _ARRAY = re.compile(r"\b(pred|[a-z]+\d+[a-z0-9]*)\[([\d,]*)\](\{[^}]*\})?")
 _CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
@@ -21,7 +20,7 @@ _OPERAND = re.compile(r"%([\w.\-]+)")
 COLLECTIVES = ("all-gather", "all-reduce", "all-to-all", "collective-permute", "reduce-scatter")
 _NO_PASS = {
     *("parameter", "constant", "bitcast", "tuple", "get-tuple-element", "after-all"),
-    *("partition-id", "iota", "copy-start", "copy-done", "opt-barrier"),
+    *("partition-id", "iota", "opt-barrier"),
 }
 _MOVES = {"parameter", "constant", "bitcast", "copy", "transpose", "reshape", "tuple"}
 
@@ -40,7 +39,7 @@ class Reading(NamedTuple):
     """What a program does, as far as its text says it. A loop's body counts once per turn."""
 
     cycles: int | None  # by the model of the TPU's compiler
-    bytes: int  # read and written by all passes
+    bytes: int  # that all passes read and write in the device's main memory
     passes: int  # instructions that read or write arrays
     copies: int  # passes that only copy
     transposes: int  # passes that only transpose
@@ -125,6 +124,9 @@ def _add(
             totals[kind] += times
         if one.opcode in _NO_PASS or one.opcode.endswith("-done"):
             continue
+        if one.opcode in ("copy-start", "slice-start", "async-start"):  # beside other work
+            totals["bytes"] += times * size(one.type)
+            continue
         moved = _only_moves(one, program)
         totals["passes"] += times
         totals["calls"] += times * (one.opcode == "custom-call" and "__cu" in one.rest)
@@ -175,9 +177,14 @@ def _order(kind: str) -> str | None:
 
 
 def size(kind: str) -> int:
-    """Bytes of a type, of a tuple's arrays together."""
+    """Bytes of a type, of a tuple's arrays together, that lie in main memory.
+
+    The TPU's compiler marks an array in the chip's own memory by `S(1)`, or another number.
+    """
     total = 0
-    for dtype, shape, _ in _ARRAY.findall(kind):
+    for dtype, shape, layout in _ARRAY.findall(kind):
+        if re.search(r"S\([1-9]", layout):
+            continue
         bits = 8 if dtype == "pred" else int(re.search(r"\d+", dtype).group())  # type: ignore[union-attr]
         total += math.prod(int(n) for n in shape.split(",") if n) * bits // 8
     return total
