@@ -25,10 +25,11 @@ from convjax.layout import Axes, Layout, arranged, canonical, restored
 from convjax.lowerings import direct
 from convjax.lowerings.call import Call, Problem, count, is_product
 
-# Channels of one block, at most. The matrix unit is 128 wide on TPU v4 and v5e, 256 on v6e and 7x.
-# Which one it is, is not known when tracing. By XLA's estimates for v5e and v6e (libtpu 0.0.50)
-# windows compute fastest in blocks of 128 there, and products of all channels at once.
-_OF_WINDOWS = 128
+# Channels of one block. The matrix unit is 128 wide on TPU v4 and v5e, 256 on v6e and 7x. Which one
+# it is, is not known when tracing. By XLA's estimates for v5e and v6e (libtpu 0.0.50) windows compute
+# fastest in blocks of exactly 128 there, products in one block.
+_WIDTH = 128
+_OF_WINDOWS = 256  # if no number of groups has 128 channels: all of them in one block
 _OF_PRODUCTS = 512
 _LARGEST = 1 << 23  # elements that are written out, at most
 
@@ -51,14 +52,19 @@ def apart(problem: Problem) -> bool:
 
 def together(problem: Problem) -> int:
     """How many groups one block has: a divisor of their number; 1 if two are too large."""
-    divisors = (b for b in range(problem.groups, 1, -1) if problem.groups % b == 0)
-    return next((b for b in divisors if _fits(problem, b)), 1)
-
-
-def _fits(problem: Problem, groups: int) -> bool:
-    widest = _OF_PRODUCTS if is_product(problem) else _OF_WINDOWS
-    fits = groups * channels(problem) <= widest
-    return fits and groups * written_out(problem) <= _LARGEST
+    largest = _LARGEST // max(1, written_out(problem))
+    one = channels(problem)
+    fitting = [
+        b for b in range(problem.groups, 1, -1) if problem.groups % b == 0 and b <= largest
+    ]
+    if is_product(problem):
+        return next((b for b in fitting if b * one <= _OF_PRODUCTS), 1)
+    for b in fitting:
+        if b * one == _WIDTH or (b == problem.groups and b * one < _WIDTH):
+            return b
+    if problem.groups in fitting and problem.groups * one <= _OF_WINDOWS:
+        return int(problem.groups)
+    return next((b for b in fitting if b * one <= _WIDTH), 1)
 
 
 def channels(problem: Problem) -> float:

@@ -47,7 +47,7 @@ def measured(row: geometries.Row, target: str, dtype: str, program: str) -> Iter
         lowerings = ""
         if library == "convjax":
             rows = convjax.explain(function, *operands, platform=where.platform)
-            lowerings = " ".join(one.lowering for one in rows)
+            lowerings = " ".join(one.lowering for one in rows.rows)
         outputs = jax.tree.leaves(jax.eval_shape(function, *operands))
         yield {
             "target": target,
