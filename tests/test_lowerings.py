@@ -549,7 +549,16 @@ TILES = {"window": (4, 4), "strides": (4, 4), "out_space": (7, 7), "padding": ((
         (DEPTHWISE, "tpu", 1, "direct"),
         # other platforms: lax, as nothing is measured there
         (DEPTHWISE, "cuda", 0, "direct"),
-        (DEPTHWISE | GRADIENT, "tpu", 0, "direct"),
+        # TPU: groups of few channels become blocks
+        (DEPTHWISE, "tpu", 0, "direct"),
+        (DEPTHWISE | {"i": 2}, "tpu", 0, "block_diagonal"),
+        ({"groups": 2, "i": 63, "o": 63}, "tpu", 0, "block_diagonal"),
+        ({"groups": 2, "i": 64, "o": 64}, "tpu", 0, "direct"),
+        ({"groups": 2, "window": (1, 1), "i": 64, "o": 256}, "tpu", 0, "block_diagonal"),
+        ({"groups": 2, "window": (1, 1), "i": 64, "o": 257}, "tpu", 0, "direct"),
+        (GRADIENT | {"groups": 4, "n": 32, "o": 32}, "tpu", 0, "block_diagonal"),
+        (GRADIENT | {"groups": 4, "n": 33, "o": 33}, "tpu", 0, "direct"),
+        (GRADIENT | {"groups": 64, "n": 1, "o": 1}, "tpu", 0, "direct"),
         ({"input_dilation": (2, 2)}, "rocm", 0, "direct"),
         (GRADIENT, "tpu", 1, "direct"),
     ],
