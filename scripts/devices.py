@@ -22,13 +22,19 @@ _DEFAULT = {"tpu": ["v5e", "v6e"], "gpu": ["h200"]}
 
 def main() -> int:
     """Compile what the arguments ask for; 1 if a public function does not compile."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("platform", choices=tuple(_DEFAULT))
     parser.add_argument("--targets", nargs="+", choices=tuple(targets.TARGETS), metavar="TARGET")
-    parser.add_argument("--rows", nargs="+", default=[""], help="rows whose names hold one of these")
+    parser.add_argument(
+        "--rows", nargs="+", default=[""], help="rows whose names hold one of these"
+    )
     parser.add_argument("--dtypes", nargs="+", default=["bfloat16"])
     parser.add_argument("--programs", nargs="+", default=["forward", "training"])
-    parser.add_argument("--public", action="store_true", help="every public function, not the table")
+    parser.add_argument(
+        "--public", action="store_true", help="every public function, not the table"
+    )
     given = parser.parse_args()
     platform = {"tpu": "tpu", "gpu": "cuda"}[given.platform]
     names = given.targets or _DEFAULT[given.platform]

@@ -23,7 +23,8 @@ from jax import lax
 
 from convjax.layout import Axes, Layout, arranged, canonical, restored
 from convjax.lowerings import direct
-from convjax.lowerings.call import Call, Problem, count, is_product
+from convjax.lowerings.lowering import Lowering, never
+from convjax.lowerings.problem import Call, Problem, count, is_product
 
 # Channels of one block. The matrix unit is 128 wide on TPU v4 and v5e, 256 on v6e and 7x. Which one
 # it is, is not known when tracing. By XLA's estimates for v5e and v6e (libtpu 0.0.50) windows compute
@@ -35,7 +36,6 @@ _LARGEST = 1 << 23  # elements that are written out, at most
 
 
 def accepts(problem: Problem) -> str | None:
-    """Why not, or None."""
     if not isinstance(problem.groups, int):
         return f"the number of its groups ({problem.groups}) is symbolic"
     if problem.groups == 1:
@@ -45,18 +45,11 @@ def accepts(problem: Problem) -> str | None:
     return None
 
 
-def apart(problem: Problem) -> bool:
-    """No: it is one convolution."""
-    return False
-
-
 def together(problem: Problem) -> int:
     """How many groups one block has: a divisor of their number; 1 if two are too large."""
     largest = _LARGEST // max(1, written_out(problem))
     one = channels(problem)
-    fitting = [
-        b for b in range(problem.groups, 1, -1) if problem.groups % b == 0 and b <= largest
-    ]
+    fitting = [b for b in range(problem.groups, 1, -1) if problem.groups % b == 0 and b <= largest]
     if is_product(problem):
         return next((b for b in fitting if b * one <= _OF_PRODUCTS), 1)
     for b in fitting:
@@ -87,8 +80,7 @@ def _by_result(problem: Problem) -> bool:
 
 
 def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
-    """The convolution; `x`, `kernel` and the result in the caller's layout."""
-    problem = call.problem(x, kernel)
+    problem = call.problem
     if _by_result(problem):
         return _result_written_out(x, kernel, call, together(problem))
     y = _kernel_written_out(x, kernel, call, together(problem))
@@ -107,7 +99,7 @@ def _kernel_written_out(x: jax.Array, kernel: jax.Array, call: Call, size: int) 
     blocks = groups // size
     kernel = kernel.reshape(*window, blocks, size, inputs, 1, outputs)
     kernel = jnp.where(_diagonal(size), kernel, jnp.zeros((), kernel.dtype))
-    y = call.convolve(
+    y = call.again(
         x.reshape(*space, blocks, size * inputs),
         kernel.reshape(*window, blocks, size * inputs, size * outputs),
         layout=canonical(len(window)),
@@ -125,7 +117,7 @@ def _result_written_out(x: jax.Array, kernel: jax.Array, call: Call, size: int) 
     contracted, *space, groups, batch = x.shape
     _, *window, _, outputs = kernel.shape
     blocks = groups // size
-    y = call.convolve(
+    y = call.again(
         x.reshape(contracted, *space, blocks, size * batch),
         kernel.reshape(contracted, *window, blocks, size * outputs),
         layout=_correlating(len(window)),
@@ -153,3 +145,6 @@ def _correlating(rank: int) -> Layout:
         kernel=Axes(contract=(0,), group=group, out=last, space=space),
         out=Axes(group=(rank,), batch=(rank + 1,), out=(rank + 2,), space=tuple(range(rank))),
     )
+
+
+LOWERING = Lowering("block_diagonal", run, accepts, never)

@@ -152,7 +152,7 @@ def _inner(one: Instruction) -> tuple[str | None, int]:
 
 
 def _only_moves(one: Instruction, program: dict[str, list[Instruction]]) -> str:
-    """"copy" or "transpose" if an instruction does nothing else; else ""."""
+    """ "copy" or "transpose" if an instruction does nothing else; else ""."""
     if one.opcode in ("copy", "transpose"):
         return "transpose" if one.opcode == "transpose" or _permutes(one, program) else "copy"
     called = _CALLED.search(one.rest)
