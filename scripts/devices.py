@@ -5,7 +5,8 @@
     scripts/devices gpu --dtypes bfloat16 float32
     scripts/devices tpu --public                     # compile every public function
 
-The results are in benchmarks/devices, one file for each target. Nothing is run.
+The results are in benchmarks/devices, one file for each target, and in docs/devices.md. Nothing is
+run.
 """
 
 import argparse
@@ -43,12 +44,13 @@ def main() -> int:
             parser.error(f"{name} is no target of {given.platform}")
     targets.prepare(platform)
 
-    from compiled import geometries, public, table  # they import jax
+    from compiled import geometries, public, summary, table
 
     if given.public:
         return public.run(names, given.rows)
     rows = [row for row in geometries.ROWS if any(word in row.name for word in given.rows)]
     table.run(rows, names, given.dtypes, given.programs)
+    summary.update()
     return 0
 
 

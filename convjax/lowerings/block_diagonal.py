@@ -15,8 +15,6 @@ It multiplies b times as many pairs, most of them by zero. Two forms compute the
   suits results that are smaller than the operands, as the gradients of kernels are.
 """
 
-import math
-
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -27,8 +25,8 @@ from convjax.lowerings.lowering import Lowering, never
 from convjax.lowerings.problem import Call, Problem, count, is_product
 
 # Channels of one block. The matrix unit is 128 wide on TPU v4 and v5e, 256 on v6e and 7x. Which one
-# it is, is not known when tracing. By XLA's estimates for v5e and v6e (libtpu 0.0.50) windows compute
-# fastest in blocks of exactly 128 there, products in one block.
+# it is, is not known when tracing. By XLA's estimates for v5e and v6e (libtpu 0.0.50) windows
+# compute fastest in blocks of exactly 128 there, products in one block.
 _WIDTH = 128
 _OF_WINDOWS = 256  # if no number of groups has 128 channels: all of them in one block
 _OF_PRODUCTS = 512
@@ -67,7 +65,7 @@ def channels(problem: Problem) -> float:
 
 
 def written_out(problem: Problem) -> float:
-    """Elements of the kernel, or of the result: of what is written out, once per group of a block."""
+    """Elements of what is written out, kernel or result, for one group of every block."""
     kernel = count((*problem.window, problem.groups, problem.i, problem.o))
     result = count((*problem.out_space, problem.groups, problem.n, problem.o))
     return min(kernel, result)
