@@ -1,4 +1,4 @@
-"""The `block_diagonal` lowering: neighbouring groups become one, and what lies off its diagonal is 0.
+"""The `block_diagonal` lowering: neighbouring groups become one, with zeros off its diagonal.
 
 A matrix unit is 128 or 256 channels wide. A group of few channels leaves most of it idle. Several
 groups together fill it: their kernels become one kernel, block-diagonal over channels.
