@@ -19,7 +19,7 @@ PROGRAMS = ("forward", "training")
 
 
 def measured(row: geometries.Row, target: str, dtype: str, program: str) -> Iterator[dict]:
-    """One line for lax, and one for this library."""
+    """One line for lax, one for this library, and one under its `compiler_options` if there are."""
     import jax
     from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -29,7 +29,9 @@ def measured(row: geometries.Row, target: str, dtype: str, program: str) -> Iter
     devices = targets.devices(where)
     mesh = Mesh(devices, ("batch",))
     whole, split = (NamedSharding(mesh, PartitionSpec(*s)) for s in ((), ("batch",)))
-    for library, make in LIBRARIES.items():
+    options = convjax.compiler_options(where.platform)
+    with_options = {"convjax with options": geometries.by_convjax} if options else {}
+    for library, make in (LIBRARIES | with_options).items():
         forward = make(row)
         x = jax.ShapeDtypeStruct(row.x, dtype, sharding=split)
         kernel = jax.ShapeDtypeStruct(row.kernel, dtype, sharding=whole)
@@ -41,11 +43,11 @@ def measured(row: geometries.Row, target: str, dtype: str, program: str) -> Iter
             function = geometries.training(forward)
         start = time.monotonic()
         lowered = jax.jit(function).lower(*operands)
-        compiled = lowered.compile()
+        compiled = lowered.compile(options if library in with_options else None)
         seconds = time.monotonic() - start
         found = reading.read(compiled)
         lowerings = ""
-        if library == "convjax":
+        if library != "lax":
             rows = convjax.explain(function, *operands, platform=where.platform)
             lowerings = " ".join(one.lowering for one in rows.rows)
         outputs = jax.tree.leaves(jax.eval_shape(function, *operands))
@@ -118,7 +120,12 @@ def write(path: Path, lines: list[Any]) -> None:
         lines,
         key=lambda line: (
             *(line["dtype"], line["program"]),
-            *(order.get(line["row"], len(order)), line["row"], line["library"] != "lax"),
+            *(
+                order.get(line["row"], len(order)),
+                line["row"],
+                line["library"] != "lax",
+                line["library"],
+            ),
         ),
     )
     with path.open("w", encoding="utf-8", newline="") as file:
