@@ -32,7 +32,12 @@ def main() -> int:
         "--rows", nargs="+", default=[""], help="rows whose names hold one of these"
     )
     parser.add_argument("--dtypes", nargs="+", default=["bfloat16"])
-    parser.add_argument("--programs", nargs="+", default=["forward", "training"])
+    parser.add_argument(
+        "--programs",
+        nargs="+",
+        default=["forward", "training"],
+        choices=("forward", "training", "input gradient", "kernel gradient"),
+    )
     parser.add_argument(
         "--public", action="store_true", help="every public function, not the table"
     )

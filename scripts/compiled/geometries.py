@@ -119,11 +119,20 @@ def by_convjax(row: Row, algorithm: Any = None) -> Any:
     )
 
 
-def training(forward: Any) -> Any:
-    """x, kernel, cotangent -> result and both gradients."""
+PROGRAMS = ("forward", "training", "input gradient", "kernel gradient")
+
+
+def program(forward: Any, name: str) -> Any:
+    """A function of x, kernel and cotangent; "training" is the result and both gradients."""
     import jax
 
     def step(x: Any, kernel: Any, cotangent: Any) -> Any:
+        if name == "forward":
+            return forward(x, kernel)
+        if name == "input gradient":
+            return jax.vjp(lambda x: forward(x, kernel), x)[1](cotangent)
+        if name == "kernel gradient":
+            return jax.vjp(lambda kernel: forward(x, kernel), kernel)[1](cotangent)
         y, pull = jax.vjp(forward, x, kernel)
         return y, *pull(cotangent)
 

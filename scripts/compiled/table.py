@@ -15,7 +15,6 @@ COLUMNS = (
     *("temporaries", "compile_seconds", "jax", "compiler"),
 )
 LIBRARIES = {"lax": geometries.by_lax, "convjax": geometries.by_convjax}
-PROGRAMS = ("forward", "training")
 
 
 def measured(row: geometries.Row, target: str, dtype: str, program: str) -> Iterator[dict]:
@@ -36,11 +35,9 @@ def measured(row: geometries.Row, target: str, dtype: str, program: str) -> Iter
         x = jax.ShapeDtypeStruct(row.x, dtype, sharding=split)
         kernel = jax.ShapeDtypeStruct(row.kernel, dtype, sharding=whole)
         result = jax.eval_shape(forward, x, kernel)
-        operands = [x, kernel]
-        function = forward
-        if program == "training":
-            operands.append(jax.ShapeDtypeStruct(result.shape, dtype, sharding=split))
-            function = geometries.training(forward)
+        cotangent = jax.ShapeDtypeStruct(result.shape, dtype, sharding=split)
+        operands = [x, kernel, cotangent]
+        function = geometries.program(forward, program)
         start = time.monotonic()
         lowered = jax.jit(function).lower(*operands)
         compiled = lowered.compile(options if library in with_options else None)
@@ -51,6 +48,8 @@ def measured(row: geometries.Row, target: str, dtype: str, program: str) -> Iter
             rows = convjax.explain(function, *operands, platform=where.platform)
             lowerings = " ".join(one.lowering for one in rows.rows)
         outputs = jax.tree.leaves(jax.eval_shape(function, *operands))
+        unread = {"forward": cotangent, "input gradient": x, "kernel gradient": kernel}
+        read_once = [one for one in operands if one is not unread.get(program)]
         yield {
             "target": target,
             "dtype": dtype,
@@ -61,7 +60,7 @@ def measured(row: geometries.Row, target: str, dtype: str, program: str) -> Iter
             "library": library,
             "lowerings": lowerings,
             **found._asdict(),
-            "floor": geometries.floor([*operands, *outputs]) // where.devices,
+            "floor": geometries.floor([*read_once, *outputs]) // where.devices,
             "compile_seconds": round(seconds, 1),
             "jax": jax.__version__,
             "compiler": _compiler(where.platform),
