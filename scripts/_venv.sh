@@ -10,7 +10,7 @@ die() {
     exit 1
 }
 
-# ensure_venv NAME EXTRAS: .venv-<version> with `-e .[EXTRAS]` in it. The stamp for NAME is written last, so an
+# ensure_venv NAME EXTRAS [FOLDER]: FOLDER (.venv-<version>) with `-e .[EXTRAS]` in it. The stamp for NAME is written last, so an
 # interrupted installation is done again, and one that is up to date takes no time.
 ensure_venv() {
     local name=$1 extras=$2 base=${PYTHON:-python3} version venv stamp wanted
@@ -21,7 +21,7 @@ ensure_venv() {
     "$base" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
         die "convjax needs Python 3.11 or newer, and '$base' is Python $version: name another interpreter with PYTHON=/path/to/python."
 
-    venv=$root/.venv-$version
+    venv=$root/${3:-.venv-$version}
     python=$venv/bin/python
     stamp=$venv/.installed-$name
     if ! "$python" -m pip --version >/dev/null 2>&1 </dev/null; then

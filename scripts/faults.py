@@ -361,6 +361,20 @@ FAULTS = [
         "tests/test_lowerings.py::test_forced_equals_direct",
     ),
     Fault(
+        "let an infinity cross from group to group of a block",
+        "lowerings/block_diagonal.py",
+        "if not jnp.issubdtype(y.dtype, jnp.inexact):",
+        "if True:",
+        "tests/test_dtypes.py::test_a_nan_stays_where_its_taps_are",
+    ),
+    Fault(
+        "put a block's groups on the wrong diagonal",
+        "lowerings/block_diagonal.py",
+        "jnp.eye(size, dtype=bool)",
+        "jnp.eye(size, dtype=bool)[::-1]",
+        "tests/test_block_diagonal.py::test_every_block",
+    ),
+    Fault(
         "contract the first axis of a matrix for its last",
         "lowerings/_tools/products.py",
         "        return 0\n",

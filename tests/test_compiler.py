@@ -145,7 +145,14 @@ def test_every_release_says_what_was_seen():
     assert target.known_release("1.0.0")[0] == "0.12"
 
 
-@pytest.mark.parametrize("platform", ["gpu", "cuda", "rocm", "tpu"])
+def test_channels_stay_last_on_cuda():
+    """XLA knows the option: it refuses unknown ones, on every platform."""
+    options = convjax.compiler_options("cuda")
+    assert options == {"xla_gpu_force_conv_nhwc": True}
+    assert jax.jit(lambda x: x + 1, compiler_options=options)(1) == 2
+
+
+@pytest.mark.parametrize("platform", ["gpu", "rocm", "tpu"])
 def test_other_platforms_need_none(platform):
     assert convjax.compiler_options(platform) == {}
 

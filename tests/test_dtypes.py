@@ -176,16 +176,19 @@ def test_sixteen_bits_accumulate_in_float32(groups, dtype):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize(
+    "groups, algorithm", [(1, None), (2, None), (2, "direct"), (2, ("block_diagonal",) * 3)]
+)
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16], ids=lambda d: jnp.dtype(d).name)
-def test_a_nan_stays_where_its_taps_are(dtype, groups, bad):
+def test_a_nan_stays_where_its_taps_are(dtype, groups, algorithm, bad):
     x = np.abs(oracle.integers(0, (2, 7, 8, 4))) + 1
     kernel = np.abs(oracle.integers(1, (3, 2, 4 // groups, 6))) + 1
     options = {"strides": (2, 1), "padding": [(1, 2), (1, 0)], "feature_group_count": groups}
+    convolve = partial(convjax.conv, algorithm=algorithm)
     marker = np.zeros_like(x)
     marker[1, 4, 5, 3] = 1
     x[1, 4, 5, 3] = bad
-    y = run(convjax.conv, jnp.asarray(x, dtype), jnp.asarray(kernel, dtype), **options)
+    y = run(convolve, jnp.asarray(x, dtype), jnp.asarray(kernel, dtype), **options)
     touched = oracle.conv(marker, kernel, **options) != 0
     np.testing.assert_array_equal(~np.isfinite(y.astype(np.float32)), touched)
     assert 0 < touched.sum() < touched.size
@@ -194,9 +197,7 @@ def test_a_nan_stays_where_its_taps_are(dtype, groups, bad):
     cotangent, mark = np.ones(y.shape, np.float32), np.zeros(y.shape)
     cotangent[1, 2, 3, 5], mark[1, 2, 3, 5] = bad, 1
     x[1, 4, 5, 3] = 1
-    pull = jax.vjp(
-        partial(convjax.conv, **options), jnp.asarray(x, dtype), jnp.asarray(kernel, dtype)
-    )
+    pull = jax.vjp(partial(convolve, **options), jnp.asarray(x, dtype), jnp.asarray(kernel, dtype))
     gradients = jax.jit(pull[1])(jnp.asarray(cotangent, dtype))
     touched = (
         oracle.input_gradient(x.shape, mark, kernel, **options) != 0,

@@ -183,7 +183,7 @@ def test_a_16_bit_sum_keeps_float32_accuracy(forced):
     if name == "taps":  # one channel, a long window
         x, kernel = jnp.swapaxes(x, 1, 2)[..., :1], jnp.swapaxes(kernel, 0, 1)
         options = {"padding": "VALID"}
-    elif name == "per_group":
+    elif name in ("per_group", "block_diagonal"):
         x, kernel = jnp.concatenate([x, x], -1), jnp.concatenate([kernel, kernel], -1)
         options = {"feature_group_count": 2}
     elif name == "polyphase":
@@ -541,6 +541,7 @@ REFUSED = {
     "matmul": ((1, 80, 80, 2), (9, 9, 2, 3), {}, r"its window \(9, 9\) has more than 64"),
     "taps": ((1, 8, 8, 17), (3, 3, 17, 3), {}, r"more than 16 channels per group \(17 and 3\)"),
     "per_group": ((1, 8, 8, 2), (3, 3, 2, 3), {}, "it has one group"),
+    "block_diagonal": ((1, 8, 8, 2), (3, 3, 2, 3), {}, "it has one group"),
     "polyphase": ((1, 8, 8, 2), (3, 3, 2, 3), {}, "its input is not dilated"),
     "depth_fold": ((1, 8, 2), (3, 2, 3), {}, "it has fewer than two spatial axes"),
     "depth_sum": ((1, 8, 8, 2), (17, 3, 2, 3), {}, r"its window is more than 16 deep \(17\)"),

@@ -12,6 +12,7 @@ Every other file is one lowering.
 """
 
 from convjax.lowerings import (
+    block_diagonal,
     channels_last,
     depth_fold,
     depth_sum,
@@ -35,6 +36,7 @@ LOWERINGS: dict[str, Lowering] = {
         matmul,
         patchify,
         per_group,
+        block_diagonal,
         polyphase,
         depth_fold,
         depth_sum,

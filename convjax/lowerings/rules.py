@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from convjax.lowerings import depth_fold, depth_sum, matmul, patchify, taps
+from convjax.lowerings import block_diagonal, depth_fold, depth_sum, matmul, patchify, taps
 from convjax.lowerings import thresholds as at
 from convjax.lowerings._tools.slices import crops
 from convjax.lowerings.problem import Problem, count, is_product, window_exceeds_output
@@ -78,6 +78,10 @@ def on_cpu(target: Target) -> bool:
     return target.platform == "cpu"
 
 
+def on_tpu(target: Target) -> bool:
+    return target.platform == "tpu" and target.split != "XLA"
+
+
 # ---- CORRECT -----------------------------------------------------------------------------------
 
 _LAX = ("direct", "channels_last")  # lowerings that are one call of lax's convolution
@@ -131,6 +135,15 @@ def _is_made_of_tiles(problem: Problem) -> bool:
     return lax_is_slow and not is_product(problem)
 
 
+def _leaves_a_matrix_unit_idle(problem: Problem) -> bool:
+    """Whether XLA for TPU gives each group a unit of which the group fills less than half."""
+    channels = block_diagonal.channels(problem)
+    if is_product(problem):
+        return problem.role != "kernel_gradient"
+    few = at.FEW_IN_GRADIENTS if problem.role == "kernel_gradient" else at.FEW_OF_A_UNIT
+    return 1 < channels <= few.value
+
+
 FAST = (
     Rule("tiles", on_one_cpu, _is_made_of_tiles, None),
     Rule(
@@ -180,6 +193,14 @@ FAST = (
         "matmul",
         "groups that XLA splits over several CPUs: it would gather all groups of a grouped "
         "convolution; it gathers none for matrix products",
+    ),
+    Rule(
+        "groups on a TPU",
+        on_tpu,
+        lambda p: p.groups != 1 and _leaves_a_matrix_unit_idle(p),
+        "block_diagonal",
+        "groups of few channels: each leaves most of a TPU's matrix unit idle, blocks of them fill "
+        "it; fewer cycles by XLA's estimate for programs compiled for v5e and v6e, none was timed",
     ),
 )
 

@@ -1,0 +1,144 @@
+"""The rows of the table: one layer each.
+
+`fitted` rows are those from which the rules for TPU were found. The others were chosen before, and
+compiled after.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+
+class Row(NamedTuple):
+    """One layer: x (N, *space, I), kernel (*K, I/G, O), and what is computed of them."""
+
+    name: str
+    kind: str  # "grouped", "pointwise grouped" or another
+    x: tuple[int, ...]
+    kernel: tuple[int, ...]
+    strides: int = 1
+    groups: int = 1
+    dilation: int = 1
+    padding: str = "SAME"
+    transposed: bool = False
+    fitted: bool = True
+
+    @property
+    def rank(self) -> int:
+        return len(self.kernel) - 2
+
+    @property
+    def numbers(self) -> tuple[str, str, str]:
+        space = "DHW"[-self.rank :]
+        return f"N{space}C", f"{space}IO", f"N{space}C"
+
+
+def _square(kind: str, size: tuple[int, int, int], window: int, groups: int, **more: Any) -> Row:
+    n, extent, channels = size
+    name = f"{kind} {window}x{window}, {groups} groups, {n}x{extent}x{extent}x{channels}"
+    kernel = (window, window, channels // groups, channels)
+    return Row(name, kind, (n, extent, extent, channels), kernel, groups=groups, **more)
+
+
+ROWS = (
+    _square("grouped", (32, 28, 128), 3, 4),
+    _square("grouped", (32, 28, 256), 3, 32),
+    _square("grouped", (32, 14, 512), 3, 8),
+    _square("grouped", (32, 56, 64), 3, 2),
+    _square("pointwise grouped", (32, 28, 240), 1, 3),
+    _square("pointwise grouped", (32, 14, 512), 1, 8),
+    _square("pointwise grouped", (32, 28, 256), 1, 8),
+    _square("grouped", (16, 28, 512), 3, 32, fitted=False),
+    _square("grouped", (32, 14, 192), 3, 6, fitted=False),
+    _square("grouped", (32, 28, 64), 3, 8, fitted=False),
+    _square("pointwise grouped", (16, 28, 384), 1, 4, fitted=False),
+    _square("pointwise grouped", (32, 56, 64), 1, 4, fitted=False),
+    _square("depthwise", (32, 56, 128), 3, 128),
+    Row("dense 3x3", "dense", (32, 28, 28, 128), (3, 3, 128, 128)),
+    Row("dense 3x3, stride 2", "dense", (32, 56, 56, 64), (3, 3, 64, 128), strides=2),
+    Row("3-D 3x3x3, 32 channels", "volume", (2, 32, 32, 32, 32), (3, 3, 3, 32, 32)),
+    Row("3-D 3x3x3, 16 channels", "volume", (2, 48, 48, 48, 16), (3, 3, 3, 16, 16), fitted=False),
+    Row(
+        "causal depthwise, 4 taps",
+        "depthwise",
+        (8, 2048, 1024),
+        (4, 1, 1024),
+        groups=1024,
+        padding="CAUSAL",
+    ),
+    Row(
+        "transposed 4x4, stride 2",
+        "transposed",
+        (16, 28, 28, 64),
+        (4, 4, 64, 64),
+        strides=2,
+        transposed=True,
+    ),
+    Row("patchify 16x16", "patchify", (32, 224, 224, 3), (16, 16, 3, 256), 16, padding="VALID"),
+    Row(
+        "depthwise 3x3, dilated 2",
+        "depthwise",
+        (16, 56, 56, 128),
+        (3, 3, 1, 128),
+        groups=128,
+        dilation=2,
+    ),
+)
+
+
+def by_lax(row: Row) -> Any:
+    """What a user of lax writes."""
+    from jax import lax
+
+    if row.transposed:
+        return lambda x, k: lax.conv_transpose(
+            x, k, (row.strides,) * row.rank, row.padding, dimension_numbers=row.numbers
+        )
+    padding: Any = row.padding
+    if padding == "CAUSAL":
+        padding = [(row.kernel[0] - 1, 0)]
+    return lambda x, k: lax.conv_general_dilated(
+        x,
+        k,
+        (row.strides,) * row.rank,
+        padding,
+        rhs_dilation=(row.dilation,) * row.rank,
+        dimension_numbers=row.numbers,
+        feature_group_count=row.groups,
+    )
+
+
+def by_convjax(row: Row, algorithm: Any = None) -> Any:
+    """The same by this library."""
+    import convjax
+
+    options = {"strides": row.strides, "padding": row.padding, "algorithm": algorithm}
+    if row.transposed:
+        return lambda x, k: convjax.conv_transpose(x, k, **options)
+    return lambda x, k: convjax.conv(
+        x, k, kernel_dilation=row.dilation, feature_group_count=row.groups, **options
+    )
+
+
+PROGRAMS = ("forward", "training", "input gradient", "kernel gradient")
+
+
+def program(forward: Any, name: str) -> Any:
+    """A function of x, kernel and cotangent; "training" is the result and both gradients."""
+    import jax
+
+    def step(x: Any, kernel: Any, cotangent: Any) -> Any:
+        if name == "forward":
+            return forward(x, kernel)
+        if name == "input gradient":
+            return jax.vjp(lambda x: forward(x, kernel), x)[1](cotangent)
+        if name == "kernel gradient":
+            return jax.vjp(lambda kernel: forward(x, kernel), kernel)[1](cotangent)
+        y, pull = jax.vjp(forward, x, kernel)
+        return y, *pull(cotangent)
+
+    return step
+
+
+def floor(arrays: Any) -> int:
+    """Bytes of these arrays: each is read, or written, at least once."""
+    return sum(math.prod(array.shape) * array.dtype.itemsize for array in arrays)

@@ -1,0 +1,83 @@
+"""The table of docs/devices.md, from the files in benchmarks/devices."""
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+
+from compiled import table, targets
+
+PAGE = table.FOLDER.parent.parent / "docs" / "devices.md"
+_START, _END = "<!-- compiled -->\n", "<!-- end of compiled -->"
+
+
+def pairs(lines: Iterable[dict[str, str]]) -> list[tuple[dict[str, str], dict[str, str]]]:
+    """(lax's line, this library's) for each cell."""
+    ours = {_cell(line): line for line in lines if line["library"] == "convjax"}
+    return [
+        (line, ours[_cell(line)])
+        for line in lines
+        if line["library"] == "lax" and _cell(line) in ours
+    ]
+
+
+def _cell(line: dict[str, str]) -> tuple[str, ...]:
+    return tuple(line[column] for column in ("target", "dtype", "program", "row"))
+
+
+def is_grouped(line: dict[str, str]) -> bool:
+    return line["kind"] in ("grouped", "pointwise grouped")
+
+
+def ratio(lax: dict[str, str], ours: dict[str, str], column: str = "cycles") -> float:
+    """How many times as much lax's program takes."""
+    return int(lax[column]) / int(ours[column])
+
+
+def mean(ratios: list[float]) -> float:
+    """Geometric."""
+    return math.exp(sum(map(math.log, ratios)) / len(ratios))
+
+
+def markdown() -> str:
+    """A table for every target that has a file."""
+    parts = []
+    for name, target in targets.TARGETS.items():
+        found = pairs(table.read(table.FOLDER / f"{name}.csv"))
+        if not found:
+            continue
+        what = "cycles" if target.platform == "tpu" else "bytes"
+        unit = "thousand cycles" if what == "cycles" else "MB"
+        scale = 1000 if what == "cycles" else 10**6
+        rows = [
+            f"### {name}: {unit}\n",
+            "| layer | program | dtype | lax | convjax | ratio | compiled by |",
+            "|---|---|---|--:|--:|--:|---|",
+        ]
+        for lax, ours in found:
+            a, b = (int(line[what]) / scale for line in (lax, ours))
+            held = "" if lax["fitted"] == "1" else " (held out)"
+            names = " ".join(f"`{name}`" for name in dict.fromkeys(ours["lowerings"].split()))
+            cells = (
+                f"{lax['row']}{held}",
+                lax["program"],
+                lax["dtype"],
+                f"{a:,.0f}",
+                f"{b:,.0f}",
+                f"{a / b:.2f}",
+                names,
+            )
+            rows.append(f"| {' | '.join(cells)} |")
+        parts.append("\n".join(rows) + "\n")
+    return "\n".join(parts)
+
+
+def written(page: str, content: str) -> str:
+    """The page with this content between its marks."""
+    before, _, rest = page.partition(_START)
+    return before + _START + "\n" + content + "\n" + _END + rest.partition(_END)[2]
+
+
+def update(page: Path = PAGE) -> None:
+    """Write the table into the page."""
+    text = page.read_text(encoding="utf-8")
+    page.write_text(written(text, markdown()), encoding="utf-8")

@@ -1,0 +1,133 @@
+"""Every row for every target, by lax and by convjax: compiled, read, and written as CSV."""
+
+import csv
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from compiled import geometries, reading, targets
+
+FOLDER = Path(__file__).resolve().parent.parent.parent / "benchmarks" / "devices"
+COLUMNS = (
+    *("target", "dtype", "program", "row", "kind", "fitted", "library", "lowerings"),
+    *("cycles", "bytes", "floor", "passes", "copies", "transposes", "calls", "collectives"),
+    *("temporaries", "compile_seconds", "jax", "compiler"),
+)
+LIBRARIES = {"lax": geometries.by_lax, "convjax": geometries.by_convjax}
+
+
+def measured(row: geometries.Row, target: str, dtype: str, program: str) -> Iterator[dict]:
+    """One line for lax, one for this library, and one under its `compiler_options` if there are."""
+    import jax
+    from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+    import convjax
+
+    where = targets.TARGETS[target]
+    devices = targets.devices(where)
+    mesh = Mesh(devices, ("batch",))
+    whole, split = (NamedSharding(mesh, PartitionSpec(*s)) for s in ((), ("batch",)))
+    options = convjax.compiler_options(where.platform)
+    with_options = {"convjax with options": geometries.by_convjax} if options else {}
+    for library, make in (LIBRARIES | with_options).items():
+        forward = make(row)
+        x = jax.ShapeDtypeStruct(row.x, dtype, sharding=split)
+        kernel = jax.ShapeDtypeStruct(row.kernel, dtype, sharding=whole)
+        result = jax.eval_shape(forward, x, kernel)
+        cotangent = jax.ShapeDtypeStruct(result.shape, dtype, sharding=split)
+        operands = [x, kernel, cotangent]
+        function = geometries.program(forward, program)
+        start = time.monotonic()
+        lowered = jax.jit(function).lower(*operands)
+        compiled = lowered.compile(options if library in with_options else None)
+        seconds = time.monotonic() - start
+        found = reading.read(compiled)
+        lowerings = ""
+        if library != "lax":
+            rows = convjax.explain(function, *operands, platform=where.platform)
+            lowerings = " ".join(one.lowering for one in rows.rows)
+        outputs = jax.tree.leaves(jax.eval_shape(function, *operands))
+        unread = {"forward": cotangent, "input gradient": x, "kernel gradient": kernel}
+        read_once = [one for one in operands if one is not unread.get(program)]
+        yield {
+            "target": target,
+            "dtype": dtype,
+            "program": program,
+            "row": row.name,
+            "kind": row.kind,
+            "fitted": int(row.fitted),
+            "library": library,
+            "lowerings": lowerings,
+            **found._asdict(),
+            "floor": geometries.floor([*read_once, *outputs]) // where.devices,
+            "compile_seconds": round(seconds, 1),
+            "jax": jax.__version__,
+            "compiler": _compiler(where.platform),
+        }
+
+
+def _compiler(platform: str) -> str:
+    import importlib.metadata
+
+    name = "libtpu" if platform == "tpu" else "jax-cuda12-plugin"
+    return f"{name} {importlib.metadata.version(name)}"
+
+
+def run(
+    rows: Iterable[geometries.Row], names: list[str], dtypes: list[str], programs: list[str]
+) -> None:
+    """Measure, and replace the lines of these cells in each target's file."""
+    for target in names:
+        path = FOLDER / f"{target}.csv"
+        kept = {_key(line): line for line in read(path)}
+        for row in rows:
+            for dtype in dtypes:
+                for program in programs:
+                    try:
+                        lines = list(measured(row, target, dtype, program))
+                    except Exception as error:  # one program less, and the others are kept
+                        print(f"{target} {row.name} {program} {dtype}: {error!r:.300}", flush=True)
+                        continue
+                    for line in lines:
+                        kept[_key(line)] = line
+                    print(target, dtype, program, row.name, _said(lines), flush=True)
+                    write(path, list(kept.values()))
+
+
+def _key(line: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(str(line[c]) for c in ("target", "dtype", "program", "row", "library"))
+
+
+def _said(lines: list[dict[str, Any]]) -> str:
+    what = "cycles" if lines[0]["cycles"] else "bytes"
+    return f"{what} lax {lines[0][what]:,}, convjax {lines[1][what]:,}: {lines[1]['lowerings']}"
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    """The lines of one file; none if there is no file."""
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def write(path: Path, lines: list[Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    order = {row.name: at for at, row in enumerate(geometries.ROWS)}
+    lines = sorted(
+        lines,
+        key=lambda line: (
+            *(line["dtype"], line["program"]),
+            *(
+                order.get(line["row"], len(order)),
+                line["row"],
+                line["library"] != "lax",
+                line["library"],
+            ),
+        ),
+    )
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
