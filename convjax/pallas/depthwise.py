@@ -1,0 +1,141 @@
+"""Depthwise convolution on TPU: x (N, H, W, C) with a kernel (KH*KW, C), and its gradients.
+
+A vector register holds 8 columns of 128 channels. Every output takes a multiplication and an
+addition per tap, in float32, and that is what bounds the kernel: inputs are widened once, and a tap
+is a load at another offset, which shifts nothing.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import tpu as pltpu
+
+from convjax.pallas import scratch as inputs
+from convjax.pallas.tiles import LANES, SUBLANES, Line, Tiles, tiles, up
+
+_SUMS = 25  # of a kernel's gradient that are kept in registers at once
+
+
+def correlate(
+    x: jax.Array, kernel: jax.Array, rows: Line, columns: Line, dtype: Any, interpret: Any
+) -> jax.Array:
+    """The convolution whose taps fall as `rows` and `columns` say: (N, rows.out, columns.out, C).
+
+    Args:
+        x: (N, H, W, C), bfloat16 or float32.
+        kernel: (KH*KW, C), float32.
+        rows, columns: where taps fall.
+        dtype: of the result.
+        interpret: for `pallas_call`.
+    """
+    n, _, _, c = x.shape
+    made = tiles(rows, columns, n, c, max(x.dtype.itemsize, jnp.dtype(dtype).itemsize))
+    grid = (-(-c // made.channels), n // made.images, made.rows.tiles, made.columns.tiles)
+
+    def order(channel: Any, image: Any, row: Any, column: Any) -> tuple[Any, ...]:
+        return image, row, column, channel
+
+    found = inputs.specs(made, rows, columns, order)
+    taps = kernel.shape[0]
+    high = made.rows.steps * rows.spread
+    wide = made.columns.steps * columns.spread if made.halo else columns.out
+    kept = [pltpu.VMEM((*made.scratch, made.channels), jnp.float32)]
+    if columns.spread > 1 or rows.out % rows.spread:
+        width = up(made.columns.steps * columns.spread, SUBLANES)
+        kept.append(pltpu.VMEM((high, width, made.channels), jnp.float32))
+    run = pl.pallas_call(
+        functools.partial(_correlate, made=made, rows=rows, columns=columns),
+        grid=grid,
+        in_specs=[*found, pl.BlockSpec((taps, made.channels), lambda c, *_: (0, c))],
+        out_specs=pl.BlockSpec(
+            (made.images, min(high, rows.out), wide, made.channels),
+            lambda c, n, row, column: (n, row, column, c),
+        ),
+        out_shape=inputs.out_struct((n, rows.out, columns.out, c), dtype, x),
+        scratch_shapes=kept,
+        compiler_params=inputs.compiler_params(("parallel",) * 4),
+        interpret=interpret,
+        name="depthwise",
+    )
+    y: jax.Array = run(*[x] * len(found), kernel)
+    return y
+
+
+def _correlate(*refs: Any, made: Tiles, rows: Line, columns: Line) -> None:
+    found, (kernel, out, scratch, *spread) = inputs.blocks(made, columns, list(refs))
+    tile = pl.program_id(2), pl.program_id(3)
+    inputs.clear(scratch, made, columns)
+
+    def one(image: Any, _: Any) -> Any:
+        inputs.fill(scratch, image, found, made, rows, columns, tile)
+        target = spread[0] if spread else out.at[image]
+
+        def block(number: Any, _: Any) -> Any:
+            def chunk(start: Any, count: int) -> None:
+                _outputs(scratch, kernel, target, number, start, count, made, rows, columns)
+
+            inputs.by_chunks(made.columns.steps, made.chunk, chunk)
+            return 0
+
+        lax.fori_loop(0, made.rows.steps // made.together, block, 0)
+        if spread:
+
+            def narrowed(row: Any, _: Any) -> Any:
+                out[image, row] = spread[0][row, : out.shape[2], :].astype(out.dtype)
+                return 0
+
+            lax.fori_loop(0, out.shape[1], narrowed, 0)
+        return 0
+
+    lax.fori_loop(0, made.images, one, 0)
+
+
+def _outputs(
+    scratch: Any,
+    kernel: Any,
+    out: Any,
+    number: Any,
+    start: Any,
+    count: int,
+    made: Tiles,
+    rows: Line,
+    columns: Line,
+) -> None:
+    """The outputs of `count` steps of columns, and of the rows of block `number`."""
+    window = 1 + max((t for phase in columns.phases for _, t in phase), default=0)
+    first = number * made.together  # step of rows
+    for row_phase, row_taps in enumerate(rows.phases):
+        for column_phase, column_taps in enumerate(columns.phases):
+            sums: list[Any] = [None] * made.together
+            for at, met in _meetings(made.together, rows.stride, row_taps):
+                row = first * rows.stride + (at - rows.first)
+                for offset, column_tap in column_taps:
+                    x = inputs.load(scratch, row, made, columns, start, count, offset)
+                    for step, row_tap in met:
+                        element = row_tap * window + column_tap
+                        term = x * kernel[element : element + 1, :]
+                        sums[step] = term if sums[step] is None else sums[step] + term
+            for step, total in enumerate(sums):
+                if total is None:
+                    total = jnp.zeros((count, out.shape[-1]), jnp.float32)
+                row = (first + step) * rows.spread + row_phase
+                where = pl.ds(start, count)
+                if columns.spread > 1:
+                    spread = columns.spread
+                    where = pl.ds(start * spread + column_phase, count, stride=spread)
+                out[row, where, :] = total.astype(out.dtype)
+
+
+def _meetings(
+    steps: int, stride: int, taps: tuple[tuple[int, int], ...]
+) -> list[tuple[int, list[tuple[int, int]]]]:
+    """For every input row that `steps` steps read: which steps read it, by which tap."""
+    found: dict[int, list[tuple[int, int]]] = {}
+    for step in range(steps):
+        for offset, tap in taps:
+            found.setdefault(step * stride + offset, []).append((step, tap))
+    return sorted(found.items())
