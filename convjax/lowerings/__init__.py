@@ -19,6 +19,7 @@ from convjax.lowerings import (
     direct,
     fft,
     matmul,
+    pallas,
     patchify,
     per_group,
     polyphase,
@@ -37,5 +38,6 @@ LOWERINGS: dict[str, ModuleType] = {
     "depth_fold": depth_fold,
     "depth_sum": depth_sum,
     "spread_rows": spread_rows,
+    "pallas": pallas,
     "fft": fft,
 }

@@ -6,7 +6,7 @@ is a load at another offset, which shifts nothing.
 """
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
 from convjax.pallas import scratch as inputs
-from convjax.pallas.tiles import LANES, SUBLANES, Line, Tiles, tiles, up
+from convjax.pallas.tiles import ROUND, SUBLANES, Line, Tiles, tiles, up
 
 _SUMS = 25  # of a kernel's gradient that are kept in registers at once
 
@@ -139,3 +139,148 @@ def _meetings(
         for offset, tap in taps:
             found.setdefault(step * stride + offset, []).append((step, tap))
     return sorted(found.items())
+
+
+# ---- the kernel's gradient -------------------------------------------------------------------------
+
+
+def kernel_gradient(
+    x: jax.Array, cotangent: jax.Array, rows: Line, columns: Line, interpret: Any
+) -> jax.Array:
+    """(KH*KW, C) in float32: for every tap the sum of inputs times the cotangents that they meet.
+
+    Args:
+        x: (N, H, W, C).
+        cotangent: (N, rows.out, columns.out, C), of the result.
+        rows, columns: where the taps of the convolution fall, one phase each.
+        interpret: for `pallas_call`.
+    """
+    n, _, _, c = x.shape
+    made = tiles(rows, columns, n, c, max(x.dtype.itemsize, cotangent.dtype.itemsize))
+    grid = (-(-c // made.channels), n // made.images, made.rows.tiles, made.columns.tiles)
+
+    def order(channel: Any, image: Any, row: Any, column: Any) -> tuple[Any, ...]:
+        return image, row, column, channel
+
+    found = inputs.specs(made, rows, columns, order)
+    wide = made.columns.steps if made.halo else columns.out
+    taps = len(rows.phases[0]) * len(columns.phases[0])
+    block = (made.images, made.rows.steps, wide, made.channels)
+    run = pl.pallas_call(
+        functools.partial(_kernel_gradient, made=made, rows=rows, columns=columns),
+        grid=grid,
+        in_specs=[*found, pl.BlockSpec(block, lambda c, n, row, column: (n, row, column, c))],
+        out_specs=pl.BlockSpec((taps, made.channels), lambda c, *_: (0, c)),
+        out_shape=inputs.out_struct((taps, c), jnp.float32, x),
+        scratch_shapes=[
+            pltpu.VMEM((*made.scratch, made.channels), jnp.float32),
+            pltpu.VMEM((made.together, ROUND, made.channels), jnp.float32),
+        ],
+        compiler_params=inputs.compiler_params(("parallel", *("arbitrary",) * 3)),
+        interpret=interpret,
+        name="depthwise_kernel_gradient",
+    )
+    sums: jax.Array = run(*[x] * len(found), cotangent)
+    return sums
+
+
+def _kernel_gradient(*refs: Any, made: Tiles, rows: Line, columns: Line) -> None:
+    found, (cotangent, out, scratch, end) = inputs.blocks(made, columns, list(refs))
+    tile = pl.program_id(2), pl.program_id(3)
+
+    @pl.when((pl.program_id(1) == 0) & (tile[0] == 0) & (tile[1] == 0))
+    def _() -> None:
+        out[...] = jnp.zeros(out.shape, out.dtype)
+
+    inputs.clear(scratch, made, columns)
+    end[...] = jnp.zeros(end.shape, end.dtype)
+    (row_taps,), (column_taps,) = rows.phases, columns.phases
+    at_once = max(1, _SUMS // len(row_taps))
+    left = columns.steps - tile[1] * made.columns.steps if made.halo else None
+
+    def one(image: Any, _: Any) -> Any:
+        inputs.fill(scratch, image, found, made, rows, columns, tile)
+        for first in range(0, len(column_taps), at_once):
+            chosen = column_taps[first : first + at_once]
+            products = _Products(
+                scratch, cotangent.at[image], end, made, rows, columns, chosen, left
+            )
+            for (row_tap, column_tap), total in products.summed().items():
+                element = row_tap * len(column_taps) + column_tap
+                out[element : element + 1, :] += jnp.sum(total, 0, keepdims=True)
+        return 0
+
+    lax.fori_loop(0, made.images, one, 0)
+
+
+class _Products(NamedTuple):
+    """Sums over a tile of inputs times cotangents, for some of the columns of taps.
+
+    `left` is the number of the tile's columns that exist, if that may be fewer than it has.
+    """
+
+    scratch: Any
+    cotangent: Any
+    end: Any
+    made: Tiles
+    rows: Line
+    columns: Line
+    column_taps: tuple[tuple[int, int], ...]
+    left: Any
+
+    def summed(self) -> dict[tuple[int, int], jax.Array]:
+        """Per tap (of rows, of columns) the sums (8, C), of every eighth column each."""
+        keys = [(r, c) for _, r in self.rows.phases[0] for _, c in self.column_taps]
+        channels = self.scratch.shape[-1]
+        zeros = tuple(jnp.zeros((SUBLANES, channels), jnp.float32) for _ in keys)
+        steps = self.made.columns.steps
+        whole, rest = steps // ROUND, steps % ROUND
+
+        def block(number: Any, sums: Any) -> Any:
+            first = number * self.made.together
+
+            def chunk(index: Any, sums: Any) -> Any:
+                start = pl.multiple_of(index * ROUND, ROUND)
+                return self._added(dict(zip(keys, sums, strict=True)), first, start, ROUND)
+
+            if whole == 1:
+                sums = chunk(0, sums)
+            elif whole:
+                sums = lax.fori_loop(0, whole, chunk, sums)
+            if rest:
+                sums = self._added(dict(zip(keys, sums, strict=True)), first, whole * ROUND, rest)
+            return sums
+
+        sums = lax.fori_loop(0, self.made.rows.steps // self.made.together, block, zeros)
+        return dict(zip(keys, sums, strict=True))
+
+    def _added(self, sums: dict[Any, Any], first: Any, start: Any, count: int) -> tuple[Any, ...]:
+        """`sums`, and what `count` columns from `start` on of a block of rows add to them."""
+        made, rows, columns = self.made, self.rows, self.columns
+        size = up(count, SUBLANES)
+        exists = None
+        if size != count or self.left is not None:
+            at = lax.broadcasted_iota(jnp.int32, (size, self.scratch.shape[-1]), 0)
+            exists = at < (count if self.left is None else self.left - start)
+        cotangents = []
+        for step in range(made.together):
+            ct = self.cotangent[first + step, pl.ds(start, count), :].astype(jnp.float32)
+            if size != count:
+                self.end[step, :count, :] = ct
+                ct = self.end[step, :size, :]
+            if self.left is not None:
+                ct = jnp.where(exists, ct, 0.0)
+            cotangents.append(ct)
+        for at, met in _meetings(made.together, rows.stride, rows.phases[0]):
+            row = first * rows.stride + (at - rows.first)
+            for offset, column_tap in self.column_taps:
+                x = inputs.load(self.scratch, row, made, columns, start, size, offset)
+                if exists is not None:
+                    x = jnp.where(exists, x, 0.0)
+                for step, row_tap in met:
+                    term = x * cotangents[step]
+                    total = sums[row_tap, column_tap]
+                    for begin in range(0, size, SUBLANES):
+                        total = total + term[begin : begin + SUBLANES]
+                    sums[row_tap, column_tap] = total
+        return tuple(sums.values())

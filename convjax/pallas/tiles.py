@@ -162,7 +162,8 @@ def _made(
     at_once = together(rows_cut.steps)
     wide = ROUND * max(1, _ROWS // at_once // 2) if columns.spread == 1 else SUBLANES
     inputs = columns_cut.steps * columns.stride if halo else columns.size
-    right = max((columns_cut.steps - 1) * columns.stride + columns.last + 1, inputs + halo)
+    filled = up(columns_cut.steps, SUBLANES)  # a kernel's gradient reads whole registers
+    right = max((filled - 1) * columns.stride + columns.last + 1, inputs + halo)
     return Tiles(
         images,
         rows_cut,
