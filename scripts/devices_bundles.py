@@ -47,7 +47,10 @@ def trips_of(listing: str) -> list[int]:
     """How often each bundle of a final listing is issued."""
     lines = [line for line in re.split(r"\n(?=\s*0x[0-9a-f]+ )", listing) if _BUNDLE.match(line)]
     tests = dict(
-        re.findall(r"%(p\w+) = scmp\.ge\.s32\.totalorder [^,]+, (\d+) /\* loop exit test", listing)
+        re.findall(
+            r"%(p\w+) = scmp\.ge\.s32\.totalorder (?:\([^)]*\), )?[^,]+, (\d+) /\* loop exit",
+            listing,
+        )
     )
     opens = {
         region: at
@@ -60,17 +63,17 @@ def trips_of(listing: str) -> list[int]:
         for predicate, region in re.findall(r"sbr\.rel \(!%(p\w+)\) target = \$region(\d+)", line):
             if predicate not in tests or opens.get(region, at) >= at:
                 continue
+            turns = int(tests[predicate])
+            if "iteration index, stage" in lines[opens[region]]:
+                turns -= 2  # which fetch the first blocks, and write the last ones
             # A branch takes effect four bundles later.
             for inside in range(opens[region], min(at + 5, len(lines))):
-                trips[inside] *= int(tests[predicate])
+                trips[inside] *= turns
     return trips
 
 
-def count(listing: str, utilization: str, steps: int) -> Count:
-    """The kernel's bundles: `steps` is the number of its grid's steps.
-
-    The pipeline runs two turns more than that, which fetch the first blocks and write the last.
-    """
+def count(listing: str, utilization: str) -> Count:
+    """The kernel's bundles, loops as often as they run."""
     trips = trips_of(listing)
     names, *_ = re.search(r"CAPAC\w+:\n(.*)\n", utilization).groups()  # type: ignore[union-attr]
     columns = [name.strip() for name in names.split(",")]
@@ -121,6 +124,8 @@ TABLE = (
     Row("7x7 small image", (128, 7, 7, 1024), (7, 7)),
     Row("causal k4", (8, 2048, 1024), (4,), {"padding": "CAUSAL"}),
     Row("causal k8", (8, 2048, 1024), (8,), {"padding": "CAUSAL"}),
+    Row("causal k4, SiLU, bias, state", (8, 2048, 1024), (4,), {"fused": True}),
+    Row("causal k4, SiLU, bias, segments", (8, 2048, 1024), (4,), {"fused": True, "ids": True}),
 )
 ROLES = ("forward", "input_gradient", "kernel_gradient")
 
@@ -184,7 +189,7 @@ def read(dump: Path, chip: str, inputs: int, outputs: int, itemsize: int) -> dic
                 and "schedule-analysis" not in p.name)  # fmt: skip
     (used,) = (p for p in dump.iterdir()
                if re.search(r"depthwise.*-final_hlo-static-per-bundle", p.name))  # fmt: skip
-    found = count(final.read_text(), used.read_text(), 0)
+    found = count(final.read_text(), used.read_text())
     bandwidth, clock = CHIPS[chip]
     seconds = (inputs + outputs) * itemsize / bandwidth
     return {
@@ -223,7 +228,10 @@ def main() -> None:
                             continue
                         print(*rows[-1].values(), flush=True)
     finally:
-        shutil.rmtree(dump, ignore_errors=True)
+        if not os.environ.get("KEEP"):
+            shutil.rmtree(dump, ignore_errors=True)
+        else:
+            print(dump)
     if arguments.out:
         with open(arguments.out, "w", newline="") as file:
             writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")

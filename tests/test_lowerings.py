@@ -18,7 +18,8 @@ from convjax.geometry import Geometry
 from convjax.lowerings import LOWERINGS, call, rows, select
 from convjax.lowerings.call import Problem
 
-OTHERS = [name for name in LOWERINGS if name != "direct"]
+# test_pallas.py has the kernels, which are interpreted here.
+OTHERS = [name for name in LOWERINGS if name not in ("direct", "pallas")]
 
 
 @pytest.fixture(params=OTHERS)

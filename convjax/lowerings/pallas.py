@@ -15,8 +15,8 @@ from convjax.geometry import Geometry
 from convjax.layout import arranged, restored
 from convjax.lowerings.call import Call, Problem, count
 
-_WINDOW = 7  # elements along each of two axes, at most
-_LINE = 8  # elements along the only axis, at most
+WINDOW = 7  # elements along each of two axes, at most
+LINE = 8  # elements along the only axis, at most
 _STEP = 2  # stride, or dilation of the input, at most
 _PAIRS = 16  # of channels within a group, at most
 
@@ -36,7 +36,7 @@ def accepts(problem: Problem) -> str | None:
     if problem.groups == 1 or inner * outer > _PAIRS:
         return "it is not depthwise: the kernels have one channel per group"
     window = problem.out_space if gradient else problem.window
-    most = _LINE if geometry.rank == 1 else _WINDOW
+    most = LINE if geometry.rank == 1 else WINDOW
     if max(window) > most:
         return f"its window {window} has more than {most} elements along an axis"
     if gradient and (any(d > 1 for d in geometry.input_dilation) or geometry.reversal):
@@ -45,6 +45,25 @@ def accepts(problem: Problem) -> str | None:
     for stride, spread in zip(strides, geometry.input_dilation, strict=True):
         if max(stride, spread) > _STEP or (stride > 1 and spread > 1):
             return f"it has a stride, or a dilation of the input, of more than {_STEP}"
+    return _tiles_refused(problem, strides)
+
+
+def _tiles_refused(problem: Problem, strides: tuple[int, ...]) -> str | None:
+    """Why no piece of it fits into a TPU's VMEM, or None."""
+    from convjax.pallas import tiles
+
+    gradient = problem.role == "kernel_gradient"
+    dilation = problem.geometry.strides if gradient else problem.geometry.kernel_dilation
+    window, out = problem.window, problem.out_space
+    if gradient:
+        window, out = out, window
+    lines = _lines(
+        problem.geometry, problem.space, window, out, strides=strides, dilation=dilation
+    )
+    try:
+        tiles.tiles(*lines, 1, tiles.LANES, 4)
+    except ValueError as error:
+        return str(error)
     return None
 
 

@@ -66,9 +66,10 @@ def correlate(
 
 
 def _correlate(*refs: Any, made: Tiles, rows: Line, columns: Line) -> None:
-    found, (kernel, out, scratch, *spread) = inputs.blocks(made, columns, list(refs))
+    count = len(inputs.specs(made, rows, columns, None))
+    found, (kernel, out, scratch, *spread) = refs[:count], refs[count:]
     tile = pl.program_id(2), pl.program_id(3)
-    inputs.clear(scratch, made, columns)
+    inputs.clear(scratch, made, rows, columns)
 
     def one(image: Any, _: Any) -> Any:
         inputs.fill(scratch, image, found, made, rows, columns, tile)
@@ -185,14 +186,15 @@ def kernel_gradient(
 
 
 def _kernel_gradient(*refs: Any, made: Tiles, rows: Line, columns: Line) -> None:
-    found, (cotangent, out, scratch, end) = inputs.blocks(made, columns, list(refs))
+    count = len(inputs.specs(made, rows, columns, None))
+    found, (cotangent, out, scratch, end) = refs[:count], refs[count:]
     tile = pl.program_id(2), pl.program_id(3)
 
     @pl.when((pl.program_id(1) == 0) & (tile[0] == 0) & (tile[1] == 0))
     def _() -> None:
         out[...] = jnp.zeros(out.shape, out.dtype)
 
-    inputs.clear(scratch, made, columns)
+    inputs.clear(scratch, made, rows, columns)
     end[...] = jnp.zeros(end.shape, end.dtype)
     (row_taps,), (column_taps,) = rows.phases, columns.phases
     at_once = max(1, _SUMS // len(row_taps))

@@ -1,5 +1,7 @@
 """What the kernels read: inputs in float32, in VMEM, with zeros or neighbours around them."""
 
+import functools
+import itertools
 from typing import Any, NamedTuple
 
 import jax
@@ -7,125 +9,165 @@ import jax.numpy as jnp
 from jax import lax
 from jax.experimental import pallas as pl
 
-from convjax.pallas import tiles as cuts
-from convjax.pallas.tiles import Line, Tiles
+from convjax.pallas.tiles import SUBLANES, Cut, Line, Tiles, up
 
 _WIDE = 64  # columns that are copied at once
 _UNROLLED = 4  # rows that are copied at once
 
 
-class Blocks(NamedTuple):
-    """The input's block of a tile, and the blocks beside it (None where nothing is read there)."""
+class Piece(NamedTuple):
+    """A block that a tile reads, along one axis.
 
-    main: Any
-    left: Any = None
-    right: Any = None
-
-
-def specs(made: Tiles, rows: Line, columns: Line, order: Any) -> list[pl.BlockSpec]:
-    """How a tile's block of the input (N, H, W, C) is fetched, and those beside it.
-
-    `order` makes (image, row tile, column tile, channel tile) of the grid's indices.
+    Attributes:
+        size: of the block.
+        index: which block it is, a function of the tile's number.
+        first: its first element, counted from the tile's first input.
+        begin, end: the elements of it that the tile reads.
+        bounds: whether some of them may lie beyond the input.
     """
-    height = cuts.block_rows(made, rows)
-    width = cuts.block_columns(made, columns)
 
-    def spec(columns_of_block: int, column: Any) -> pl.BlockSpec:
-        def index(*grid: Any) -> tuple[Any, ...]:
-            image, row, tile, channel = order(*grid)
-            return image, _start(made, rows, row, height), column(tile), channel
+    size: int
+    index: Any
+    first: int
+    begin: int
+    end: int
+    bounds: bool
 
-        rows_of_block = height if made.rows.tiles == 1 else pl.Element(height)
-        return pl.BlockSpec((made.images, rows_of_block, columns_of_block, made.channels), index)
 
-    found = [spec(width, lambda tile: tile)]
-    if made.halo:
-        ratio, blocks = width // made.halo, -(-columns.size // made.halo)
-        if columns.first < 0:
-            found.append(spec(made.halo, lambda tile: jnp.maximum(tile * ratio - 1, 0)))
-        if columns.last >= columns.stride:
-            found.append(
-                spec(made.halo, lambda tile: jnp.minimum((tile + 1) * ratio, blocks - 1))
-            )
+def pieces(line: Line, cut: Cut, halo: int) -> list[Piece]:
+    """The block of a tile, and those beside it."""
+    if not halo:
+        last = line.first + line.reach(up(cut.steps, SUBLANES))
+        begin = min(max(0, line.first), line.size)
+        return [Piece(line.size, lambda tile: 0, 0, begin, max(begin, min(line.size, last)), False)]
+    width = cut.steps * line.stride
+    ratio, blocks = width // halo, -(-line.size // halo)
+    whole = -(-line.size // width)
+    ragged = cut.tiles * width > line.size
+    end = max(0, min(width, line.first + line.reach(cut.steps)))
+    found = [
+        Piece(width, lambda tile: jnp.minimum(tile, whole - 1), 0, max(0, line.first), end, ragged)
+    ]
+    if line.first < 0:
+        before = lambda tile: jnp.clip(tile * ratio - 1, 0, blocks - 1)  # noqa: E731
+        found.append(Piece(halo, before, -halo, halo + line.first, halo, True))
+    if line.last >= line.stride:
+        after = lambda tile: jnp.minimum((tile + 1) * ratio, blocks - 1)  # noqa: E731
+        found.append(Piece(halo, after, width, 0, line.last - line.stride + 1, True))
     return found
 
 
-def blocks(made: Tiles, columns: Line, refs: list[Any]) -> tuple[Blocks, list[Any]]:
-    """The references that belong to `specs`, and the other ones."""
-    main, *rest = refs
-    left = right = None
-    if made.halo and columns.first < 0:
-        left, *rest = rest
-    if made.halo and columns.last >= columns.stride:
-        right, *rest = rest
-    return Blocks(main, left, right), rest
+def specs(made: Tiles, rows: Line, columns: Line, order: Any) -> list[pl.BlockSpec]:
+    """How the blocks of the input (N, H, W, C) are fetched that a tile reads.
+
+    `order` makes (image, row tile, column tile, channel tile) of the grid's indices.
+    """
+
+    def spec(high: Piece, wide: Piece) -> pl.BlockSpec:
+        def index(*grid: Any) -> tuple[Any, ...]:
+            image, row, column, channel = order(*grid)
+            return image, high.index(row), wide.index(column), channel
+
+        return pl.BlockSpec((made.images, high.size, wide.size, made.channels), index)
+
+    return [spec(*both) for both in _blocks(made, rows, columns)]
 
 
-def _start(made: Tiles, rows: Line, row: Any, height: int) -> Any:
-    """The first row of a tile's block: a block of rows lies within the image."""
-    if made.rows.tiles == 1:
-        return 0
-    wanted = row * (made.rows.steps * rows.stride) + rows.first
-    return jnp.clip(wanted, 0, rows.size - height)
+def _blocks(made: Tiles, rows: Line, columns: Line) -> list[tuple[Piece, Piece]]:
+    high = pieces(rows, made.rows, made.halo_rows)
+    wide = pieces(columns, made.columns, made.halo)
+    return list(itertools.product(high, wide))
 
 
-def clear(scratch: Any, made: Tiles, columns: Line) -> None:
-    """Write the zeros beside the only tile of columns. No copy touches them later."""
-    if made.halo:
-        return
+def clear(scratch: Any, made: Tiles, rows: Line, columns: Line) -> None:
+    """Write the zeros around the only tile of rows, or of columns. No copy touches them later."""
     height, width = made.scratch
-    zeros = jnp.zeros((_UNROLLED, 1, scratch.shape[-1]), jnp.float32)
-    sides = [(0, made.left), (made.left + columns.size, width)]
+    high, wide = (0, height), (0, width)
+    if not made.halo_rows:
+        (piece,) = pieces(rows, made.rows, 0)
+        high = piece.begin - rows.first, piece.end - rows.first
+        for begin, end in ((0, high[0]), (high[1], height)):
+            _zeros(scratch, begin, end, 0, width)
+    if not made.halo:
+        wide = made.left, made.left + columns.size
+        for begin, end in ((0, wide[0]), (wide[1], width)):
+            _zeros(scratch, *high, begin, end)
+
+
+def _zeros(scratch: Any, top: int, bottom: int, left: int, right: int) -> None:
+    if top >= bottom or left >= right:
+        return
 
     def rows(start: Any, count: int) -> None:
-        for begin, end in sides:
-            if end > begin:
-                shape = (count, end - begin, scratch.shape[-1])
-                scratch[pl.ds(start, count), begin:end, :] = jnp.broadcast_to(zeros[:1], shape)
+        for at in range(count):
+            by_chunks(right - left, _WIDE, functools.partial(columns, start + at))
 
-    _by_rows(0, height, rows)
+    def columns(row: Any, start: Any, count: int) -> None:
+        if isinstance(start, int):
+            where = slice(left + start, left + start + count)
+        else:
+            where = pl.ds(left + start, count)
+        scratch[row, where, :] = jnp.zeros((count, scratch.shape[-1]), jnp.float32)
+
+    _by_rows(top, bottom, rows)
 
 
 def fill(
-    scratch: Any, image: Any, found: Blocks, made: Tiles, rows: Line, columns: Line, tile: Any
+    scratch: Any, image: Any, refs: list[Any], made: Tiles, rows: Line, columns: Line, tile: Any
 ) -> None:
-    """Copy one image's part to the scratch; `tile` is its (row, column) in the grid."""
-    row, column = tile
-    if made.rows.tiles == 1:
-        begin = min(max(0, -rows.first), made.scratch[0])
-        end = max(begin, min(made.scratch[0], rows.size - rows.first))
-        zero = jnp.zeros((1, 1, 1), jnp.float32)
-        for at in (*range(begin), *range(end, made.scratch[0])):
-            width = columns.size
-            shape = (1, width, scratch.shape[-1])
-            scratch[at : at + 1, made.left : made.left + width, :] = jnp.broadcast_to(zero, shape)
+    """Copy one image's part to the scratch; `tile` is its (row, column) in the grid.
 
-        def copied(start: Any, count: int) -> None:
+    `refs` are the blocks, in the order of `specs`.
+    """
+    top = tile[0] * (made.rows.steps * rows.stride) if made.halo_rows else 0
+    side = tile[1] * (made.columns.steps * columns.stride) if made.halo else 0
+    for ref, (high, wide) in zip(refs, _blocks(made, rows, columns), strict=True):
+
+        def copied(start: Any, count: int, ref: Any = ref, high: Any = high, wide: Any = wide):
             for at in range(count):
-                _row(scratch, start + at, start + at + rows.first, None)
+                row = start + at
+                inside = None
+                if high.bounds:
+                    absolute = top + (row + high.first)
+                    inside = (absolute >= 0) & (absolute < rows.size)
+                to = row + (high.first - rows.first)
+                _copy(scratch, to, ref, image, row, inside, wide, made, columns, side)
 
-        def _row(scratch: Any, to: Any, of: Any, inside: Any) -> None:
-            _columns(scratch, to, image, of, inside, found, made, columns, column)
+        _by_rows(high.begin, high.end, copied)
 
-        _by_rows(begin, end, copied)
-        return
-    height = cuts.block_rows(made, rows)
-    wanted = row * (made.rows.steps * rows.stride) + rows.first
-    shift = wanted - _start(made, rows, row, height)
 
-    def clipped(start: Any, count: int) -> None:
-        for at in range(count):
-            to = start + at
-            inside = (to + wanted >= 0) & (to + wanted < rows.size)
-            of = jnp.clip(to + shift, 0, height - 1)
-            _columns(scratch, to, image, of, inside, found, made, columns, column)
+def _copy(
+    scratch: Any,
+    to: Any,
+    ref: Any,
+    image: Any,
+    row: Any,
+    inside: Any,
+    wide: Piece,
+    made: Tiles,
+    columns: Line,
+    side: Any,
+) -> None:
+    """Copy a row of a block; zeros if it is not `inside`, or beyond the input's end."""
 
-    _by_rows(0, made.scratch[0], clipped)
+    def chunk(start: Any, count: int) -> None:
+        values = ref[image, row, pl.ds(start, count), :].astype(jnp.float32)
+        kept = inside
+        if wide.bounds:
+            at = lax.broadcasted_iota(jnp.int32, values.shape, 0) + (side + wide.first + start)
+            within = (at >= 0) & (at < columns.size)
+            kept = within if kept is None else within & kept
+        if kept is not None:
+            values = jnp.where(kept, values, 0.0)
+        scratch[to, pl.ds(start + (made.left + wide.first), count), :] = values
+
+    # Whole registers: what is not read is copied with the rest.
+    by_chunks(wide.size, _WIDE if wide.size > _WIDE * 2 else wide.size, chunk)
 
 
 def _by_rows(begin: int, end: int, run: Any) -> None:
     """`run(start, count)` for all rows from `begin` to `end`, several at once."""
-    whole = (end - begin) // _UNROLLED
+    whole, rest = (end - begin) // _UNROLLED, (end - begin) % _UNROLLED
 
     def turn(number: Any, _: Any) -> Any:
         run(begin + number * _UNROLLED, _UNROLLED)
@@ -133,8 +175,8 @@ def _by_rows(begin: int, end: int, run: Any) -> None:
 
     if whole:
         lax.fori_loop(0, whole, turn, 0)
-    if (end - begin) % _UNROLLED:
-        run(begin + whole * _UNROLLED, (end - begin) % _UNROLLED)
+    if rest:
+        run(begin + whole * _UNROLLED, rest)
 
 
 def by_chunks(size: int, chunk: int, run: Any) -> None:
@@ -152,43 +194,6 @@ def by_chunks(size: int, chunk: int, run: Any) -> None:
         lax.fori_loop(0, whole, turn, 0)
     if size % chunk:
         run(whole * chunk, size % chunk)
-
-
-def _columns(
-    scratch: Any,
-    to: Any,
-    image: Any,
-    of: Any,
-    inside: Any,
-    found: Blocks,
-    made: Tiles,
-    columns: Line,
-    column: Any,
-) -> None:
-    """Copy a row of the input's blocks; zeros if it is not `inside`, or beyond the input's end."""
-    width = cuts.block_columns(made, columns)
-    begin = column * width if made.halo else 0
-
-    def copy(block: Any, offset: int, first: Any, size: int, bounds: bool) -> None:
-        def chunk(start: Any, count: int) -> None:
-            values = block[image, of, pl.ds(start, count), :].astype(jnp.float32)
-            kept = inside
-            if bounds:
-                at = lax.broadcasted_iota(jnp.int32, values.shape, 0) + (first + start)
-                within = (at >= 0) & (at < columns.size)
-                kept = within if kept is None else within & kept
-            if kept is not None:
-                values = jnp.where(kept, values, 0.0)
-            scratch[to, pl.ds(offset + start, count), :] = values
-
-        by_chunks(size, _WIDE if size > _WIDE * 2 else size, chunk)
-
-    ragged = made.halo > 0 and columns.size % width > 0
-    copy(found.main, made.left, begin, width, ragged)
-    if found.left is not None:
-        copy(found.left, made.left - made.halo, begin - made.halo, made.halo, True)
-    if found.right is not None:
-        copy(found.right, made.left + width, begin + width, made.halo, True)
 
 
 def load(scratch: Any, row: Any, made: Tiles, columns: Line, start: Any, count: int, offset: int):

@@ -38,7 +38,7 @@ class Line:
 
     @property
     def first(self) -> int:
-        """The smallest offset of a tap, at most 0."""
+        """The smallest offset of a tap."""
         return min((offset for phase in self.phases for offset, _ in phase), default=0)
 
     @property
@@ -95,8 +95,10 @@ class Tiles:
         channels: per tile.
         together: rows of outputs that are computed at once.
         chunk: columns that are computed at once.
+        halo_rows: rows of the blocks above and below a tile; 0 where one tile holds all rows.
         halo: columns of the blocks beside a tile; 0 where one tile holds all columns.
         left: columns of the scratch before the first input of the tile.
+        before: the part of them, in whole registers, that taps reach.
         scratch: the rows and columns of the scratch.
     """
 
@@ -106,8 +108,10 @@ class Tiles:
     channels: int
     together: int
     chunk: int
+    halo_rows: int
     halo: int
     left: int
+    before: int
     scratch: tuple[int, int]
 
 
@@ -129,12 +133,30 @@ def tiles(rows: Line, columns: Line, batch: int, channels: int, itemsize: int) -
             found = _made(rows, columns, rows_cut, columns_cut, lanes, 1)
             if _bytes(found, rows, columns, itemsize) <= VMEM:
                 return _with_images(found, rows, columns, batch, itemsize)
-    raise ValueError(f"no tile of {rows} and {columns} fits into VMEM")
+    raise ValueError(
+        f"no piece of its {rows.steps} x {columns.steps} results fits into VMEM with all that its "
+        "taps reach"
+    )
 
 
 def _cuts_of_rows(line: Line) -> list[Cut]:
     """All steps, or a part of them that divides them, the largest first."""
-    return [Cut(n, line.steps // n) for n in range(line.steps, 0, -1) if line.steps % n == 0]
+    return [
+        Cut(n, line.steps // n)
+        for n in range(line.steps, 0, -1)
+        if line.steps % n == 0 and (n == line.steps or n * line.stride >= _beside(line))
+    ]
+
+
+def _beside(line: Line) -> int:
+    """How many elements of a neighbour a tile reads, at least 1."""
+    return max(-line.first, line.last - line.stride + 1, 1)
+
+
+def _halo_rows(line: Line, cut: Cut) -> int:
+    """Rows of a block that holds what a tile needs of its neighbour: they divide the tile's."""
+    height = cut.steps * line.stride
+    return min(r for r in range(_beside(line), height + 1) if height % r == 0)
 
 
 def _cuts_of_columns(line: Line) -> list[Cut]:
@@ -150,15 +172,15 @@ def _cuts_of_columns(line: Line) -> list[Cut]:
 
 def _halo(line: Line) -> int:
     """Columns of a block that holds what a tile needs of its neighbour: a power of two."""
-    needed = max(-line.first, line.last - line.stride + 1, 1)
-    return max(ROUND, 1 << (needed - 1).bit_length())
+    return max(ROUND, 1 << (_beside(line) - 1).bit_length())
 
 
 def _made(
     rows: Line, columns: Line, rows_cut: Cut, columns_cut: Cut, lanes: int, images: int
 ) -> Tiles:
     halo = _halo(columns) if columns_cut.tiles > 1 else 0
-    left = halo if halo else up(-columns.first, SUBLANES)
+    left = halo if halo else up(max(0, -columns.first), SUBLANES)
+    halo_rows = _halo_rows(rows, rows_cut) if rows_cut.tiles > 1 else 0
     at_once = together(rows_cut.steps)
     wide = ROUND * max(1, _ROWS // at_once // 2) if columns.spread == 1 else SUBLANES
     inputs = columns_cut.steps * columns.stride if halo else columns.size
@@ -171,25 +193,21 @@ def _made(
         lanes,
         at_once,
         min(wide, columns_cut.steps),
+        halo_rows,
         halo,
         left,
+        up(max(0, -columns.first), SUBLANES),
         (rows.reach(rows_cut.steps), up(left + right, SUBLANES)),
     )
 
 
-def block_rows(tiles: Tiles, rows: Line) -> int:
-    """Rows of the input's block: all of them, or those that a tile reads."""
-    return rows.size if tiles.rows.tiles == 1 else min(rows.size, rows.reach(tiles.rows.steps))
-
-
-def block_columns(tiles: Tiles, columns: Line) -> int:
-    """Columns of the input's block, without what lies beside the tile."""
-    return columns.size if not tiles.halo else tiles.columns.steps * columns.stride
-
-
 def _bytes(tiles: Tiles, rows: Line, columns: Line, itemsize: int) -> int:
     lanes, images = LANES, tiles.images
-    inputs = block_rows(tiles, rows) * up(block_columns(tiles, columns) + 2 * tiles.halo, ROUND)
+    height = tiles.rows.steps * rows.stride + 2 * tiles.halo_rows
+    width = tiles.columns.steps * columns.stride + 2 * tiles.halo
+    inputs = (height if tiles.halo_rows else rows.size) * up(
+        width if tiles.halo else columns.size, ROUND
+    )
     outputs = (
         tiles.rows.steps * rows.spread * up(tiles.columns.steps * columns.spread, ROUND)
     )
