@@ -22,6 +22,7 @@ TRIPLE = ("pallas",) * 3
 # x (N, *space, C), window, options
 CASES = {
     "3x3": ((3, 7, 9, 5), (3, 3), {}),
+    "tiny": ((4, 3, 2, 3), (3, 3), {}),
     "7x7": ((1, 9, 8, 3), (7, 7), {}),
     "5x3, stride 2": ((1, 8, 20, 130), (5, 3), {"strides": 2}),
     "even, one stride": ((2, 9, 12, 4), (4, 2), {"strides": (1, 2), "kernel_dilation": (2, 1)}),
@@ -33,6 +34,23 @@ CASES = {
     "line, stride 2": ((2, 41, 3), (5,), {"strides": 2}),
     "dilated input": ((2, 6, 7, 4), (3, 4), {"input_dilation": 2, "padding": ((1, 2), (2, 1))}),
 }
+
+
+# Cut into several tiles where a kernel may take 700 kB; the lines where it may take 140 kB.
+TALL = {
+    "tall": ((1, 29, 9, 3), (3, 3), {}),
+    "tall, full": ((1, 29, 5, 3), (3, 3), {"padding": "FULL"}),
+    "tall, stride 2": ((2, 61, 9, 3), (4, 3), {"strides": 2}),
+    "tall, dilated input": ((1, 26, 5, 2), (3, 3), {"input_dilation": 2, "padding": 1}),
+}
+LONG = {
+    "long": ((1, 77, 6), (4,), {"padding": "CAUSAL", "kernel_dilation": 2}),
+    "long, stride 2": ((2, 91, 3), (5,), {"strides": 2}),
+    "long, valid": ((1, 90, 3), (5,), {"padding": "VALID"}),
+    "long, full": ((1, 79, 3), (8,), {"padding": "FULL", "kernel_dilation": 2}),
+    "long, dilated input": ((1, 61, 2), (4,), {"input_dilation": 2, "padding": ((2, 1),)}),
+}
+CASES |= TALL | LONG
 
 
 def numbers(case, dtype=jnp.float32):
@@ -58,17 +76,15 @@ def forced(case):
     return "pallas" if "dilated input" in case else TRIPLE
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", CASES.keys() - TALL.keys() - LONG.keys())
 def test_equals_direct(case):
     for found, wanted in zip(both(case, forced(case)), both(case, "direct"), strict=True):
         np.testing.assert_array_equal(found, wanted)
 
 
 @pytest.mark.parametrize(
-    ("case", "budget"),
-    [("3x3", 200_000), ("5x3, stride 2", 260_000), ("causal, dilated", 60_000),
-     ("line, stride 2", 60_000), ("dilated input", 300_000)],
-)  # fmt: skip
+    ("case", "budget"), [*((c, 700_000) for c in TALL), *((c, 140_000) for c in LONG)]
+)
 def test_equals_direct_in_tiles(case, budget, monkeypatch):
     """With so little memory that an image is cut."""
     monkeypatch.setattr(tiles, "VMEM", budget)

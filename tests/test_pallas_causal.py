@@ -14,7 +14,7 @@ from convjax.pallas import tiles
 C = 6
 
 
-def operands(steps=50, taps=4, dilation=1, dtype=jnp.float32):
+def operands(steps=75, taps=4, dilation=1, dtype=jnp.float32):
     x = jnp.asarray(oracle.integers(0, (2, steps, C)), dtype)
     kernel = jnp.asarray(oracle.integers(1, (taps, 1, C)), dtype)
     state = jnp.asarray(oracle.integers(2, (2, (taps - 1) * dilation, C)), dtype)
@@ -33,7 +33,7 @@ def equal(found, wanted):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("budget", [12 << 20, 60_000])
+@pytest.mark.parametrize("budget", [12 << 20, 140_000])
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("stateful", [False, True])
 @pytest.mark.parametrize(("taps", "dilation"), [(4, 1), (8, 2), (1, 1)])

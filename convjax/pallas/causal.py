@@ -50,31 +50,33 @@ def causal(
     rows = line(1, 1, 1)
     columns = line(steps, taps, steps, dilation=dilation, low=held)
     made = tiles(rows, columns, 1, c, max(x.dtype.itemsize, jnp.dtype(dtype).itemsize))
-    grid = (-(-c // made.channels), n, made.columns.tiles)
-
-    def order(channel: Any, image: Any, column: Any) -> tuple[Any, ...]:
-        return image, 0, column, channel
-
-    found = inputs.specs(made, rows, columns, order)
+    grid = inputs.Grid.of(made, n, c)
+    found = inputs.specs(made, rows, columns, grid.order)
     wide = made.columns.steps if made.halo else steps
     operands: list[jax.Array] = [x[:, None]] * len(found)
 
     def add(array: jax.Array, shape: tuple[int, ...], index: Any) -> None:
+        """`index` makes block indices of those of (image, column tile, channel tile)."""
         operands.append(array)
-        found.append(pl.BlockSpec(shape, index))
 
-    add(kernel.astype(jnp.float32), (taps, made.channels), lambda c, n, t: (0, c))
+        def of_step(*step: Any) -> Any:
+            image, _, column, channel = grid.order(*step)
+            return index(image, column, channel)
+
+        found.append(pl.BlockSpec(shape, of_step))
+
+    add(kernel.astype(jnp.float32), (taps, made.channels), lambda n, t, c: (0, c))
     if bias is not None:
-        add(bias.astype(jnp.float32)[None], (1, made.channels), lambda c, n, t: (0, c))
+        add(bias.astype(jnp.float32)[None], (1, made.channels), lambda n, t, c: (0, c))
     if state is not None and held:
         state = jnp.pad(state.astype(jnp.float32), ((0, 0), (made.before - held, 0), (0, 0)))
-        add(state, (1, made.before, made.channels), lambda c, n, t: (n, 0, c))
+        add(state, (1, made.before, made.channels), lambda n, t, c: (n, 0, c))
     if places is not None and held:
         # A row of 128 steps, as the chunks have it.
         count = up(wide, LANES)
         places = jnp.minimum(places, held).astype(jnp.float32)
         places = jnp.pad(places, ((0, 0), (0, made.columns.tiles * count - steps)))
-        add(places[:, None], (1, 1, count), lambda c, n, t: (n, 0, t))
+        add(places[:, None], (1, 1, count), lambda n, t, c: (n, 0, t))
     run = pl.pallas_call(
         functools.partial(
             _causal,
@@ -84,19 +86,19 @@ def causal(
             has=(bias is not None, state is not None and held > 0, places is not None and held > 0),
             activation=activation,
         ),
-        grid=grid,
+        grid=grid.shape,
         in_specs=found,
-        out_specs=pl.BlockSpec((1, wide, made.channels), lambda c, n, t: (n, t, c)),
-        out_shape=inputs.out_struct((n, steps, c), dtype, x),
+        out_specs=pl.BlockSpec((1, 1, wide, made.channels), grid.order),
+        out_shape=inputs.out_struct((n, 1, steps, c), dtype, x),
         scratch_shapes=[
             pltpu.VMEM((*made.scratch, made.channels), jnp.float32),
         ],
-        compiler_params=inputs.compiler_params(("parallel",) * 3),
+        compiler_params=grid.parallel,
         interpret=interpret,
         name="depthwise_causal",
     )
     y: jax.Array = run(*operands)
-    return y
+    return y[:, 0]
 
 
 def _causal(
@@ -111,8 +113,12 @@ def _causal(
     found, (kernel, *rest) = refs[:count], refs[count:]
     bias, state, places = (rest.pop(0) if there else None for there in has)
     out, scratch = rest
-    tile = pl.program_id(2)
-    inputs.clear(scratch, made, rows, columns)
+    tile = pl.program_id(4)
+
+    @pl.when(inputs.is_first())
+    def _() -> None:
+        inputs.clear(scratch, made, rows, columns)
+
     inputs.fill(scratch, 0, found, made, rows, columns, (0, tile))
     if state is not None:
 
@@ -135,7 +141,7 @@ def _causal(
             total = term if total is None else total + term
         if activation is not None:
             total = activation(total)
-        out[0, pl.ds(start, count), :] = total.astype(out.dtype)
+        out[0, 0, pl.ds(start, count), :] = total.astype(out.dtype)
 
     inputs.by_chunks(made.columns.steps, LANES if places is not None else _CHUNK, chunk)
 

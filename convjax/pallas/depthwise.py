@@ -5,6 +5,7 @@ addition per tap, in float32, and that is what bounds the kernel: inputs are wid
 is a load at another offset, which shifts nothing.
 """
 
+import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -34,12 +35,8 @@ def correlate(
     """
     n, _, _, c = x.shape
     made = tiles(rows, columns, n, c, max(x.dtype.itemsize, jnp.dtype(dtype).itemsize))
-    grid = (-(-c // made.channels), n // made.images, made.rows.tiles, made.columns.tiles)
-
-    def order(channel: Any, image: Any, row: Any, column: Any) -> tuple[Any, ...]:
-        return image, row, column, channel
-
-    found = inputs.specs(made, rows, columns, order)
+    grid = inputs.Grid.of(made, n, c)
+    found = inputs.specs(made, rows, columns, grid.order)
     taps = kernel.shape[0]
     high = made.rows.steps * rows.spread
     wide = made.columns.steps * columns.spread if made.halo else columns.out
@@ -49,15 +46,15 @@ def correlate(
         kept.append(pltpu.VMEM((high, width, made.channels), jnp.float32))
     run = pl.pallas_call(
         functools.partial(_correlate, made=made, rows=rows, columns=columns),
-        grid=grid,
+        grid=grid.shape,
         in_specs=[*found, pl.BlockSpec((taps, made.channels), lambda c, *_: (0, c))],
         out_specs=pl.BlockSpec(
             (made.images, min(high, rows.out), wide, made.channels),
-            lambda c, n, row, column: (n, row, column, c),
+            grid.order,
         ),
         out_shape=inputs.out_struct((n, rows.out, columns.out, c), dtype, x),
         scratch_shapes=kept,
-        compiler_params=inputs.compiler_params(("parallel",) * 4),
+        compiler_params=grid.parallel,
         interpret=interpret,
         name="depthwise",
     )
@@ -68,8 +65,11 @@ def correlate(
 def _correlate(*refs: Any, made: Tiles, rows: Line, columns: Line) -> None:
     count = len(inputs.specs(made, rows, columns, None))
     found, (kernel, out, scratch, *spread) = refs[:count], refs[count:]
-    tile = pl.program_id(2), pl.program_id(3)
-    inputs.clear(scratch, made, rows, columns)
+    tile = pl.program_id(3), pl.program_id(4)
+
+    @pl.when(inputs.is_first())
+    def _() -> None:
+        inputs.clear(scratch, made, rows, columns)
 
     def one(image: Any, _: Any) -> Any:
         inputs.fill(scratch, image, found, made, rows, columns, tile)
@@ -158,58 +158,57 @@ def kernel_gradient(
     """
     n, _, _, c = x.shape
     made = tiles(rows, columns, n, c, max(x.dtype.itemsize, cotangent.dtype.itemsize))
-    grid = (-(-c // made.channels), n // made.images, made.rows.tiles, made.columns.tiles)
-
-    def order(channel: Any, image: Any, row: Any, column: Any) -> tuple[Any, ...]:
-        return image, row, column, channel
-
-    found = inputs.specs(made, rows, columns, order)
+    grid = inputs.Grid.of(made, n, c)
+    found = inputs.specs(made, rows, columns, grid.order)
     wide = made.columns.steps if made.halo else columns.out
     taps = len(rows.phases[0]) * len(columns.phases[0])
     block = (made.images, made.rows.steps, wide, made.channels)
     run = pl.pallas_call(
         functools.partial(_kernel_gradient, made=made, rows=rows, columns=columns),
-        grid=grid,
-        in_specs=[*found, pl.BlockSpec(block, lambda c, n, row, column: (n, row, column, c))],
-        out_specs=pl.BlockSpec((taps, made.channels), lambda c, *_: (0, c)),
-        out_shape=inputs.out_struct((taps, c), jnp.float32, x),
+        grid=grid.shape,
+        in_specs=[*found, pl.BlockSpec(block, grid.order)],
+        out_specs=pl.BlockSpec((1, taps, made.channels), lambda c, half, *_: (half, 0, c)),
+        out_shape=inputs.out_struct((grid.shape[1], taps, c), jnp.float32, x),
         scratch_shapes=[
             pltpu.VMEM((*made.scratch, made.channels), jnp.float32),
             pltpu.VMEM((made.together, ROUND, made.channels), jnp.float32),
         ],
-        compiler_params=inputs.compiler_params(("parallel", *("arbitrary",) * 3)),
+        compiler_params=grid.parallel,
         interpret=interpret,
         name="depthwise_kernel_gradient",
     )
     sums: jax.Array = run(*[x] * len(found), cotangent)
-    return sums
+    return sums.sum(0)
 
 
 def _kernel_gradient(*refs: Any, made: Tiles, rows: Line, columns: Line) -> None:
     count = len(inputs.specs(made, rows, columns, None))
     found, (cotangent, out, scratch, end) = refs[:count], refs[count:]
-    tile = pl.program_id(2), pl.program_id(3)
+    tile = pl.program_id(3), pl.program_id(4)
 
-    @pl.when((pl.program_id(1) == 0) & (tile[0] == 0) & (tile[1] == 0))
+    @pl.when(inputs.is_first())
     def _() -> None:
         out[...] = jnp.zeros(out.shape, out.dtype)
+        inputs.clear(scratch, made, rows, columns)
+        end[...] = jnp.zeros(end.shape, end.dtype)
 
-    inputs.clear(scratch, made, rows, columns)
-    end[...] = jnp.zeros(end.shape, end.dtype)
     (row_taps,), (column_taps,) = rows.phases, columns.phases
     at_once = max(1, _SUMS // len(row_taps))
     left = columns.steps - tile[1] * made.columns.steps if made.halo else None
+    blocks = made.rows.steps // made.together
+    if made.rows.tiles * made.rows.steps > rows.steps:  # the last tile is not full
+        made = dataclasses.replace(made, together=1)
+        blocks = jnp.minimum(made.rows.steps, rows.steps - tile[0] * made.rows.steps)
 
     def one(image: Any, _: Any) -> Any:
         inputs.fill(scratch, image, found, made, rows, columns, tile)
         for first in range(0, len(column_taps), at_once):
             chosen = column_taps[first : first + at_once]
-            products = _Products(
-                scratch, cotangent.at[image], end, made, rows, columns, chosen, left
-            )
+            parties = scratch, cotangent.at[image], end
+            products = _Products(*parties, made, rows, columns, chosen, left, blocks)
             for (row_tap, column_tap), total in products.summed().items():
                 element = row_tap * len(column_taps) + column_tap
-                out[element : element + 1, :] += jnp.sum(total, 0, keepdims=True)
+                out[0, element : element + 1, :] += jnp.sum(total, 0, keepdims=True)
         return 0
 
     lax.fori_loop(0, made.images, one, 0)
@@ -218,7 +217,8 @@ def _kernel_gradient(*refs: Any, made: Tiles, rows: Line, columns: Line) -> None
 class _Products(NamedTuple):
     """Sums over a tile of inputs times cotangents, for some of the columns of taps.
 
-    `left` is the number of the tile's columns that exist, if that may be fewer than it has.
+    `left` is the number of the tile's columns that exist, if that may be fewer than it has. There
+    are `blocks` blocks of rows.
     """
 
     scratch: Any
@@ -229,6 +229,7 @@ class _Products(NamedTuple):
     columns: Line
     column_taps: tuple[tuple[int, int], ...]
     left: Any
+    blocks: Any
 
     def summed(self) -> dict[tuple[int, int], jax.Array]:
         """Per tap (of rows, of columns) the sums (8, C), of every eighth column each."""
@@ -253,7 +254,7 @@ class _Products(NamedTuple):
                 sums = self._added(dict(zip(keys, sums, strict=True)), first, whole * ROUND, rest)
             return sums
 
-        sums = lax.fori_loop(0, self.made.rows.steps // self.made.together, block, zeros)
+        sums = lax.fori_loop(0, self.blocks, block, zeros)
         return dict(zip(keys, sums, strict=True))
 
     def _added(self, sums: dict[Any, Any], first: Any, start: Any, count: int) -> tuple[Any, ...]:

@@ -11,8 +11,8 @@ from jax.experimental import pallas as pl
 
 from convjax.pallas.tiles import SUBLANES, Cut, Line, Tiles, up
 
-_WIDE = 64  # columns that are copied at once
-_UNROLLED = 4  # rows that are copied at once
+_WIDE = 256  # columns that are copied at once, at most
+_AT_ONCE = 448  # elements of a channel that are copied at once, about: registers hide latencies
 
 
 class Piece(NamedTuple):
@@ -100,7 +100,7 @@ def _zeros(scratch: Any, top: int, bottom: int, left: int, right: int) -> None:
 
     def rows(start: Any, count: int) -> None:
         for at in range(count):
-            by_chunks(right - left, _WIDE, functools.partial(columns, start + at))
+            by_chunks(right - left, min(right - left, _WIDE), functools.partial(columns, start + at))
 
     def columns(row: Any, start: Any, count: int) -> None:
         if isinstance(start, int):
@@ -109,7 +109,7 @@ def _zeros(scratch: Any, top: int, bottom: int, left: int, right: int) -> None:
             where = pl.ds(left + start, count)
         scratch[row, where, :] = jnp.zeros((count, scratch.shape[-1]), jnp.float32)
 
-    _by_rows(top, bottom, rows)
+    _by_rows(top, bottom, right - left, rows)
 
 
 def fill(
@@ -133,7 +133,7 @@ def fill(
                 to = row + (high.first - rows.first)
                 _copy(scratch, to, ref, image, row, inside, wide, made, columns, side)
 
-        _by_rows(high.begin, high.end, copied)
+        _by_rows(high.begin, high.end, wide.size, copied)
 
 
 def _copy(
@@ -162,21 +162,22 @@ def _copy(
         scratch[to, pl.ds(start + (made.left + wide.first), count), :] = values
 
     # Whole registers: what is not read is copied with the rest.
-    by_chunks(wide.size, _WIDE if wide.size > _WIDE * 2 else wide.size, chunk)
+    by_chunks(wide.size, min(wide.size, _WIDE), chunk)
 
 
-def _by_rows(begin: int, end: int, run: Any) -> None:
-    """`run(start, count)` for all rows from `begin` to `end`, several at once."""
-    whole, rest = (end - begin) // _UNROLLED, (end - begin) % _UNROLLED
+def _by_rows(begin: int, end: int, width: int, run: Any) -> None:
+    """`run(start, count)` for all rows from `begin` to `end`, several narrow ones at once."""
+    count = min(8, max(1, _AT_ONCE // width))
+    whole, rest = (end - begin) // count, (end - begin) % count
 
     def turn(number: Any, _: Any) -> Any:
-        run(begin + number * _UNROLLED, _UNROLLED)
+        run(begin + number * count, count)
         return 0
 
     if whole:
         lax.fori_loop(0, whole, turn, 0)
     if rest:
-        run(begin + whole * _UNROLLED, rest)
+        run(begin + whole * count, rest)
 
 
 def by_chunks(size: int, chunk: int, run: Any) -> None:
@@ -204,7 +205,40 @@ def load(scratch: Any, row: Any, made: Tiles, columns: Line, start: Any, count: 
     return scratch[row, pl.ds(start * stride + (made.left + offset), count, stride=stride), :]
 
 
-def compiler_params(semantics: tuple[str, ...]) -> Any:
+class Grid(NamedTuple):
+    """The steps of a kernel: channel tiles, halves of the images, images, rows, columns.
+
+    A TPU with two cores may take one half on each. What a step leaves in VMEM the next step of the
+    same half finds there.
+    """
+
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, made: Tiles, batch: int, channels: int) -> "Grid":
+        images = batch // made.images
+        halves = 2 if images % 2 == 0 else 1
+        whole = -(-channels // made.channels), halves, images // halves
+        return cls((*whole, made.rows.tiles, made.columns.tiles))
+
+    def order(
+        self, channel: Any, half: Any, image: Any, row: Any, column: Any
+    ) -> tuple[Any, ...]:
+        """(image, row tile, column tile, channel tile) of a step."""
+        return half * self.shape[2] + image, row, column, channel
+
+    @property
+    def parallel(self) -> Any:
+        """For the compiler: the cores may share channels and halves."""
+        return _compiler_params(("parallel", "parallel", *("arbitrary",) * 3))
+
+
+def is_first() -> Any:
+    """Whether this is the first step of a channel tile and half."""
+    return (pl.program_id(2) == 0) & (pl.program_id(3) == 0) & (pl.program_id(4) == 0)
+
+
+def _compiler_params(semantics: tuple[str, ...]) -> Any:
     from jax.experimental.pallas import tpu as pltpu
 
     return pltpu.CompilerParams(dimension_semantics=semantics)

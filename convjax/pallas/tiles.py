@@ -126,13 +126,19 @@ def together(steps: int) -> int:
 
 
 def tiles(rows: Line, columns: Line, batch: int, channels: int, itemsize: int) -> Tiles:
-    """The largest pieces that fit: whole images if possible, then strips of rows, then tiles."""
+    """The pieces that fit and read least twice: whole images if possible, of equals the largest."""
     lanes = min(channels, LANES)
+    best, least = None, math.inf
     for columns_cut in _cuts_of_columns(columns):
         for rows_cut in _cuts_of_rows(rows):
             found = _made(rows, columns, rows_cut, columns_cut, lanes, 1)
             if _bytes(found, rows, columns, itemsize) <= VMEM:
-                return _with_images(found, rows, columns, batch, itemsize)
+                read = _read_twice(rows, rows_cut) * _read_twice(columns, columns_cut)
+                if read < least:
+                    best, least = found, read
+                break
+    if best is not None:
+        return _with_images(best, rows, columns, batch, itemsize)
     raise ValueError(
         f"no piece of its {rows.steps} x {columns.steps} results fits into VMEM with all that its "
         "taps reach"
@@ -140,12 +146,21 @@ def tiles(rows: Line, columns: Line, batch: int, channels: int, itemsize: int) -
 
 
 def _cuts_of_rows(line: Line) -> list[Cut]:
-    """All steps, or a part of them that divides them, the largest first."""
-    return [
-        Cut(n, line.steps // n)
-        for n in range(line.steps, 0, -1)
-        if line.steps % n == 0 and (n == line.steps or n * line.stride >= _beside(line))
-    ]
+    """All steps; then ever more tiles, which are full if that leaves rows to be computed at once.
+
+    Otherwise a tile has a multiple of `_ROWS` rows, and the last tile is not full.
+    """
+    found = [Cut(line.steps, 1)]
+    for count in range(2, line.steps + 1):
+        steps = -(-line.steps // count)
+        if line.steps % count or together(steps) < _ROWS // 2:
+            steps = up(steps, _ROWS)
+        if steps * line.stride < _beside(line) or steps < _ROWS // 2:
+            break
+        cut = Cut(steps, -(-line.steps // steps))
+        if cut.tiles > 1 and cut != found[-1]:
+            found.append(cut)
+    return found
 
 
 def _beside(line: Line) -> int:
@@ -168,6 +183,11 @@ def _cuts_of_columns(line: Line) -> list[Cut]:
             found.append(Cut(size, -(-line.steps // size)))
         size //= 2
     return found
+
+
+def _read_twice(line: Line, cut: Cut) -> float:
+    """What tiles of inputs read, to what there is."""
+    return 1 if cut.tiles == 1 else line.reach(cut.steps) / (cut.steps * line.stride)
 
 
 def _halo(line: Line) -> int:
