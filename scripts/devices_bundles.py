@@ -112,6 +112,7 @@ class Row(NamedTuple):
     x: tuple[int, ...]
     window: tuple[int, ...]
     options: dict[str, Any] = {}
+    surrounds: tuple[str, ...] = ()  # what `causal_conv` is given, in the same kernel
 
 
 TABLE = (
@@ -124,8 +125,10 @@ TABLE = (
     Row("7x7 small image", (128, 7, 7, 1024), (7, 7)),
     Row("causal k4", (8, 2048, 1024), (4,), {"padding": "CAUSAL"}),
     Row("causal k8", (8, 2048, 1024), (8,), {"padding": "CAUSAL"}),
-    Row("causal k4, SiLU, bias, state", (8, 2048, 1024), (4,), {"fused": True}),
-    Row("causal k4, SiLU, bias, segments", (8, 2048, 1024), (4,), {"fused": True, "ids": True}),
+    Row("causal k4, surrounded", (8, 2048, 1024), (4,), {"padding": "CAUSAL"},
+        ("state", "bias", "activation")),
+    Row("causal k4, packed", (8, 2048, 1024), (4,), {"padding": "CAUSAL"},
+        ("state", "bias", "activation", "segment_ids")),
 )
 ROLES = ("forward", "input_gradient", "kernel_gradient")
 
@@ -133,11 +136,30 @@ ROLES = ("forward", "input_gradient", "kernel_gradient")
 def program(row: Row, role: str) -> Any:
     """The function of one role, and which operands it has: x, kernel, cotangent."""
     import jax
+    import jax.numpy as jnp
 
     import convjax
 
+    n, *space, groups = row.x
+    if row.surrounds:
+
+        def surrounded(x: Any, kernel: Any) -> Any:
+            state = jnp.ones((n, row.window[0] - 1, groups), x.dtype)
+            steps = jnp.arange(space[0], dtype=jnp.int32)
+            given = {
+                "bias": jnp.ones(groups, x.dtype),
+                "state": state,
+                "activation": "silu",
+                "segment_ids": jnp.broadcast_to(steps // 500, (n, space[0])),
+            }
+            given = {name: given[name] for name in row.surrounds}
+            return convjax.causal_conv(
+                x, kernel, feature_group_count=groups, algorithm="pallas", **given
+            )
+
+        return surrounded, ("x", "kernel")
+
     def forward(x: Any, kernel: Any) -> Any:
-        groups = row.x[-1]
         return convjax.conv(
             x, kernel, feature_group_count=groups, algorithm=("pallas",) * 3, **row.options
         )
@@ -178,12 +200,12 @@ def measure(chip: str, row: Row, role: str, dtype: str, dump: Path) -> dict[str,
     seconds = time.perf_counter() - began
     return {
         "chip": chip, "layer": row.name, "x": "x".join(map(str, row.x)), "dtype": dtype,
-        "role": role, **read(dump, chip, operands["x"].size, out.size, out.dtype.itemsize),
+        "role": role, **read(dump, chip, operands["x"].size + out.size, out.dtype.itemsize),
         "compile_s": f"{seconds:.1f}",
     }  # fmt: skip
 
 
-def read(dump: Path, chip: str, inputs: int, outputs: int, itemsize: int) -> dict[str, Any]:
+def read(dump: Path, chip: str, elements: int, itemsize: int) -> dict[str, Any]:
     """What the listings in `dump` say of the kernel that it holds."""
     (final,) = (p for p in dump.iterdir() if re.search(r"depthwise.*-final_bundles.txt", p.name)
                 and "schedule-analysis" not in p.name)  # fmt: skip
@@ -191,7 +213,7 @@ def read(dump: Path, chip: str, inputs: int, outputs: int, itemsize: int) -> dic
                if re.search(r"depthwise.*-final_hlo-static-per-bundle", p.name))  # fmt: skip
     found = count(final.read_text(), used.read_text())
     bandwidth, clock = CHIPS[chip]
-    seconds = (inputs + outputs) * itemsize / bandwidth
+    seconds = elements * itemsize / bandwidth
     return {
         "bundles": found.bundles,
         "floor_cycles": round(seconds * clock),
@@ -219,6 +241,8 @@ def main() -> None:
                 for dtype in ("bfloat16", "float32"):
                     for role in ROLES:
                         words = f"{chip} {row.name} {dtype} {role}"
+                        if row.surrounds and role != "forward":
+                            continue  # of separate operations
                         if not all(word in words for word in arguments.words):
                             continue
                         try:

@@ -171,7 +171,7 @@ def kernel_gradient(
         out_shape=inputs.out_struct((grid.shape[1], taps, c), jnp.float32, x),
         scratch_shapes=[
             pltpu.VMEM((*made.scratch, made.channels), jnp.float32),
-            pltpu.VMEM((made.together, ROUND, made.channels), jnp.float32),
+            pltpu.VMEM((made.together, 4 * ROUND, made.channels), jnp.float32),
         ],
         compiler_params=grid.parallel,
         interpret=interpret,
@@ -237,21 +237,22 @@ class _Products(NamedTuple):
         channels = self.scratch.shape[-1]
         zeros = tuple(jnp.zeros((SUBLANES, channels), jnp.float32) for _ in keys)
         steps = self.made.columns.steps
-        whole, rest = steps // ROUND, steps % ROUND
+        wide = ROUND * max(1, 4 // self.made.together)
+        whole, rest = steps // wide, steps % wide
 
         def block(number: Any, sums: Any) -> Any:
             first = number * self.made.together
 
             def chunk(index: Any, sums: Any) -> Any:
-                start = pl.multiple_of(index * ROUND, ROUND)
-                return self._added(dict(zip(keys, sums, strict=True)), first, start, ROUND)
+                start = pl.multiple_of(index * wide, wide)
+                return self._added(dict(zip(keys, sums, strict=True)), first, start, wide)
 
             if whole == 1:
                 sums = chunk(0, sums)
             elif whole:
                 sums = lax.fori_loop(0, whole, chunk, sums)
             if rest:
-                sums = self._added(dict(zip(keys, sums, strict=True)), first, whole * ROUND, rest)
+                sums = self._added(dict(zip(keys, sums, strict=True)), first, whole * wide, rest)
             return sums
 
         sums = lax.fori_loop(0, self.blocks, block, zeros)
@@ -281,9 +282,14 @@ class _Products(NamedTuple):
                 if exists is not None:
                     x = jnp.where(exists, x, 0.0)
                 for step, row_tap in met:
-                    term = x * cotangents[step]
-                    total = sums[row_tap, column_tap]
-                    for begin in range(0, size, SUBLANES):
-                        total = total + term[begin : begin + SUBLANES]
-                    sums[row_tap, column_tap] = total
+                    sums[row_tap, column_tap] += _folded(x * cotangents[step])
         return tuple(sums.values())
+
+
+def _folded(products: jax.Array) -> jax.Array:
+    """(8, C) of (8*n, C): neighbours first, so that no addition waits for all others."""
+    found = [products[at : at + SUBLANES] for at in range(0, products.shape[0], SUBLANES)]
+    while len(found) > 1:
+        pairs = [a + b for a, b in zip(found[::2], found[1::2], strict=False)]
+        found = pairs + found[2 * len(pairs) :]
+    return found[0]

@@ -12,6 +12,7 @@ ROUND = 16  # columns that fill vector registers of either 32-bit or 16-bit elem
 VMEM = 12 << 20  # bytes that a kernel's blocks may take: the compiler's limit is 16 MiB by default
 _ENOUGH = 1 << 19  # bytes of a block, from which on the cost of starting a step is small
 _ROWS = 8  # output rows that share the inputs which they load
+_MANY = 25  # taps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,9 +121,13 @@ def up(size: int, multiple: int) -> int:
     return -(-size // multiple) * multiple
 
 
-def together(steps: int) -> int:
-    """The rows that are computed at once: the most, up to `_ROWS`, that divide them."""
-    return max(r for r in range(1, _ROWS + 1) if steps % r == 0)
+def together(steps: int, taps: int = 1) -> int:
+    """The rows that are computed at once: the most, up to `_ROWS`, that divide them.
+
+    Of many taps only half as many: their elements need the registers.
+    """
+    most = _ROWS if taps <= _MANY else _ROWS // 2
+    return max(r for r in range(1, most + 1) if steps % r == 0)
 
 
 def tiles(rows: Line, columns: Line, batch: int, channels: int, itemsize: int) -> Tiles:
@@ -201,7 +206,8 @@ def _made(
     halo = _halo(columns) if columns_cut.tiles > 1 else 0
     left = halo if halo else up(max(0, -columns.first), SUBLANES)
     halo_rows = _halo_rows(rows, rows_cut) if rows_cut.tiles > 1 else 0
-    at_once = together(rows_cut.steps)
+    taps = [sum(map(len, line.phases)) for line in (rows, columns)]
+    at_once = together(rows_cut.steps, math.prod(taps))
     wide = ROUND * max(1, _ROWS // at_once // 2) if columns.spread == 1 else SUBLANES
     inputs = columns_cut.steps * columns.stride if halo else columns.size
     filled = up(columns_cut.steps, SUBLANES)  # a kernel's gradient reads whole registers
