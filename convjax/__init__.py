@@ -38,11 +38,13 @@ from convjax.functional import (
 )
 from convjax.jaxprs import cost_of, explain
 from convjax.lax import conv_general_dilated
+from convjax.lowerings.target import Target
 from convjax.operation import convs_saveable
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Target",
     "accelerate",
     "analysis",
     "arithmetic",

@@ -16,7 +16,7 @@ from convjax.eager import are_known, compiled
 from convjax.geometry import Geometry
 from convjax.layout import Axes, Layout
 from convjax.lowerings import LOWERINGS, direct
-from convjax.lowerings.call import problem_of
+from convjax.lowerings.problem import problem_of
 from convjax.sharding import is_explicit, mesh_size, named_sharding
 
 

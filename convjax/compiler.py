@@ -1,18 +1,12 @@
-"""Options of XLA's compiler that make convolutions faster, and what this jaxlib does by default."""
-
-import functools
-import importlib.metadata
-import os
-import pathlib
-import re
+"""Options of XLA's compiler that make convolutions faster."""
 
 from convjax import _checks
 from convjax._public import public
+from convjax.lowerings import target
 
-_YNNPACK = "xla_cpu_experimental_ynn_fusion_type"
+_YNNPACK = target.YNNPACK_FLAG
 _SUMS = "LIBRARY_FUSION_TYPE_REDUCE"  # what YNNPACK keeps: without it XLA's own sums are slower
 _WIDTH = "xla_cpu_prefer_vector_width"
-_CPUINFO = pathlib.Path("/proc/cpuinfo")
 _PLATFORMS = ("cpu", "gpu", "cuda", "rocm", "tpu")
 
 
@@ -59,76 +53,9 @@ def compiler_options(platform: str) -> dict[str, str | bool | int]:
         https://github.com/openxla/xla
     """
     _checks.choice("compiler_options", "platform", platform, _PLATFORMS)
-    if platform != "cpu" or not _jaxlib_has_ynnpack():
+    release, unknown = target.known_release(target.installed())
+    if platform != "cpu" or unknown:  # an unknown release may refuse an option
         return {}
-    off: dict[str, str | bool | int] = {_YNNPACK: _SUMS} if _is_slow_for_large_windows() else {}
+    is_slow = target.LARGE in target.JAXLIB[release].slower[target.vector_bits()]
+    off: dict[str, str | bool | int] = {_YNNPACK: _SUMS} if is_slow else {}
     return off | {_WIDTH: 512}
-
-
-@functools.cache
-def uses_ynnpack() -> bool:
-    """Whether XLA on CPU here computes dense two-dimensional convolutions by YNNPACK by default."""
-    return _jaxlib_has_ynnpack() and not _switched_off(os.environ.get("XLA_FLAGS", ""))
-
-
-@functools.cache
-def has_slow_ynnpack() -> bool:
-    """Whether YNNPACK is slower than Eigen for all of them, as in jaxlib 0.10."""
-    return uses_ynnpack() and importlib.metadata.version("jaxlib").startswith("0.10.")
-
-
-def has_fast_ynnpack() -> bool:
-    """Whether YNNPACK is there, and as fast as Eigen for small windows."""
-    return uses_ynnpack() and not has_slow_ynnpack()
-
-
-@functools.cache
-def has_slow_ynnpack_for_large_windows() -> bool:
-    """Whether YNNPACK is slower than Eigen for large windows, as in kernels' gradients."""
-    return uses_ynnpack() and _is_slow_for_large_windows()
-
-
-def _is_slow_for_large_windows() -> bool:
-    """With vectors of 256 bits YNNPACK is slower in jaxlib 0.10 to 0.12; with 512 bits in 0.10.
-
-    (jaxlib 0.11 was not measured with vectors of 512 bits.)
-    """
-    return importlib.metadata.version("jaxlib").startswith("0.10.") or not _has_avx512()
-
-
-def _has_avx512() -> bool:
-    """Whether Linux says so of this machine's processor."""
-    try:
-        text = _CPUINFO.read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return False
-    return re.search(r"^flags\b.*\bavx512f\b", text, re.MULTILINE) is not None
-
-
-@functools.cache
-def runs_loops_on_one_thread() -> bool:
-    """Whether XLA on CPU compiles a loop of array operations into one kernel for one thread.
-
-    jaxlib 0.12 does, 0.10 and 0.11 did not. The pass that does so is meant for loops of less than a
-    kilobyte: xla/service/cpu/small_while_loop_hoisting_pass.cc.
-    """
-    return not importlib.metadata.version("jaxlib").startswith(("0.10.", "0.11."))
-
-
-def _jaxlib_has_ynnpack() -> bool:
-    """Seen on 0.10.2, 0.11.2 and 0.12.0.1, which know both options. Another may refuse one."""
-    return importlib.metadata.version("jaxlib").startswith(("0.10.", "0.11.", "0.12."))
-
-
-def _switched_off(flags: str) -> bool:
-    """Whether these flags of XLA keep convolutions from YNNPACK.
-
-    The last one counts: a list of what YNNPACK gets, or of changes to it, each with its sign.
-    """
-    given = re.findall(rf"--{_YNNPACK}=(\S*)", flags)
-    if not given:
-        return False
-    kinds = given[-1].lower().split(",")
-    if all(kind[:1] in ("+", "-") for kind in kinds):
-        return any(kind.startswith("-") and "convolution" in kind for kind in kinds)
-    return not any("convolution" in kind for kind in kinds)

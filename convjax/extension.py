@@ -161,9 +161,7 @@ def _lower(
     (aval,), (out,) = ctx.avals_in, ctx.avals_out
     place = distributed.Place.of(ctx)
     who = distributed.splitter(ctx, place, platform)
-    whole = functools.partial(
-        _folded if adjoint else _extended, axis=axis, pair=pair, mode=mode
-    )
+    whole = functools.partial(_folded if adjoint else _extended, axis=axis, pair=pair, mode=mode)
 
     def split() -> ExtensionSplit:
         n = (out if adjoint else aval).shape[axis]

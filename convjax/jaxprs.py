@@ -16,7 +16,8 @@ from convjax import _checks, distributed
 from convjax.counting import count_macs
 from convjax.geometry import Geometry
 from convjax.lowerings import select
-from convjax.lowerings.call import Problem, problem_of
+from convjax.lowerings.problem import Problem, problem_of
+from convjax.lowerings.target import Target
 from convjax.operation import conv_p
 from convjax.traversal import trace, walk
 
@@ -237,25 +238,26 @@ class ExplainRow:
 
 @dataclasses.dataclass(frozen=True)
 class Explanation:
-    """What `explain` returns: `.rows`; printed, a table."""
+    """What `explain` returns: `.rows`, and `.note` if something was assumed; printed, a table."""
 
     rows: tuple[ExplainRow, ...]
+    note: str = ""
 
     def __str__(self) -> str:
-        header = ("role", "shapes", "geometry", "lowering", "rule", "runner-up", "where")
+        header = ("role", "shapes", "geometry", "lowering", "runner-up", "where", "rule")
         body = [
             (
                 row.role,
                 _show_shapes(row.shapes),
                 _show_geometry(row.geometry),
                 row.lowering,
-                row.rule,
                 row.runner_up or "",
                 row.where,
+                row.rule,
             )
             for row in self.rows
         ]
-        return "\n".join(table(header, body))
+        return "\n".join([*table(header, body), *([self.note] if self.note else [])])
 
 
 def explain(
@@ -263,6 +265,7 @@ def explain(
     *args: Any,
     platform: str | None = None,
     partitioned: bool | int = False,
+    target: Target | None = None,
     **kwargs: Any,
 ) -> Explanation:
     """How every convolution in ``fn(*args, **kwargs)`` will be executed, and why; nothing is run.
@@ -276,6 +279,8 @@ def explain(
             axes. On "cpu", "cuda" and "rocm" the library splits it, and every device runs an
             ordinary convolution of its part. On "tpu" XLA splits it. Inside ``shard_map`` its mesh
             decides.
+        target: the machine and the release of jaxlib to answer for, such as
+            ``convjax.Target.of("cpu", "0.10")``, in place of `platform`; None is this machine.
 
     Returns:
         An `Explanation`, whose ``.rows`` has one `ExplainRow` per convolution.
@@ -290,7 +295,7 @@ def explain(
         ((1, 8, 8, 3), (1, 8, 8, 16), (3, 3, 3, 16))
     """
     _check_callable("explain", fn)
-    platform = _platform(platform)
+    target = _target(platform, target)
     if not isinstance(partitioned, bool):
         _checks.integer("explain", "partitioned", partitioned, minimum=0)
     rows = []
@@ -301,14 +306,8 @@ def explain(
         if problem.role:
             inside = site.automatic_axes
             several = bool(partitioned) if inside is None else inside > 0
-            by_us = platform in distributed.CALLBACK_PLATFORMS
-            choice = select.forced(
-                problem,
-                site.eqn.params["algorithm"],
-                platform,
-                several and not by_us,
-                several and by_us,
-            )
+            here = _split(target) if several else target
+            choice = select.forced(problem, site.eqn.params["algorithm"], here)
         else:
             choice = select.Choice("direct", "bound as lax's own convolution")
         rows.append(
@@ -320,10 +319,38 @@ def explain(
                 site.where,
             )
         )
-    return Explanation(tuple(rows))
+    return Explanation(tuple(rows), target.note)
+
+
+def _split(target: Target) -> Target:
+    """The target where a mesh has several devices: who splits the convolution depends on it."""
+    by_us = target.platform in distributed.CALLBACK_PLATFORMS
+    return dataclasses.replace(target, split="convjax" if by_us else "XLA")
 
 
 PLATFORMS = ("cpu", "cuda", "gpu", "rocm", "tpu")
+
+
+def _target(platform: Any, target: Any) -> Target:
+    if target is not None and not isinstance(target, Target):
+        _checks.fail_type(
+            "explain",
+            "target",
+            target,
+            "must be a `convjax.Target` or None",
+            'Write `convjax.Target.of("cpu", "0.12")`.',
+        )
+    if target is not None:
+        if platform not in (None, target.platform):
+            _checks.fail(
+                "explain",
+                "platform",
+                platform,
+                f"differs from that of `target` ({target.platform!r})",
+                "Leave one of them out.",
+            )
+        return target
+    return Target.here(_platform(platform))
 
 
 def _platform(platform: str | None) -> str:

@@ -20,8 +20,9 @@ from convjax import distributed, registries, sharding
 from convjax.geometry import Geometry
 from convjax.layout import Layout
 from convjax.lowerings import select
-from convjax.lowerings.call import out_shape, problem_of
-from convjax.lowerings.execute import execute
+from convjax.lowerings.problem import out_shape, problem_of
+from convjax.lowerings.run import run
+from convjax.lowerings.target import Target
 from convjax.splits import ConvSplit
 
 conv_p = registries.Primitive("convjax_conv")
@@ -185,28 +186,28 @@ def _lower(ctx: Any, x: Any, kernel: Any, *, platform: str, **params: Any) -> An
     algorithm = params["algorithm"]
     place = distributed.Place.of(ctx)
     who = distributed.splitter(ctx, place, platform)
-    split_by_xla = who == "XLA"
-    run = functools.partial(
-        execute,
+    target = Target.here(platform, "XLA" if who == "XLA" else "nobody")
+    part_of_target = Target.here(platform, "convjax")
+    execute = functools.partial(
+        run,
         layout=layout,
         role=role,
         # resolved when bound: None must not be read as another default in force by now
         precision=params["precision"] or (lax.Precision.DEFAULT,) * 2,
-        platform=platform,
-        split_by_xla=split_by_xla,
     )
     problem = problem_of(ctx.avals_in[0], ctx.avals_in[1], layout, geometry, role)
     whole = functools.partial(
-        run,
+        execute,
         geometry=geometry,
         preferred_element_type=params["preferred_element_type"],
-        choice=select.forced(problem, algorithm, platform, split_by_xla),
+        target=target,
+        choice=select.forced(problem, algorithm, target),
     )
 
     def run_part(x: jax.Array, kernel: jax.Array, **options: Any) -> jax.Array:
         part = problem_of(x, kernel, layout, options["geometry"], role)
-        choice = select.forced(part, algorithm, platform, part=True)
-        return run(x, kernel, choice=choice, **options)
+        choice = select.forced(part, algorithm, part_of_target)
+        return execute(x, kernel, choice=choice, target=part_of_target, **options)
 
     def split() -> ConvSplit:
         # XLA widens 16-bit operands on GPUs to convolve them into float32 (jaxlib 0.12.0).
@@ -214,7 +215,7 @@ def _lower(ctx: Any, x: Any, kernel: Any, *, platform: str, **params: Any) -> An
         result = ctx.avals_out[0].dtype
         return ConvSplit(layout, geometry, role, ctx.avals_in, result, run_part, widens)
 
-    description = repr((layout, geometry, role, run.keywords["precision"], algorithm))
+    description = repr((layout, geometry, role, execute.keywords["precision"], algorithm))
     return distributed.lower(ctx, (x, kernel), place, who, whole, split, description)
 
 

@@ -25,7 +25,7 @@ from jax.extend import core
 
 from convjax.counting import count_macs
 from convjax.lowerings import direct
-from convjax.lowerings.call import problem_of
+from convjax.lowerings.problem import problem_of
 
 NAME = "convjax_conv"
 

@@ -255,7 +255,7 @@ def _lowering(name: str | None, case: Case) -> str | None:
     """Law "lowerings": forced, or chosen, it equals `direct`."""
     if not _accepted(case, name):
         return SKIPPED
-    exact = name is None or getattr(LOWERINGS[name], "exact", True)
+    exact = name is None or LOWERINGS[name].exact
     parts = ("the value", "the input's gradient", "the kernel's gradient")
     outcomes = []
     for part, ours, wanted in zip(parts, _ran(case, name), _ran(case, "direct"), strict=True):
@@ -275,7 +275,7 @@ def _bfloat16(name: str | None, case: Case) -> str | None:
     if found.dtype != jnp.bfloat16:
         return f"the result is {found.dtype}, not bfloat16"
     bound = 2**-8 * abs(k.y) + 2**-12 * scale.y
-    if not getattr(LOWERINGS.get(name or ""), "exact", True):
+    if name is not None and not LOWERINGS[name].exact:
         bound = bound + 1e-4 * scale.y.max()
     return _differ("the value", found.astype(jnp.float32), k.y, bound)
 

@@ -72,9 +72,7 @@ def timed(contenders: dict[str, Callable[[], Any]], rounds: int) -> dict[str, fl
     return {name: statistics.median(seconds) for name, seconds in samples.items()}
 
 
-def rows(
-    shape: tuple[int, int, int], taps: int
-) -> tuple[dict[str, Callable[[], Any]], float]:
+def rows(shape: tuple[int, int, int], taps: int) -> tuple[dict[str, Callable[[], Any]], float]:
     """What is timed on rows of this shape, and how far the results of the two libraries differ."""
     import torch
     from torch.nn import functional

@@ -233,10 +233,10 @@ FAULTS = [
     ),
     Fault(
         "let NaN leak between groups",
-        "lowerings/select.py",
-        '"taps",\n        lambda p: p.groups != 1 and _pairs(p) <= 16,\n        "cpu: lax',
-        '"direct",\n        lambda p: p.groups != 1 and _pairs(p) <= 16,\n        "cpu: lax',
-        "tests/test_lowerings.py::test_select",
+        "lowerings/rules.py",
+        '"groups",\n        "taps",',
+        '"groups",\n        "direct",',
+        "tests/test_select.py::test_select",
     ),
     Fault(
         "forget the sum over devices",
@@ -292,14 +292,14 @@ FAULTS = [
     ),
     Fault(
         "let XLA split the gradient of a grouped kernel",
-        "lowerings/select.py",
+        "lowerings/rules.py",
         'lambda p: p.groups != 1 and p.role == "kernel_gradient",',
         "lambda p: False,",
-        "tests/test_lowerings.py::test_select",
+        "tests/test_select.py::test_select",
     ),
     Fault(
         "leave out the rows that do not fill a block",
-        "lowerings/rows.py",
+        "lowerings/_tools/row_sums.py",
         "        if length:",
         "        if length and firsts != [-1]:",
         "tests/test_lowerings.py::test_rows_that_do_not_fill_a_block",
@@ -313,7 +313,7 @@ FAULTS = [
     ),
     Fault(
         "end a strip one output early",
-        "lowerings/strips.py",
+        "lowerings/_tools/strips.py",
         "(from_where(0, tap), from_where(size, tap))",
         "(from_where(0, tap), from_where(size - 1, tap))",
         "tests/test_strips.py::test_every_output_lies_in_the_strip_of_its_taps",
@@ -327,7 +327,7 @@ FAULTS = [
     ),
     Fault(
         "fold depth without its dilation",
-        "lowerings/patches.py",
+        "lowerings/_tools/slices.py",
         "low -= index * geometry.kernel_dilation[0]",
         "low -= index",
         "tests/test_lowerings.py::test_forced_equals_direct",
@@ -341,7 +341,7 @@ FAULTS = [
     ),
     Fault(
         "contract the first axis of a matrix for its last",
-        "lowerings/products.py",
+        "lowerings/_tools/products.py",
         "        return 0\n",
         "        return 1\n",
         "tests/test_products.py::test_it_is_einsum",
@@ -362,17 +362,17 @@ FAULTS = [
     ),
     Fault(
         "keep a group axis of one element",
-        "lowerings/execute.py",
+        "lowerings/run.py",
         "if layout.x.group and problem.groups == 1:",
         "if False:",
         "tests/test_vmap.py::test_vmaps_of_size_one",
     ),
     Fault(
         "read beyond a cropped input",
-        "lowerings/select.py",
+        "lowerings/rules.py",
         "lambda p: p.groups == 1 and any(crops(p.geometry)),",
         "lambda p: False,",
-        "tests/test_lowerings.py::test_select",
+        "tests/test_select.py::test_select",
     ),
     Fault(
         "spread rows, and pad them as before",
@@ -384,14 +384,14 @@ FAULTS = [
     Fault(
         "let XLA compute sums again for every reader",
         "lowerings/taps.py",
-        'every reader of the result."""\n    return True',
-        'every reader of the result."""\n    return False',
+        'LOWERING = Lowering("taps", run, accepts, always)',
+        'LOWERING = Lowering("taps", run, accepts, lambda *_: False)',
         "tests/test_lowerings.py::test_sums_are_not_computed_again_for_every_reader",
     ),
     Fault(
         "copy the input of a kernel gradient in the forward pass",
-        "lowerings/execute.py",
-        "if call.on_one_cpu and not part and lowering.apart(problem):",
+        "lowerings/run.py",
+        "if target.is_one_cpu and not inner and lowering.isolated(problem, chosen):",
         "if False:",
         "tests/test_lowerings.py::test_a_kernel_gradient_takes_its_copies_when_it_is_due",
     ),
@@ -405,8 +405,8 @@ FAULTS = [
     Fault(
         "meet a volume's depths one element late",
         "lowerings/polyphase.py",
-        "Phase(0, 1, taps, -low, s, d, e)",
-        "Phase(0, 1, taps, 1 - low, s, d, e)",
+        "Phase(0, 1, window[axis], -low, s, d, e)",
+        "Phase(0, 1, window[axis], 1 - low, s, d, e)",
         "tests/test_lowerings.py::test_a_volumes_planes_come_phase_by_phase",
     ),
     Fault(
@@ -426,16 +426,16 @@ FAULTS = [
     Fault(
         "groups copy all at once",
         "lowerings/per_group.py",
-        "if call.on_one_cpu and not widened",
-        "if not call.on_one_cpu and not widened",
+        "if call.target.is_one_cpu and not widened",
+        "if not call.target.is_one_cpu and not widened",
         "tests/test_lowerings.py::test_groups_take_their_copies_one_after_another",
     ),
     Fault(
         "leave a strided kernel's gradient to YNNPACK",
-        "lowerings/select.py",
-        "compiler.uses_ynnpack() if spread else",
-        "compiler.has_slow_ynnpack_for_large_windows() if spread else",
-        "tests/test_lowerings.py::test_select_where_xla_would_take_ynnpack",
+        "lowerings/rules.py",
+        "return DILATED if any(",
+        "return LARGE if any(",
+        "tests/test_select.py::test_select",
     ),
     Fault(
         "sum several outputs with what arranges them",
@@ -446,9 +446,9 @@ FAULTS = [
     ),
     Fault(
         "sort the place of a turn the wrong way",
-        "lowerings/loops.py",
-        "lax.sort(jnp.stack([place, place + 1]), dimension=0)[0]",
-        "lax.sort(jnp.stack([place, place + 1]), dimension=0)[1]",
+        "lowerings/_tools/xla.py",
+        "lax.sort(jnp.stack([index, index + 1]), dimension=0)[0]",
+        "lax.sort(jnp.stack([index, index + 1]), dimension=0)[1]",
         "tests/test_lowerings.py::test_a_turn_of_a_large_window_is_found_by_sorting",
     ),
     Fault(
@@ -509,7 +509,7 @@ FAULTS = [
     ),
     Fault(
         "let LLVM fuse products of a sequence with their additions",
-        "lowerings/execute.py",
+        "lowerings/run.py",
         "geometry.rank == 1 and x.dtype",
         "geometry.rank == 2 and x.dtype",
         "tests/test_causal.py::test_bits_as_users_compile",

@@ -58,8 +58,8 @@ class Plugin(own_tests.Plugin):
             self.counts["bound"] += 1
             return real_bind(*operands, **params)
 
-        def choose(problem: Any, *where: Any) -> select.Choice:
-            choice = real_select(problem, *where)
+        def choose(problem: Any, target: Any) -> select.Choice:
+            choice = real_select(problem, target)
             if algorithm and LOWERINGS[algorithm].accepts(problem) is None:
                 choice = select.Choice(algorithm, "--algorithm", choice.name)
             self.counts[f"lowered as {choice.name}"] += 1

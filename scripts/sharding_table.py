@@ -1,6 +1,6 @@
 """What moves between devices, per layout: a table of collectives counted in compiled programs.
 
-    python scripts/sharding_table.py        # prints the table of docs/sharding.md
+python scripts/sharding_table.py        # prints the table of docs/sharding.md
 """
 
 import os

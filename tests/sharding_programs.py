@@ -86,9 +86,7 @@ def draw(seed: int, modes: tuple[str, ...] = MODES) -> Program:
 
     specs = (spec(len(x)), spec(len(kernel)), spec(len(x)) if rng.random() < 0.4 else ())
     ask = one("forward", "x", "kernel", "both", "both", "both", "second", "jvp")
-    return Program(
-        seed, mode, mesh, kind, x, kernel, tuple(options.items()), specs, ask
-    )
+    return Program(seed, mode, mesh, kind, x, kernel, tuple(options.items()), specs, ask)
 
 
 def function_of(program: Program) -> Callable[..., jax.Array]:
@@ -104,8 +102,10 @@ def function_of(program: Program) -> Callable[..., jax.Array]:
         rank = x.ndim - 2
         numbers = ("N" + "DHW"[3 - rank :] + "C", "DHW"[3 - rank :] + "IO",
                    "N" + "DHW"[3 - rank :] + "C")  # fmt: skip
-        call = convjax.conv_general_dilated if program.mode == "drop-in" else (
-            lax.conv_general_dilated
+        call = (
+            convjax.conv_general_dilated
+            if program.mode == "drop-in"
+            else (lax.conv_general_dilated)
         )
         return call(
             x, kernel, options["strides"], options["padding"],
@@ -201,6 +201,7 @@ def wrong(program: Program) -> str | None:
             operands = [jax.device_put(a, s) for a, s in zip((x, kernel), held, strict=True)]
             found = jax.jit(asked(program, typed), compiler_options=QUICK)(*operands)
     else:
+
         def constrained(x: Any, kernel: Any) -> Any:
             y = function(x, kernel)
             if out_spec and y.ndim == len(out_spec):
@@ -248,6 +249,4 @@ def _partly_manual(program: Program, function: Any, mesh: Any) -> Any:
         return function(x, kernel)
 
     specs = (PartitionSpec("a"), PartitionSpec())
-    return jax.shard_map(
-        local, mesh=mesh, in_specs=specs, out_specs=specs[0], axis_names={"a"}
-    )
+    return jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=specs[0], axis_names={"a"})

@@ -126,9 +126,7 @@ def test_packs(seed):
         """Every sequence by itself, by the definition; and the last inputs of the last."""
         found, states = [], []
         for n, (cuts, _) in enumerate(rows):
-            parts = [
-                case.part(a, b, x[n : n + 1]) for a, b in zip(cuts, cuts[1:], strict=False)
-            ]
+            parts = [case.part(a, b, x[n : n + 1]) for a, b in zip(cuts, cuts[1:], strict=False)]
             found.append(np.concatenate([expected(case, part) for part in parts], case.axis))
             states.append(case.end(parts[-1]))
         return np.concatenate(found), np.concatenate(states)
@@ -213,9 +211,7 @@ def test_transposed(k, s, d, groups):
     reach = (k - 1) * d + 1
     up = partial(convjax.causal_conv_transpose, kernel=kernel, **options)
     whole, end = up(y, return_state=True)
-    full = oracle.conv_transpose(
-        y, kernel, ((7 - 1) * s + reach,), padding="VALID", **options
-    )
+    full = oracle.conv_transpose(y, kernel, ((7 - 1) * s + reach,), padding="VALID", **options)
     wanted = np.zeros((2, 7 * s, full.shape[-1]))
     wanted[:, : full.shape[1]] = full[:, : 7 * s]
     equal(whole, wanted)
@@ -295,7 +291,7 @@ def test_bits_as_users_compile():
     """Depthwise, float32, on CPU: whole = chunks = steps = prefixes = numpy's loop, bit for bit.
 
     LLVM would make one instruction, which rounds once, of some products and their additions, and of
-    which ones depends on the shapes: `lowerings.call.rounded` keeps it from that."""
+    which ones depends on the shapes: `lowerings.problem.rounded` keeps it from that."""
     options = compilation.flags(compilation.AS_USERS)
     environment = os.environ | {"XLA_FLAGS": options, "JAX_PLATFORMS": "cpu"}
     root = pathlib.Path(__file__).parent.parent

@@ -90,9 +90,7 @@ def test_packs(kind):
     _, state = call(X, kernel)
     specs = (SEQUENCE, P(), SEQUENCE, P())
     sharded = shards(
-        lambda x, kernel, ids, state: call(
-            x, kernel, segment_ids=ids, state=state, mesh_axis="t"
-        ),
+        lambda x, kernel, ids, state: call(x, kernel, segment_ids=ids, state=state, mesh_axis="t"),
         *specs,
         out=(SEQUENCE, P()),
     )

@@ -1,7 +1,7 @@
 """compiler_options: what `jax.jit` takes, on the versions that need it."""
 
 import functools
-import importlib.metadata
+import os
 import re
 
 import jax
@@ -10,7 +10,8 @@ import pytest
 from compilation import AS_USERS
 
 import convjax
-from convjax import compiler
+from convjax.lowerings import target
+from convjax.lowerings.target import LARGE, SMALL, Target
 
 
 def by_ynnpack(function, *operands, options=None):
@@ -38,15 +39,20 @@ def test_sums_stay_with_ynnpack():
     assert ("__ynn_fusion" in lowered.compile().as_text()) == bool(convjax.compiler_options("cpu"))
 
 
-@pytest.mark.parametrize("wide", [True, False])
+@pytest.mark.parametrize("bits", [256, 512])
 @pytest.mark.parametrize("version, slow", [("0.10.2", True), ("0.12.0.1", False)])
-def test_a_fast_ynnpack_stays(monkeypatch, version, slow, wide):
+def test_a_fast_ynnpack_stays(monkeypatch, version, slow, bits):
     """That of later jaxlibs, where vectors have 512 bits."""
-    monkeypatch.setattr(importlib.metadata, "version", lambda name: version)
-    monkeypatch.setattr(compiler, "_has_avx512", lambda: wide)
+    monkeypatch.setattr(target, "installed", lambda: version)
+    monkeypatch.setattr(target, "vector_bits", lambda: bits)
     options = convjax.compiler_options("cpu")
-    assert ("xla_cpu_experimental_ynn_fusion_type" in options) == (slow or not wide)
+    assert ("xla_cpu_experimental_ynn_fusion_type" in options) == (slow or bits == 256)
     assert options["xla_cpu_prefer_vector_width"] == 512
+
+
+def test_an_unknown_release_may_refuse_options(monkeypatch):
+    monkeypatch.setattr(target, "installed", lambda: "0.99.0")
+    assert convjax.compiler_options("cpu") == {}
 
 
 def test_xla_compiles_for_the_width_of_vectors(tmp_path):
@@ -70,10 +76,11 @@ def test_what_is_chosen_needs_none(batch, strides):
     x, kernel = jnp.ones((batch, 20, 20, 32)), jnp.ones((3, 3, 32, 32))
     forward = functools.partial(convjax.conv, strides=strides)
     y = forward(x, kernel)
-    if strides > 1 or compiler.has_slow_ynnpack_for_large_windows():
+    here = Target.here("cpu")
+    if strides > 1 or LARGE in here.ynnpack_slower:
         gradient = lambda x, k, y: jax.vjp(lambda k: forward(x, k), k)[1](y)  # noqa: E731
         assert not by_ynnpack(gradient, x, kernel, y)
-    if compiler.has_slow_ynnpack():  # another is as fast as Eigen there
+    if SMALL in here.ynnpack_slower:  # another is as fast as Eigen there
         assert not by_ynnpack(forward, x, kernel)
         assert not by_ynnpack(lambda x, k, y: jax.vjp(forward, x, k)[1](y), x, kernel, y)
 
@@ -96,29 +103,46 @@ OPTION = "--xla_cpu_experimental_ynn_fusion_type="
         (f"{OPTION} {OPTION}individual_convolution", False),
     ],
 )
-def test_the_environment_is_seen(monkeypatch, flags, off):
-    monkeypatch.setenv("XLA_FLAGS", flags)
-    found = compiler.uses_ynnpack.__wrapped__()
-    known = importlib.metadata.version("jaxlib").startswith(("0.10.", "0.11.", "0.12."))
-    assert found == (known and not off)
+def test_the_environment_is_seen(flags, off):
+    assert target.switches_ynnpack_off(flags) == off
+    found = Target.of("cpu", "0.10", ynnpack=not off)
+    assert bool(found.ynnpack_slower) == (not off)
 
 
 @pytest.mark.parametrize(
-    "flags, wanted",
+    "flags, bits",
     [
-        ("flags\t\t: fpu avx2 avx512f\n", True),
-        ("flags\t: fpu avx2\nbugs: avx512f\n", False),
-        ("", False),
+        ("flags\t\t: fpu avx2 avx512f\n", 512),
+        ("flags\t: fpu avx2\nbugs: avx512f\n", 256),
+        ("", 256),
     ],
 )
-def test_the_processor_is_seen(monkeypatch, tmp_path, flags, wanted):
+def test_the_processor_is_seen(tmp_path, flags, bits):
     """As Linux describes it; elsewhere vectors of 256 bits are assumed."""
     info = tmp_path / "cpuinfo"
     info.write_text("processor\t: 0\n" + flags)
-    monkeypatch.setattr(compiler, "_CPUINFO", info)
-    assert compiler._has_avx512() == wanted
-    monkeypatch.setattr(compiler, "_CPUINFO", tmp_path / "none")
-    assert not compiler._has_avx512()
+    assert target.vector_bits(info) == bits
+    assert target.vector_bits(tmp_path / "none") == 256
+
+
+def test_this_machine_is_the_target_by_default():
+    here = Target.here("cpu")
+    assert here == Target.of(
+        "cpu",
+        target.installed(),
+        vector_bits=target.vector_bits(),
+        ynnpack=not target.switches_ynnpack_off(os.environ.get("XLA_FLAGS", "")),
+    )
+    assert Target.here("cpu", "XLA").split == "XLA" and not Target.here("cpu", "XLA").is_one_cpu
+    assert Target.here("tpu") == Target("tpu")
+
+
+def test_every_release_says_what_was_seen():
+    for release, row in target.JAXLIB.items():
+        assert row.seen.startswith(release) and "scripts/benchmark" in row.seen
+        assert set(row.slower) == {256, 512}
+    assert target.known_release("0.12.7") == ("0.12", "")
+    assert target.known_release("1.0.0")[0] == "0.12"
 
 
 @pytest.mark.parametrize("platform", ["gpu", "cuda", "rocm", "tpu"])

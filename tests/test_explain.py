@@ -15,6 +15,7 @@ import convjax
 from convjax import jaxprs
 from convjax.jaxprs import cost_of, explain
 from convjax.lowerings import select
+from convjax.lowerings.target import Target
 
 
 def like(*shape, dtype=jnp.float32):
@@ -331,35 +332,31 @@ def test_explain_marks_lax_own_convolutions():
 def test_explain_asks_select(monkeypatch):
     asked = []
 
-    def choose(problem, platform, split_by_xla, part):
-        asked.append((problem.role, platform, split_by_xla, part))
+    def choose(problem, target):
+        asked.append((problem.role, target.platform, target.split))
         return select.Choice("direct", f"because {problem.role}", "none")
 
     monkeypatch.setattr(select, "select", choose)
     found = explain(convjax.conv, X, K, platform="tpu", partitioned=True)
-    assert asked == [("forward", "tpu", True, False)]
     assert (found.rows[0].rule, found.rows[0].runner_up) == ("because forward", "none")
     explain(convjax.conv, X, K, platform="rocm", partitioned=3)
-    explain(convjax.conv, X, K, platform="gpu")
-    explain(convjax.conv, X, K)
-    # there the library splits, and a device runs what is chosen for its part
-    assert asked[1:3] == [("forward", "rocm", False, True), ("forward", "cuda", False, False)]
-    assert asked[3][2:] == (False, False)
+    explain(convjax.conv, X, K, platform="cuda")
+    explain(convjax.conv, X, K, target=Target.of("cpu", "0.10"), partitioned=True)
+    assert asked == [
+        ("forward", "tpu", "XLA"),
+        ("forward", "rocm", "convjax"),  # where a device runs what is chosen for its part
+        ("forward", "cuda", "nobody"),
+        ("forward", "cpu", "convjax"),
+    ]
 
 
-def test_explain_knows_the_mesh_inside_shard_map(monkeypatch):
+def test_explain_knows_the_mesh_inside_shard_map():
     if jax.device_count() < 8:
         pytest.skip("needs 8 devices")
     mesh = jax.make_mesh((4, 2), ("data", "model"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
-    asked = []
-    monkeypatch.setattr(
-        select,
-        "select",
-        lambda problem, platform, by_xla, part: (
-            asked.append((by_xla, part)) or select.Choice("direct", "test")
-        ),
-    )
-    for names in ({"data", "model"}, {"data"}):
+    volume = like(8, 8, 8, 8, 3), like(3, 3, 3, 3, 16)
+
+    def chosen(names, split, target):
         fn = jax.shard_map(
             convjax.conv,
             mesh=mesh,
@@ -367,9 +364,11 @@ def test_explain_knows_the_mesh_inside_shard_map(monkeypatch):
             out_specs=P("data"),
             axis_names=names,
         )
-        for platform in ("cpu", "tpu"):
-            explain(fn, like(8, 9, 3), K, platform=platform, partitioned=True)
-    assert asked == [(False, False), (False, False), (False, True), (True, False)]
+        return explain(fn, *volume, target=target, partitioned=split).rows[0].lowering
+
+    cpu = Target.of("cpu")
+    assert chosen({"data", "model"}, True, cpu) == "depth_fold"  # a device's own convolution
+    assert chosen({"data"}, True, cpu) == "depth_sum"  # a part of a split one
 
 
 @pytest.mark.parametrize(
@@ -384,7 +383,28 @@ def test_explain_knows_the_mesh_inside_shard_map(monkeypatch):
 def test_explain_knows_its_platform(monkeypatch, platform, version, expected):
     backend = SimpleNamespace(platform=platform, platform_version=version)
     monkeypatch.setattr(jaxprs, "get_backend", lambda: backend)
-    assert explain(convjax.conv, X, K).rows[0].rule.startswith(expected)
+    x, kernel = like(1, 9, 17), like(3, 17, 17)
+    assert explain(convjax.conv, x, kernel).rows[0].rule.endswith(f" {expected}")
+
+
+def test_explain_answers_for_another_machine():
+    x, kernel = like(8, 28, 28, 64), like(3, 3, 64, 64)
+
+    def chosen(*release, **options):
+        found = explain(convjax.conv, x, kernel, target=Target.of("cpu", *release, **options))
+        return found.rows[0].lowering, found.note
+
+    assert chosen("0.10.2") == ("spread_rows", "")
+    assert chosen("0.10.2", ynnpack=False) == ("direct", "")
+    assert chosen("0.12.0.1") == chosen() == ("direct", "")
+    assumed = "jaxlib 0.99.1 was not measured: the choice is that of jaxlib 0.12"
+    assert chosen("0.99.1") == ("direct", assumed)
+    found = explain(convjax.conv, x, kernel, target=Target.of("cpu", "0.99.1"))
+    assert str(found).endswith(f"\n{assumed}")
+    with pytest.raises(TypeError, match="^explain: `target` .* must be a `convjax.Target`"):
+        explain(convjax.conv, x, kernel, target="cpu")
+    with pytest.raises(ValueError, match="^explain: `platform` .* differs from that of `target`"):
+        explain(convjax.conv, x, kernel, platform="tpu", target=Target.of("cpu"))
 
 
 @pytest.mark.parametrize("platform", ["cpu", "cuda", "rocm", "tpu"])
@@ -393,13 +413,13 @@ def test_explain_says_what_is_really_chosen(monkeypatch, platform):
     seen = []
     original = select.forced
 
-    def spy(problem, algorithm, platform, split_by_xla):
-        choice = original(problem, algorithm, platform, split_by_xla)
-        seen.append((problem.role, platform, split_by_xla, choice))
+    def spy(problem, algorithm, target):
+        choice = original(problem, algorithm, target)
+        seen.append((problem.role, target.platform, target.split, choice))
         return choice
 
     rows = explain(gradients, X, K, platform=platform).rows
     monkeypatch.setattr(select, "forced", spy)
     jax.jit(lambda x, k: gradients(x, k)).trace(X, K).lower(lowering_platforms=(platform,))
-    expected = [(r.role, platform, False, (r.lowering, r.rule, r.runner_up)) for r in rows]
+    expected = [(r.role, platform, "nobody", (r.lowering, r.rule, r.runner_up)) for r in rows]
     assert sorted(seen) == sorted(expected)

@@ -1,5 +1,6 @@
-"""Law "lowerings": each one, forced, equals `direct`; rules of `select` on both of their sides."""
+"""Law "lowerings": each one, forced, equals `direct`."""
 
+import dataclasses
 from functools import partial
 
 import hypothesis
@@ -13,10 +14,10 @@ from compilation import AS_USERS
 
 import convjax
 import convjax.lax
-from convjax import boundary, compiler, operation
-from convjax.geometry import Geometry
-from convjax.lowerings import LOWERINGS, call, rows, select
-from convjax.lowerings.call import Problem
+from convjax import boundary, operation
+from convjax.lowerings import LOWERINGS, problem, select
+from convjax.lowerings._tools import row_sums
+from convjax.lowerings.target import Target
 
 # test_pallas.py has the kernels, which are interpreted here.
 OTHERS = [name for name in LOWERINGS if name not in ("direct", "pallas")]
@@ -26,18 +27,18 @@ OTHERS = [name for name in LOWERINGS if name not in ("direct", "pallas")]
 def forced(request, monkeypatch):
     """A lowering's name, chosen wherever it accepts; and the calls of its `run`, one entry each."""
     name, calls = request.param, []
-    module, real, chosen = LOWERINGS[name], LOWERINGS[name].run, select.select
+    lowering, chosen = LOWERINGS[name], select.select
 
     def counted(x, kernel, call):
         calls.append(call.geometry)
-        return real(x, kernel, call)
+        return lowering.run(x, kernel, call)
 
-    def choose(problem, platform, *where):
-        if module.accepts(problem) is None:
+    def choose(problem, target):
+        if lowering.accepts(problem) is None:
             return select.Choice(name, "forced by a test")
-        return chosen(problem, platform, *where)
+        return chosen(problem, target)
 
-    monkeypatch.setattr(module, "run", counted)
+    monkeypatch.setitem(LOWERINGS, name, dataclasses.replace(lowering, run=counted))
     monkeypatch.setattr(select, "select", choose)
     for kept in (operation._compiled, boundary._once):  # outside jit, what was compiled is kept
         kept.cache_clear()
@@ -48,7 +49,7 @@ def forced(request, monkeypatch):
 
 def assert_same(found, wanted, name):
     """Exactly, except where the lowering rounds."""
-    exact = getattr(LOWERINGS[name], "exact", True)
+    exact = LOWERINGS[name].exact
 
     def compare(a, b):
         if exact:
@@ -219,7 +220,7 @@ def test_turns_of_a_large_window_run_on_all_threads():
         return jax.lax.fori_loop(0, 9, lambda _, y: y + x, jnp.zeros_like(x))
 
     x, kernel = jnp.ones((2, 40, 40, 64)), jnp.ones((9, 9, 1, 64))
-    assert is_one_kernel(added_up, x) == compiler.runs_loops_on_one_thread()
+    assert is_one_kernel(added_up, x) == Target.here("cpu").one_thread_loops
     depthwise = partial(convjax.conv, feature_group_count=64, algorithm="taps")
     assert "while" in lowered(depthwise, x, kernel)
     assert not is_one_kernel(depthwise, x, kernel)
@@ -227,7 +228,9 @@ def test_turns_of_a_large_window_run_on_all_threads():
 
 def test_a_turn_of_a_large_window_is_found_by_sorting(monkeypatch):
     """Where XLA would make one kernel of the loop; the place is the same."""
-    monkeypatch.setattr(compiler, "runs_loops_on_one_thread", lambda: True)
+    here = Target.of("cpu", "0.12")
+    assert here.one_thread_loops
+    monkeypatch.setattr(Target, "here", lambda platform, split="nobody": here)
     x = jnp.asarray(oracle.integers(0, (1, 12, 14, 3)))
     kernel = jnp.asarray(oracle.integers(1, (9, 9, 1, 3)))
     forward = partial(convjax.conv, feature_group_count=3)
@@ -241,7 +244,7 @@ def test_several_outputs_are_summed_apart():
     x = jnp.ones((2, 9, 9, 4))
     calls = [
         lowered(partial(convjax.conv, feature_group_count=4), x, jnp.ones((3, 3, 1, 4 * outputs)))
-        .count("call @apart")
+        .count("call @isolated_call")
         for outputs in (1, 2)
     ]  # fmt: skip
     assert calls == [1, 2]
@@ -254,9 +257,9 @@ def test_rows_that_do_not_fill_a_block(monkeypatch):
     kernel = jnp.zeros((3, 2, 1, 8))
     options = {"feature_group_count": 4, "padding": "SAME"}
     wanted = oracle.kernel_gradient(np.asarray(x), np.asarray(y), kernel.shape, **options)
-    monkeypatch.setattr(call, "_LARGE", 0)  # two rows in a turn, where they divide
+    monkeypatch.setattr(problem, "_LARGE", 0)  # two rows in a turn, where they divide
     for cache in (1, 500, 1000, 5000, 1 << 17):
-        monkeypatch.setattr(rows, "_CACHE", cache)
+        monkeypatch.setattr(row_sums, "_CACHE", cache)
         function = jax.jit(partial(convjax.conv, x, **options, algorithm=("taps",) * 3))
         np.testing.assert_array_equal(jax.vjp(function, kernel)[1](y)[0], wanted)
 
@@ -426,7 +429,8 @@ def test_phases_that_are_sums_are_not_computed_again(monkeypatch):
         return lowered.compile(AS_USERS).as_text().count(" multiply(")
 
     once = products()
-    monkeypatch.setattr(LOWERINGS["polyphase"], "apart", lambda problem: False)
+    shared = dataclasses.replace(LOWERINGS["polyphase"], isolated=lambda problem, chosen: False)
+    monkeypatch.setitem(LOWERINGS, "polyphase", shared)
     assert once < products()
 
 
@@ -466,194 +470,6 @@ def test_64_bit_operands_and_integers(name):
         assert value.dtype == jnp.float64
         for ours, wanted in zip(found, (value, *pull(y)), strict=True):
             np.testing.assert_array_equal(ours, wanted)
-
-
-# ---- select --------------------------------------------------------------------------------------
-
-
-def problem(**changes):
-    """A dense 3x3 convolution, changed; fields of its geometry by their own names."""
-    geometry = dict(
-        strides=(1, 1), padding=((1, 1), (1, 1)), input_dilation=(1, 1), kernel_dilation=(1, 1)
-    )
-    steps = {name: changes.pop(name) for name in list(changes) if name in geometry}
-    usual = dict(
-        n=8, groups=1, i=16, o=16, space=(28, 28), window=(3, 3), out_space=(28, 28),
-        geometry=Geometry(**(geometry | steps)), dtype=np.dtype("float32"), role="forward",
-    )  # fmt: skip
-    return Problem(**(usual | changes))
-
-
-GRADIENT = {"role": "kernel_gradient", "window": (28, 28), "out_space": (3, 3)}
-DEPTHWISE = {"groups": 64, "i": 1, "o": 1}
-DEEP = {
-    "space": (8, 8, 8), "window": (3, 3, 3), "out_space": (8, 8, 8), "strides": (1, 1, 1),
-    "padding": ((1, 1),) * 3, "input_dilation": (1, 1, 1), "kernel_dilation": (1, 1, 1),
-}  # fmt: skip
-GRADIENT_OF_A_VOLUME = {
-    "role": "kernel_gradient", "window": (8, 8, 8), "out_space": (3, 3, 3)
-}  # fmt: skip
-DEEP_TILES = DEEP | {"window": (2, 2, 2), "strides": (2, 2, 2), "out_space": (4, 4, 4)}
-TILED_RESULTS = {"window": (7, 7), "kernel_dilation": (4, 4), "out_space": (4, 4)}
-TILED_OUTPUT = {"window": (4, 4), "input_dilation": (4, 4), "out_space": (112, 112)}
-TILED_KERNEL = {
-    "window": (56, 56), "input_dilation": (2, 2), "out_space": (2, 2), "padding": ((1, 1), (1, 1)),
-}  # fmt: skip
-TILES = {"window": (4, 4), "strides": (4, 4), "out_space": (7, 7), "padding": ((0, 0), (0, 0))}
-
-
-@pytest.mark.parametrize(
-    "changes, platform, split_by_xla, wanted",
-    [
-        # one device, CPU: a case on either side of every rule
-        ({}, "cpu", 0, "direct"),
-        ({"channels_last": False}, "cpu", 0, "channels_last"),
-        ({"padding": ((-1, 2), (1, 1))}, "cpu", 0, "channels_last"),  # lax reads beyond the input
-        ({"padding": ((-1, 2), (1, 1)), "input_dilation": (2, 1)}, "cpu", 0, "polyphase"),
-        ({"input_dilation": (2, 2)}, "cpu", 0, "polyphase"),
-        ({"input_dilation": (9, 9)}, "cpu", 0, "direct"),  # 81 phases, of one tap or none
-        ({"input_dilation": (2, 2), "groups": 8, "i": 4, "o": 4}, "cpu", 0, "polyphase"),
-        ({"input_dilation": (2, 2), "groups": 8, "i": 4, "o": 5}, "cpu", 0, "per_group"),
-        (TILES, "cpu", 0, "direct"),
-        (TILED_RESULTS, "cpu", 0, "patchify"),
-        (TILED_RESULTS | {"kernel_dilation": (4, 3)}, "cpu", 0, "direct"),
-        (TILED_OUTPUT, "cpu", 0, "polyphase"),
-        (TILED_OUTPUT | {"window": (9, 9), "input_dilation": (9, 9)}, "cpu", 0, "polyphase"),
-        (TILED_KERNEL, "cpu", 0, "patchify"),
-        (TILED_KERNEL | {"out_space": (2, 3)}, "cpu", 0, "polyphase"),
-        (TILED_KERNEL | {"window": (55, 56)}, "cpu", 0, "polyphase"),  # some of it is cropped
-        (DEEP_TILES, "cpu", 0, "patchify"),
-        (TILED_RESULTS | {"groups": 64, "n": 4, "o": 4}, "cpu", 0, "taps"),
-        ({"window": (1, 1)}, "cpu", 0, "matmul"),
-        (GRADIENT, "cpu", 0, "direct"),
-        (GRADIENT | {"out_space": (1, 1)}, "cpu", 0, "matmul"),
-        (DEEP, "cpu", 0, "depth_sum"),
-        (DEEP | {"i": 4, "o": 16}, "cpu", 0, "depth_fold"),
-        (DEPTHWISE, "cpu", 0, "taps"),
-        (DEPTHWISE | {"i": 4, "o": 4}, "cpu", 0, "taps"),
-        (DEPTHWISE | {"i": 4, "o": 5}, "cpu", 0, "per_group"),
-        (DEPTHWISE | GRADIENT | {"n": 4, "o": 4}, "cpu", 0, "taps"),
-        (DEPTHWISE | GRADIENT | {"n": 5, "o": 4}, "cpu", 0, "per_group"),
-        ({"groups": 8, "window": (1, 1)}, "cpu", 0, "per_group"),
-        ({"groups": 9, "window": (1, 1)}, "cpu", 0, "matmul"),
-        ({"groups": 2}, "cpu", 0, "per_group"),
-        (DEEP | {"groups": 2}, "cpu", 0, "per_group"),
-        # XLA splits it over devices: only what it splits rightly, without gathering groups
-        ({"channels_last": False}, "cpu", 1, "direct"),
-        ({"input_dilation": (2, 2)}, "cpu", 1, "direct"),
-        ({"padding": ((-1, 2), (1, 1))}, "cpu", 1, "channels_last"),
-        (DEPTHWISE, "cpu", 1, "taps"),
-        (DEPTHWISE | {"i": 4, "o": 5}, "cpu", 1, "matmul"),
-        (DEPTHWISE | GRADIENT, "cpu", 1, "matmul"),
-        (GRADIENT, "cpu", 1, "direct"),
-        (DEPTHWISE | GRADIENT, "tpu", 1, "matmul"),
-        (DEPTHWISE, "tpu", 1, "direct"),
-        # other platforms: lax, as nothing is measured there
-        (DEPTHWISE, "cuda", 0, "direct"),
-        (DEPTHWISE | GRADIENT, "tpu", 0, "direct"),
-        ({"input_dilation": (2, 2)}, "rocm", 0, "direct"),
-        (GRADIENT, "tpu", 1, "direct"),
-    ],
-)
-def test_select(changes, platform, split_by_xla, wanted):
-    choice = select.select(problem(**changes), platform, bool(split_by_xla))
-    assert choice.name == wanted and choice.rule
-    assert (choice.runner_up is None) == (wanted == "direct")
-
-
-CHANNELS = {"i": 64, "o": 64}
-# Of jaxlib 0.10; of later ones; of those with vectors of 512 bits; nothing is given to it.
-YNNPACK_IS_SLOW = ("everywhere", "large windows", "spread windows", "")
-
-
-def with_ynnpack_slow(monkeypatch, where):
-    found = {
-        "uses_ynnpack": where != "",
-        "has_slow_ynnpack": where == "everywhere",
-        "has_slow_ynnpack_for_large_windows": where in ("everywhere", "large windows"),
-    }
-    for name, value in found.items():
-        monkeypatch.setattr(select.compiler, name, lambda value=value: value)
-
-
-@pytest.mark.parametrize(
-    "changes, wanted",
-    [
-        (CHANNELS, "spread_rows"),
-        ({"i": 16, "o": 17}, "spread_rows"),
-        ({"i": 15, "o": 17}, "direct"),
-        ({"i": 16, "o": 16}, "direct"),  # YNNPACK leaves it alone
-        (CHANNELS | {"dtype": np.dtype("float64")}, "direct"),
-        (CHANNELS | {"dtype": np.dtype(jnp.bfloat16)}, "spread_rows"),
-        (CHANNELS | {"strides": (2, 2), "out_space": (14, 14)}, "spread_rows"),
-        (CHANNELS | {"out_space": (24, 28)}, "spread_rows"),
-        (CHANNELS | {"o": 22, "n": 32}, "spread_rows"),
-        (CHANNELS | {"o": 22}, "depth_sum"),  # results are small
-        (CHANNELS | {"o": 33}, "spread_rows"),
-        (CHANNELS | {"o": 21, "n": 32}, "depth_sum"),
-        (CHANNELS | {"o": 21}, "depth_sum"),  # results of three rows are no more than the inputs
-        (CHANNELS | {"o": 21, "kernel_dilation": (2, 2)}, "depth_sum"),
-        (CHANNELS | {"o": 21, "dtype": np.dtype("float64")}, "depth_sum"),
-        (CHANNELS | {"o": 21, "dtype": np.dtype("int32")}, "direct"),
-        (CHANNELS | {"o": 21, "dtype": np.dtype(jnp.bfloat16)}, "spread_rows"),
-        (CHANNELS | {"o": 21, "window": (1, 3)}, "spread_rows"),
-        (CHANNELS | {"o": 21, "strides": (2, 2), "out_space": (14, 14)}, "spread_rows"),
-        (CHANNELS | {"o": 21, "out_space": (18, 28)}, "spread_rows"),  # many are cut off again
-        (CHANNELS | {"o": 8}, "depth_sum"),
-        ({"n": 32, "i": 20, "o": 15}, "direct"),
-        ({"i": 4, "o": 64}, "depth_fold"),
-        ({"i": 3, "o": 64}, "direct"),
-        ({"i": 7, "o": 256, "strides": (2, 2), "out_space": (14, 14)}, "depth_fold"),
-        ({"i": 3, "o": 64, "strides": (2, 2), "out_space": (14, 14)}, "direct"),
-        (CHANNELS | GRADIENT, "spread_rows"),
-        (CHANNELS | GRADIENT | {"kernel_dilation": (2, 2)}, "spread_rows"),
-        ({"i": 8, "o": 17} | GRADIENT, "spread_rows"),
-        ({"i": 7, "o": 64} | GRADIENT, "depth_fold"),
-        (CHANNELS | {"i": 3, "window": (8, 3)}, "depth_fold"),
-        (CHANNELS | {"i": 3, "window": (9, 3)}, "direct"),
-        (CHANNELS | {"window": (1, 1)}, "matmul"),
-        (CHANNELS | {"groups": 2}, "per_group"),
-        (CHANNELS | {"space": (28,), "window": (3,), "out_space": (28,), "strides": (1,),
-                     "padding": ((1, 1),), "input_dilation": (1,), "kernel_dilation": (1,)},
-         "direct"),
-    ],
-)  # fmt: skip
-@pytest.mark.parametrize("where", YNNPACK_IS_SLOW)
-def test_select_where_xla_would_take_ynnpack(monkeypatch, changes, wanted, where):
-    with_ynnpack_slow(monkeypatch, where)
-    evaded = where == "everywhere"
-    if "role" in changes:
-        spread = max(changes.get("kernel_dilation", (1,))) > 1
-        evaded |= where == "large windows" or (spread and where == "spread windows")
-        evaded |= wanted == "depth_fold" and where == ""  # then Eigen has it anyway
-    if wanted in ("spread_rows", "depth_fold") and not evaded:
-        wanted = "direct"
-    assert select.select(problem(**changes), "cpu", 0).name == wanted
-    assert select.select(problem(**changes), "cuda", 0).name == "direct"
-
-
-@pytest.mark.parametrize("where", YNNPACK_IS_SLOW)
-def test_select_for_very_few_outputs(monkeypatch, where):
-    """With which a fast YNNPACK is faster than Eigen."""
-    with_ynnpack_slow(monkeypatch, where)
-    wanted = "direct" if where in ("large windows", "spread windows") else "depth_sum"
-    assert select.select(problem(**CHANNELS | {"o": 7}), "cpu", 0).name == wanted
-
-
-@pytest.mark.parametrize(
-    "changes, wanted",
-    [
-        (DEEP, "depth_sum"),
-        (DEEP | {"i": 4, "o": 16}, "depth_sum"),  # alone it would be folded
-        (DEEP | GRADIENT_OF_A_VOLUME, "direct"),
-        (DEPTHWISE, "taps"),
-        ({}, "direct"),
-    ],
-)
-def test_select_for_a_part_on_one_of_several_devices(changes, wanted):
-    """As on one device, but for volumes: copies of a part are memory that the split has spared."""
-    assert select.select(problem(**changes), "cpu", part=True).name == wanted
-    assert select.select(problem(**changes), "cuda", part=True).name == "direct"
 
 
 def lowered(function, *operands):

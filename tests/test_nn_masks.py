@@ -98,7 +98,7 @@ SEPARABLE = (IN, OUT, (3, 3))
         ),
         (
             lambda mask: nn.DepthwiseSeparableConv(*SEPARABLE, mask=mask, rngs=nnx.Rngs(0))(IMAGE),
-            r"^DepthwiseSeparableConv: `mask` \(=\(3, 3\)\) must map the names of kernels to masks"
+            r"^DepthwiseSeparableConv: `mask` \(=\(3, 3\)\) must map the names of kernels to masks",
         ),
         (
             lambda mask: nn.DepthwiseSeparableConv(

@@ -196,7 +196,7 @@ def test_a_program_for_tpu_has_the_kernel():
     """It need not be near a TPU."""
     x, kernel, options = numbers("3x3")
     assert "tpu_custom_call" in exported("tpu", x, kernel, **options)
-    with pytest.raises(ValueError, match="kernels for TPU, and this program is for 'cuda'"):
+    with pytest.raises(ValueError, match="it is for cpu, tpu, not for cuda"):
         exported("cuda", x, kernel, **options)
 
 

@@ -243,8 +243,9 @@ def test_digits_explain_every_sharding(mesh):
                     for device, wanted in enumerate(numbers):
                         number = 0
                         for digit in digits:
-                            number = number * radices[digit] + device // strides[digit] % (
-                                radices[digit]
+                            number = (
+                                number * radices[digit]
+                                + device // strides[digit] % (radices[digit])
                             )
                         assert number == wanted
 

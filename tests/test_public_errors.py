@@ -29,7 +29,6 @@ EXCEPT = {
     "convjax.selftest.checks",
     "convjax.selftest.versions",
     "convjax.kinds.markdown_table",
-    "convjax.compiler.has_fast_ynnpack",
     "convjax.interop.check_model",  # of PyTorch's models, in test_interop_port
     "convjax.interop.layers_of",
 }

@@ -1,11 +1,11 @@
 """``python -m convjax.selftest``: it passes, and it can fail."""
 
+import dataclasses
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import oracle
@@ -63,8 +63,7 @@ def test_all_checks_pass():
 
 
 def broken(run, **attributes):
-    likes = {name: getattr(matmul, name) for name in ("accepts", "apart")}
-    return SimpleNamespace(run=run, **likes | attributes)
+    return dataclasses.replace(LOWERINGS["matmul"], name="broken", run=run, **attributes)
 
 
 def flipped(x, kernel, call):
@@ -105,8 +104,8 @@ def test_an_inexact_lowering_has_a_bound(monkeypatch, capsys):
 
 
 def test_what_a_lowering_refuses_is_skipped(monkeypatch, capsys):
-    narrow = broken(matmul.run)
-    narrow.accepts = lambda problem: "only grouped" if problem.groups == 1 else None
+    grouped = lambda problem: "only grouped" if problem.groups == 1 else None  # noqa: E731
+    narrow = broken(matmul.run, accepts=grouped)
     monkeypatch.setitem(LOWERINGS, "broken", narrow)
     assert selftest.main(["lowerings, broken", "e"]) == 0
     out = capsys.readouterr().out

@@ -91,9 +91,7 @@ CASES = {
 
 
 def sharded(mesh, x, kernel, x_spec, k_spec):
-    return [
-        jax.device_put(a, NamedSharding(mesh, s)) for a, s in ((x, x_spec), (kernel, k_spec))
-    ]
+    return [jax.device_put(a, NamedSharding(mesh, s)) for a, s in ((x, x_spec), (kernel, k_spec))]
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -128,9 +126,7 @@ def test_both_gradients_of_a_window_beyond_the_input():
     x, kernel = oracle.integers(0, (4, 4, 8, 8), bound=2), oracle.integers(1, (5, 5, 8, 8), bound=2)
     function = partial(convjax.conv, kernel_dilation=2)
     operands = sharded(mesh_of((2, 2), ("a", "b")), x, kernel, P(None, "b"), P())
-    equal(
-        jax.jit(both_gradients(function))(*operands), both_gradients(function)(x, kernel)
-    )
+    equal(jax.jit(both_gradients(function))(*operands), both_gradients(function)(x, kernel))
 
 
 @pytest.mark.parametrize("size", [4, 5])
@@ -142,9 +138,7 @@ def test_gradients_of_a_decoder(size, algorithm):
     function = partial(convjax.conv_transpose, strides=2, algorithm=algorithm)
     for shape, names in (((2, 2), ("a", "b")), ((4,), ("a",))):
         operands = sharded(mesh_of(shape, names), x, kernel, ROWS, P())
-        equal(
-            jax.jit(both_gradients(function))(*operands), both_gradients(function)(x, kernel)
-        )
+        equal(jax.jit(both_gradients(function))(*operands), both_gradients(function)(x, kernel))
 
 
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=str)

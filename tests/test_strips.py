@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 import convjax
 from convjax import operation
 from convjax.geometry import Geometry
-from convjax.lowerings import call, taps
-from convjax.lowerings.strips import strips
+from convjax.lowerings import problem, taps
+from convjax.lowerings._tools.strips import strips
 
 
 @pytest.fixture
 def always(monkeypatch):
     """Strips for every size, as for large inputs."""
-    monkeypatch.setattr(call, "_LARGE", 0)
+    monkeypatch.setattr(problem, "_LARGE", 0)
     monkeypatch.setattr(taps, "_BYTES_PER_PRODUCT", 1e-9)
     monkeypatch.setattr(taps, "_IN_STRIPS", 10**6)
     monkeypatch.setattr(taps, "_IN_STRIPS_OF_GRADIENTS", 10**6)

@@ -1,16 +1,15 @@
-"""One file per way to execute a convolution, and the table of them.
+"""Ways to execute a convolution, and the choice between them.
 
-A lowering is a module with
+problem    what is asked: sizes (`Problem`) and a request (`Call`)
+lowering   what answers: the record (`Lowering`) with which each file of a lowering ends
+target     where it will run (`Target`)
+rules      where which lowering is right and fast; thresholds, with their measurements
+select     the choice, a function of a problem and a target
+run        runs what was chosen
+_tools/    what lowerings are written with
 
-- ``run(x, kernel, call)``: the convolution of a `Call`, operands and result in the caller's layout;
-  `layout.arranged` brings them into the order that suits it,
-- ``accepts(problem)``: None, or why not,
-- ``apart(problem)``: whether XLA on CPU must compile it as a call of its own, so that it is not
-  repeated in every operation that reads its result (`unfused`),
-- ``exact = False`` if its results on integers are rounded.
+Every other file is one lowering.
 """
-
-from types import ModuleType
 
 from convjax.lowerings import (
     channels_last,
@@ -26,18 +25,22 @@ from convjax.lowerings import (
     spread_rows,
     taps,
 )
+from convjax.lowerings.lowering import Lowering
 
-LOWERINGS: dict[str, ModuleType] = {
-    "direct": direct,
-    "channels_last": channels_last,
-    "taps": taps,
-    "matmul": matmul,
-    "patchify": patchify,
-    "per_group": per_group,
-    "polyphase": polyphase,
-    "depth_fold": depth_fold,
-    "depth_sum": depth_sum,
-    "spread_rows": spread_rows,
-    "pallas": pallas,
-    "fft": fft,
+LOWERINGS: dict[str, Lowering] = {
+    file.LOWERING.name: file.LOWERING
+    for file in (
+        direct,
+        channels_last,
+        taps,
+        matmul,
+        patchify,
+        per_group,
+        polyphase,
+        depth_fold,
+        depth_sum,
+        spread_rows,
+        pallas,
+        fft,
+    )
 }

@@ -10,22 +10,12 @@ import jax
 
 from convjax.layout import arranged, canonical, restored
 from convjax.lowerings import direct
-from convjax.lowerings.call import Call, Problem
-from convjax.lowerings.patches import cropped
-
-
-def accepts(problem: Problem) -> str | None:
-    """Why not, or None: lax accepts every geometry."""
-    return None
-
-
-def apart(problem: Problem) -> bool:
-    """No: it is one call of lax's convolution, which XLA does not repeat."""
-    return False
+from convjax.lowerings._tools.slices import cropped
+from convjax.lowerings.lowering import Lowering, anything, never
+from convjax.lowerings.problem import Call
 
 
 def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
-    """The convolution; `x`, `kernel` and the result in the caller's layout."""
     layout, shape = call.layout, call.out_shape(x, kernel)
     grouped = canonical(call.geometry.rank)
     if layout.x.group:
@@ -35,9 +25,15 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
         x_roles, k_roles = "batch space contract", "space contract out"
         inner, out_roles = grouped.ungrouped(), "batch space out"
     x, geometry = cropped(arranged(x, layout.x, x_roles), call.geometry, 1)
-    y = direct.run(
+    y = direct.convolution(
         x,
         arranged(kernel, layout.kernel, k_roles),
-        call._replace(layout=inner, geometry=geometry, role="forward"),
+        geometry=geometry,
+        layout=inner,
+        precision=call.precision,
+        preferred_element_type=call.preferred_element_type,
     )
     return restored(y, layout.out, out_roles, shape)
+
+
+LOWERING = Lowering("channels_last", run, anything, never)

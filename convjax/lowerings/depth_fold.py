@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from convjax.layout import arranged, canonical, moved, restored
-from convjax.lowerings.call import Call, Problem, correlates, count
-from convjax.lowerings.patches import exchanged, reversed_where, shifted
+from convjax.lowerings._tools.slices import exchanged, reversed_where, shifted
+from convjax.lowerings.lowering import Lowering, always
+from convjax.lowerings.problem import Call, Problem, count, window_exceeds_output
 
 _COPIES = 64  # times that the input may be read
 
@@ -17,7 +18,7 @@ _COPIES = 64  # times that the input may be read
 def folded(problem: Problem) -> int:
     """Which axis: the first, whose depths are examples where they lie; for the kernel's gradient of
     one example the last, whose elements are channels of the cotangent where they lie."""
-    one = correlates(problem) and count((problem.i,)) == 1
+    one = window_exceeds_output(problem) and count((problem.i,)) == 1
     return problem.geometry.rank - 1 if one else 0
 
 
@@ -28,7 +29,6 @@ def copies(problem: Problem) -> float:
 
 
 def accepts(problem: Problem) -> str | None:
-    """Why not, or None."""
     if problem.geometry.rank < 2:
         return f"it has fewer than two spatial axes ({problem.geometry.rank})"
     if problem.groups != 1:
@@ -36,11 +36,6 @@ def accepts(problem: Problem) -> str | None:
     if copies(problem) > _COPIES:
         return f"neither its window nor its output is at most {_COPIES} long on the folded axis"
     return None
-
-
-def apart(problem: Problem) -> bool:
-    """Yes: XLA would copy the input once more for every reader of the result."""
-    return True
 
 
 def elements_moved(problem: Problem) -> float:
@@ -52,9 +47,8 @@ def elements_moved(problem: Problem) -> float:
 
 
 def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
-    """The convolution; `x`, `kernel` and the result in the caller's layout."""
     layout, geometry, shape = call.layout, call.geometry, call.out_shape(x, kernel)
-    axis = folded(call.problem(x, kernel))
+    axis = folded(call.problem)
     depth = geometry.along(slice(axis, axis + 1))
     flat = geometry.along(slice(0, axis) if axis else slice(1, None))
     x = arranged(x, layout.x, "batch space contract", whole=True)
@@ -74,8 +68,11 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     order = [*range(axis), *range(axis + 1, geometry.rank), axis, geometry.rank, geometry.rank + 1]
     kernel = moved(kernel, order, whole=True)
     kernel = kernel.reshape(*kernel.shape[:-3], taps * kernel.shape[-2], kernel.shape[-1])
-    y = call.convolve(
+    y = call.again(
         x, kernel, layout=canonical(flat.rank).ungrouped(), geometry=flat, role="forward"
     )
     y = jnp.moveaxis(y.reshape(examples, outputs, *y.shape[1:]), 1, 1 + axis)
     return restored(y, layout.out, "batch space out", shape, whole=True)
+
+
+LOWERING = Lowering("depth_fold", run, accepts, always)

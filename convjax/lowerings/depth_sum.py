@@ -17,8 +17,9 @@ from jax import lax
 
 from convjax.geometry import Geometry
 from convjax.layout import arranged, canonical, moved, restored
-from convjax.lowerings.call import Call, Problem, count
-from convjax.lowerings.patches import cropped, reversed_where
+from convjax.lowerings._tools.slices import cropped, reversed_where
+from convjax.lowerings.lowering import Lowering, always
+from convjax.lowerings.problem import Call, Problem, count
 
 _TAPS = 16  # in depth, at most: each is a term of the sum
 
@@ -31,7 +32,6 @@ class Term(NamedTuple):
 
 
 def accepts(problem: Problem) -> str | None:
-    """Why not, or None."""
     geometry = problem.geometry
     if geometry.rank < 2:
         return f"it has fewer than two spatial axes ({geometry.rank})"
@@ -46,11 +46,6 @@ def accepts(problem: Problem) -> str | None:
     return None
 
 
-def apart(problem: Problem) -> bool:
-    """Yes: XLA would repeat the sums for every reader of the result."""
-    return True
-
-
 def elements_moved(problem: Problem) -> float:
     """Elements of an example that are written before they are added: results, and with a stride the
     input in parts."""
@@ -60,7 +55,6 @@ def elements_moved(problem: Problem) -> float:
 
 
 def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
-    """The convolution; `x`, `kernel` and the result in the caller's layout."""
     layout, shape = call.layout, call.out_shape(x, kernel)
     x = arranged(x, layout.x, "batch space contract", whole=True)
     kernel = arranged(kernel, layout.kernel, "space contract out", whole=True)
@@ -101,7 +95,7 @@ def _results(x: jax.Array, kernels: jax.Array, flat: Geometry, call: Call) -> li
     """(N, depth, *out_space, O) for each of the kernels: channels of one convolution."""
     taps, *_, channels = kernels.shape
     order = [*range(1, flat.rank + 2), 0, flat.rank + 2]
-    y = call.convolve(
+    y = call.again(
         x.reshape(-1, *x.shape[2:]),
         moved(kernels, order, whole=True).reshape(*kernels.shape[1:-1], taps * channels),
         layout=canonical(flat.rank).ungrouped(),
@@ -128,3 +122,6 @@ def _total(terms: list[Term], outputs: int, like: jax.Array) -> jax.Array:
     if not padded:
         return jnp.zeros((like.shape[0], outputs, *like.shape[2:]), like.dtype)
     return functools.reduce(operator.add, padded)
+
+
+LOWERING = Lowering("depth_sum", run, accepts, always)

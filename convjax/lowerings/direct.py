@@ -10,24 +10,14 @@ from jax import lax
 from convjax._symbolic import product
 from convjax.geometry import Geometry
 from convjax.layout import Layout, Merging
-from convjax.lowerings.call import Call, Problem
+from convjax.lowerings.lowering import Lowering, anything, never
+from convjax.lowerings.problem import Call
 
 # Read once: a user may put this library's drop-in in its place.
 _conv_general_dilated = lax.conv_general_dilated
 
 
-def accepts(problem: Problem) -> str | None:
-    """Why not, or None: lax accepts every geometry."""
-    return None
-
-
-def apart(problem: Problem) -> bool:
-    """No: it is what a user would write."""
-    return False
-
-
 def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
-    """The convolution; `x`, `kernel` and the result in the caller's layout."""
     return convolution(
         x,
         kernel,
@@ -121,3 +111,6 @@ def resolve_precision(precision: Any) -> Any:
         precision = tuple(precision)
     default = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
     return _precision(precision, default)
+
+
+LOWERING = Lowering("direct", run, anything, never)

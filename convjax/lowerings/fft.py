@@ -11,14 +11,12 @@ import jax.numpy as jnp
 from jax import lax
 
 from convjax.layout import arranged, restored
-from convjax.lowerings.call import Call, Problem, count
-from convjax.lowerings.patches import padded, reversed_where
-
-exact = False  # on integers: results are rounded
+from convjax.lowerings._tools.slices import padded, reversed_where
+from convjax.lowerings.lowering import Lowering, for_kernel_gradients
+from convjax.lowerings.problem import Call, Problem, count
 
 
 def accepts(problem: Problem) -> str | None:
-    """Why not, or None."""
     if not jnp.issubdtype(problem.dtype, jnp.inexact):
         return f"its elements ({problem.dtype}) are not floating"
     if not 1 <= problem.geometry.rank <= 3:
@@ -28,13 +26,7 @@ def accepts(problem: Problem) -> str | None:
     return None
 
 
-def apart(problem: Problem) -> bool:
-    """For a kernel's gradient: the input would be transformed in the forward pass already."""
-    return problem.role == "kernel_gradient"
-
-
 def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
-    """The convolution; `x`, `kernel` and the result in the caller's layout."""
     layout, geometry, rank = call.layout, call.geometry, call.geometry.rank
     shape, result = call.out_shape(x, kernel), call.result_type(x)
     out_space = [shape[axis] for axis in layout.out.space]
@@ -60,3 +52,6 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     ends = [(out - 1) * stride + 1 for out, stride in zip(out_space, geometry.strides, strict=True)]
     y = y[(..., *(slice(0, e, s) for e, s in zip(ends, geometry.strides, strict=True)))]
     return restored(y.astype(result), layout.out, "batch group out space", shape)
+
+
+LOWERING = Lowering("fft", run, accepts, for_kernel_gradients, exact=False)

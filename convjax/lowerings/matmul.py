@@ -12,8 +12,9 @@ import numpy as np
 from jax import lax
 
 from convjax.layout import arranged, restored
-from convjax.lowerings.call import Call, Problem, count
-from convjax.lowerings.patches import exchanged, padded, piece, pieces, reversed_where
+from convjax.lowerings._tools.slices import exchanged, padded, piece, pieces, reversed_where
+from convjax.lowerings.lowering import Lowering, always
+from convjax.lowerings.problem import Call, Problem, count
 
 _UNROLLED = 64  # products written out; beyond it compilation would take too long
 _LOOPED = 4096
@@ -21,7 +22,6 @@ _LETTERS = "abcdefh"  # of spatial axes
 
 
 def accepts(problem: Problem) -> str | None:
-    """Why not, or None."""
     if count(problem.window) <= _UNROLLED or count(problem.out_space) <= _LOOPED:
         return None
     return (
@@ -30,13 +30,7 @@ def accepts(problem: Problem) -> str | None:
     )
 
 
-def apart(problem: Problem) -> bool:
-    """Yes: XLA would compute the operands of the product twice, in two shapes."""
-    return True
-
-
 def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
-    """The convolution; `x`, `kernel` and the result in the caller's layout."""
     layout, shape = call.layout, call.out_shape(x, kernel)
     window = layout.kernel.sizes(kernel.shape, "space")
     out_space = tuple(shape[axis] for axis in layout.out.space)
@@ -77,7 +71,7 @@ def _by_tap(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any, spec: s
     geometry = call.geometry
     total: Any = None
     window = kernel.shape[: geometry.rank]
-    for tap, inputs in pieces(x, geometry, 1, window, out_space, call.partitioned):
+    for tap, inputs in pieces(x, geometry, 1, window, out_space, call.is_split_by_xla):
         term = _product(spec, inputs, kernel[tap], call)
         total = term if total is None else total + term
     return total
@@ -93,7 +87,7 @@ def _by_position(
 
     if count(out_space) <= _UNROLLED:
         # An output element meets the window as a tap meets the outputs.
-        columns = pieces(x, exchanged(geometry), 1, out_space, window, call.partitioned)
+        columns = pieces(x, exchanged(geometry), 1, out_space, window, call.is_split_by_xla)
         y = jnp.stack([_product(spec, inputs, kernel, call) for _, inputs in columns])
     else:
         x = padded(x, geometry, 1)
@@ -107,3 +101,6 @@ def _by_position(
 
         y = lax.map(column, starts)
     return y.reshape(*out_space, *y.shape[1:])
+
+
+LOWERING = Lowering("matmul", run, accepts, always)

@@ -13,7 +13,8 @@ from jax import lax
 
 from convjax.geometry import Geometry
 from convjax.layout import arranged, restored
-from convjax.lowerings.call import Call, Problem, count
+from convjax.lowerings.lowering import Lowering, never
+from convjax.lowerings.problem import Call, Problem, count
 
 WINDOW = 7  # elements along each of two axes, at most
 LINE = 8  # elements along the only axis, at most
@@ -22,7 +23,6 @@ _PAIRS = 16  # of channels within a group, at most
 
 
 def accepts(problem: Problem) -> str | None:
-    """Why not, or None."""
     geometry = problem.geometry
     sizes = (problem.n, problem.groups, problem.i, problem.o, *problem.space, *problem.window)
     if math.isinf(count((*sizes, *problem.out_space))):
@@ -67,19 +67,8 @@ def _tiles_refused(problem: Problem, strides: tuple[int, ...]) -> str | None:
     return None
 
 
-def apart(problem: Problem) -> bool:
-    """No: a kernel is a call of its own."""
-    return False
-
-
 def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
-    """The convolution; `x`, `kernel` and the result in the caller's layout."""
-    if call.platform not in ("tpu", "cpu"):
-        raise ValueError(
-            f"algorithm 'pallas' has kernels for TPU, and this program is for {call.platform!r}. "
-            "Leave `algorithm` out there."
-        )
-    if call.partitioned:
+    if call.is_split_by_xla:
         raise ValueError(
             "algorithm 'pallas' is a program of one device, which XLA cannot split. Shard over "
             "explicit mesh axes, or call it inside `jax.shard_map`."
@@ -90,7 +79,7 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
 
 
 def _interpret(call: Call) -> bool:
-    return call.platform == "cpu"
+    return call.target.platform == "cpu"
 
 
 def _lines(geometry: Geometry, space: Any, window: Any, out: Any, **steps: Any) -> list[Any]:
@@ -167,3 +156,7 @@ def _kernel_gradient(x: jax.Array, cotangent: jax.Array, call: Call, shape: Any)
     )
     sums = sums.astype(call.result_type(x)).reshape(*window, i, o, groups)
     return restored(sums, layout.out, "space batch out group", shape)
+
+
+# A kernel is one call, which XLA does not repeat. On a CPU it is interpreted, for tests.
+LOWERING = Lowering("pallas", run, accepts, never, platforms=frozenset({"tpu", "cpu"}))

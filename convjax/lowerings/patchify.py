@@ -13,8 +13,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from convjax.layout import arranged, restored
-from convjax.lowerings.call import Call, Problem, count
-from convjax.lowerings.patches import reversed_where
+from convjax.lowerings._tools.slices import reversed_where
+from convjax.lowerings.lowering import Lowering, always
+from convjax.lowerings.problem import Call, Problem, count
 
 _LETTERS = ("ABCDEF", "abcdef")  # of the tiles, and of the elements in a tile
 
@@ -46,7 +47,6 @@ def tiled(problem: Problem) -> str | None:
 
 
 def accepts(problem: Problem) -> str | None:
-    """Why not, or None."""
     if float("inf") in (count(problem.space), count(problem.window), count(problem.out_space)):
         return f"it has a symbolic size among {problem.space} and {problem.window}"
     if not 1 <= problem.geometry.rank <= len(_LETTERS[0]) or tiled(problem) is None:
@@ -54,17 +54,11 @@ def accepts(problem: Problem) -> str | None:
     return None
 
 
-def apart(problem: Problem) -> bool:
-    """Yes: XLA would compute the tiles again for every reader of the result."""
-    return True
-
-
 def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
-    """The convolution; `x`, `kernel` and the result in the caller's layout."""
     layout, geometry, rank = call.layout, call.geometry, call.geometry.rank
     shape, result = call.out_shape(x, kernel), call.result_type(x)
     out_space = tuple(shape[axis] for axis in layout.out.space)
-    problem = call.problem(x, kernel)
+    problem = call.problem
     made = tiled(problem)
     x = arranged(x, layout.x, "batch space group contract")
     kernel = arranged(kernel, layout.kernel, "space group contract out")
@@ -106,3 +100,6 @@ def _cut(x: jax.Array, first: int, lows: Any, tiles: Any, sizes: Any) -> jax.Arr
         pairs += [tile, size]
     x = lax.pad(x, jnp.zeros((), x.dtype), config)
     return x.reshape(*x.shape[:first], *pairs, *x.shape[first + rank :])
+
+
+LOWERING = Lowering("patchify", run, accepts, always)

@@ -12,18 +12,18 @@ import numpy as np
 from jax import lax
 
 from convjax.layout import arranged, canonical, restored
-from convjax.lowerings.call import Call, Problem, is_product
-from convjax.lowerings.patches import reversed_where
-from convjax.lowerings.unfused import unfused
+from convjax.lowerings._tools.slices import reversed_where
+from convjax.lowerings._tools.xla import isolated
+from convjax.lowerings.lowering import Lowering, for_kernel_gradients
+from convjax.lowerings.problem import Call, Problem, is_product
 from convjax.sharding import same_varying
 
 WRITTEN_OUT = 8  # groups whose window, or result, is one element, at most; more are looped over
 _WINDOWS_WRITTEN_OUT = 4  # other groups: each is compiled with all that its convolution copies
-_TOGETHER = 2  # groups in one turn of the loop: XLA runs them side by side
+_GROUPS_PER_TURN = 2  # groups in one turn of the loop: XLA runs them side by side
 
 
 def accepts(problem: Problem) -> str | None:
-    """Why not, or None."""
     if not isinstance(problem.groups, int):
         return f"the number of its groups ({problem.groups}) is symbolic"
     if problem.groups == 1:
@@ -31,14 +31,8 @@ def accepts(problem: Problem) -> str | None:
     return None
 
 
-def apart(problem: Problem) -> bool:
-    """For a kernel's gradient: its groups would be copied in the forward pass already."""
-    return problem.role == "kernel_gradient"
-
-
 def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
-    """The convolution; `x`, `kernel` and the result in the caller's layout."""
-    problem = call.problem(x, kernel)
+    problem = call.problem
     most = WRITTEN_OUT if is_product(problem) else _WINDOWS_WRITTEN_OUT
     written_out = problem.groups <= most and len(call.layout.x.group) == 1
     return (_one_by_one if written_out else _in_turns)(x, kernel, call)
@@ -49,14 +43,14 @@ def _one_by_one(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     layout = call.layout
     (x_axis,), (kernel_axis,), (out_axis,) = (axes.group for axes in layout)
     convolved: Callable[..., jax.Array] = functools.partial(
-        call.convolve, layout=layout.ungrouped(), geometry=call.geometry, role=call.role
+        call.again, layout=layout.ungrouped(), geometry=call.geometry, role=call.role
     )
     # Not of types that are widened: jaxlib 0.10.2 compiles such calls three times as long (0.12
     # a third as long).
     widened = call.accumulator(x) != x.dtype
-    if call.on_one_cpu and not widened and not is_product(call.problem(x, kernel)):
+    if call.target.is_one_cpu and not widened and not is_product(call.problem):
         # As calls, of which XLA compiles one, and what one copies is gone before the next copies.
-        convolved = unfused(convolved)
+        convolved = isolated(convolved)
     parts = [
         convolved(
             lax.index_in_dim(x, group, x_axis, keepdims=False),
@@ -82,12 +76,12 @@ def _in_turns(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
         cut = functools.partial(
             lax.dynamic_index_in_dim, index=group, keepdims=False, allow_negative_indices=False
         )
-        return call.convolve(cut(x), cut(kernel), layout=dense, geometry=geometry, role="forward")
+        return call.again(cut(x), cut(kernel), layout=dense, geometry=geometry, role="forward")
 
-    if call.on_one_cpu:  # as a call, of which XLA compiles one for the groups of a turn
-        convolved = unfused(convolved)
+    if call.target.is_one_cpu:  # as a call, of which XLA compiles one for the groups of a turn
+        convolved = isolated(convolved)
 
-    def turn(state: tuple[Any, jax.Array], number: int = _TOGETHER) -> tuple[Any, jax.Array]:
+    def turn(state: tuple[Any, jax.Array], number: int = _GROUPS_PER_TURN) -> tuple[Any, jax.Array]:
         group, y = state
         parts = jnp.stack([convolved(x, kernel, group + np.int32(i)) for i in range(number)])
         y = lax.dynamic_update_slice_in_dim(y, parts, group, 0, allow_negative_indices=False)
@@ -97,8 +91,11 @@ def _in_turns(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     zeros = jnp.zeros((groups, x.shape[1], *out_space, kernel.shape[-1]), call.result_type(x))
     y = same_varying(zeros, x, kernel)[0]
     # Counted, and not scanned: XLA compiles no kernels that only look up an index.
-    rest = groups % _TOGETHER
+    rest = groups % _GROUPS_PER_TURN
     _, y = state = lax.while_loop(lambda state: state[0] < groups - rest, turn, (np.int32(0), y))
     if rest:
         _, y = turn(state, rest)
     return restored(y, layout.out, "group batch space out", shape, whole=True)
+
+
+LOWERING = Lowering("per_group", run, accepts, for_kernel_gradients)

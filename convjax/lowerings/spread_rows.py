@@ -13,12 +13,12 @@ import jax
 
 from convjax.layout import arranged, canonical, restored
 from convjax.lowerings import direct
-from convjax.lowerings.call import Call, Problem
-from convjax.lowerings.patches import cropped
+from convjax.lowerings._tools.slices import cropped
+from convjax.lowerings.lowering import Lowering, never
+from convjax.lowerings.problem import Call, Problem
 
 
 def accepts(problem: Problem) -> str | None:
-    """Why not, or None."""
     geometry = problem.geometry
     if geometry.rank != 2:
         return f"it has {geometry.rank} spatial axes, not two"
@@ -27,13 +27,7 @@ def accepts(problem: Problem) -> str | None:
     return None
 
 
-def apart(problem: Problem) -> bool:
-    """No: it is one call of lax's convolution, which XLA does not repeat."""
-    return False
-
-
 def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
-    """The convolution; `x`, `kernel` and the result in the caller's layout."""
     layout, shape = call.layout, call.out_shape(x, kernel)
     inner = canonical(2).ungrouped()
     x, geometry = cropped(arranged(x, layout.x, "batch space contract"), call.geometry, 1)
@@ -50,5 +44,15 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
         input_dilation=spread(geometry.input_dilation),
         kernel_dilation=spread(geometry.kernel_dilation),
     )
-    y = direct.run(x, kernel, call._replace(layout=inner, geometry=geometry, role="forward"))
+    y = direct.convolution(
+        x,
+        kernel,
+        geometry=geometry,
+        layout=inner,
+        precision=call.precision,
+        preferred_element_type=call.preferred_element_type,
+    )
     return restored(y, layout.out, "batch space out", shape)
+
+
+LOWERING = Lowering("spread_rows", run, accepts, never)

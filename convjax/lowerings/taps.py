@@ -18,20 +18,20 @@ from jax import lax
 
 from convjax.geometry import Geometry
 from convjax.layout import arranged, restored
-from convjax.lowerings import rows
-from convjax.lowerings.call import (
+from convjax.lowerings._tools import row_sums
+from convjax.lowerings._tools.slices import looped_over, padded, piece, pieces
+from convjax.lowerings._tools.strips import Strip, joined, pieces_of, strips
+from convjax.lowerings._tools.xla import isolated, keep_multithreaded
+from convjax.lowerings.lowering import Lowering, always
+from convjax.lowerings.problem import (
     Call,
     Problem,
-    correlates,
     count,
     is_large,
     rounded,
     size_in_bytes,
+    window_exceeds_output,
 )
-from convjax.lowerings.loops import by_all_threads
-from convjax.lowerings.patches import looped_over, padded, piece, pieces
-from convjax.lowerings.strips import Strip, joined, pieces_of, strips
-from convjax.lowerings.unfused import unfused
 from convjax.sharding import same_varying
 
 _CHANNELS = 16  # per group, at most
@@ -43,7 +43,6 @@ _IN_STRIPS_OF_GRADIENTS = 100  # which are compiled together with others
 
 
 def accepts(problem: Problem) -> str | None:
-    """Why not, or None."""
     inputs = problem.n if by_rows(problem) else problem.i
     if max(count((inputs,)), count((problem.o,))) > _CHANNELS:
         return f"it has more than {_CHANNELS} channels per group ({inputs} and {problem.o})"
@@ -61,25 +60,19 @@ def by_rows(problem: Problem) -> bool:
     sum in the same order, whatever the number of outputs, down to the bit.
     """
     few = count((*problem.window, problem.i)) <= _UNROLLED
-    return correlates(problem) and not (problem.role == "forward" and few)
-
-
-def apart(problem: Problem) -> bool:
-    """Yes: XLA would repeat the sums for every reader of the result."""
-    return True
+    return window_exceeds_output(problem) and not (problem.role == "forward" and few)
 
 
 def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
-    """The convolution; `x`, `kernel` and the result in the caller's layout."""
     shape = call.out_shape(x, kernel)
     out_space = tuple(shape[axis] for axis in call.layout.out.space)
-    if by_rows(call.problem(x, kernel)):
-        return rows.correlate(x, kernel, call, shape)
+    if by_rows(call.problem):
+        return row_sums.kernel_gradient_by_rows(x, kernel, call, shape)
     summed: Callable[..., jax.Array] = functools.partial(_shift, call=call, out_space=out_space)
     several = count(call.layout.kernel.sizes(kernel.shape, "out")) > 1
-    if call.on_one_cpu and not call.groups_first and several:
-        # Apart from what arranges weights and results, which XLA would do at every product.
-        summed = unfused(summed)
+    if call.target.is_one_cpu and not call.groups_first and several:
+        # Isolated from what arranges weights and results, which XLA would do at every product.
+        summed = isolated(summed)
     y = summed(x, _arranged(kernel, call).astype(call.accumulator(x)))
     roles = "out batch group space" if call.groups_first else "batch space out group"
     return restored(y, call.layout.out, roles, shape)
@@ -104,7 +97,7 @@ def _shift(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.A
         return _strips_summed(x, first, geometry, weights, axes).astype(result)
     looped = looped_over(weights.window, _UNROLLED // weights.inputs)
     if looped == 0:
-        met = pieces(x, geometry, first, weights.window, out_space, call.partitioned)
+        met = pieces(x, geometry, first, weights.window, out_space, call.is_split_by_xla)
         y: jax.Array = weights.summed((weights.of(tap), shifted) for tap, shifted in met)
         return y.astype(result)
     x = padded(x, geometry, first).astype(weights.kernel.dtype)
@@ -112,8 +105,8 @@ def _shift(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.A
 
     def added(total: jax.Array, leading: Any) -> tuple[jax.Array, None]:
         """`total` and the taps whose first coordinates are `leading`."""
-        if call.on_one_cpu:
-            leading = by_all_threads(leading)
+        if call.target.is_one_cpu and call.target.one_thread_loops:
+            leading = keep_multithreaded(leading)
         taps = [(*leading, *others) for others in trailing]
         starts = [
             [t * d for t, d in zip(tap, geometry.kernel_dilation, strict=True)] for tap in taps
@@ -134,7 +127,7 @@ def _arranged(kernel: jax.Array, call: Call) -> jax.Array:
     # Of one channel there is nothing to move: XLA reads weights where the caller's kernel lies.
     one = math.prod(kernel.shape[axis] for axis in (*axes.contract, *axes.out)) == 1
     roles = "out contract group space" if call.groups_first else "space contract out group"
-    return arranged(kernel, axes, roles, one and not call.partitioned)
+    return arranged(kernel, axes, roles, one and not call.is_split_by_xla)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -227,7 +220,7 @@ def _spread(x: jax.Array, shape: tuple[Any, ...]) -> jax.Array:
 
 def _in_strips(x: jax.Array, weights: _Weights, call: Call) -> list[list[Strip]]:
     """The strips of every axis by which to sum; none where padding `x` costs less."""
-    if call.groups_first or call.partitioned:
+    if call.groups_first or call.is_split_by_xla:
         return []
     axes = strips(call.geometry, call.layout.x.sizes(x.shape, "space"), weights.window)
     products = weights.inputs * math.prod(sum(len(strip.taps) for strip in axis) for axis in axes)
@@ -271,3 +264,6 @@ def _on_padding(weights: _Weights, regions: Sequence[Sequence[Strip]]) -> jax.Ar
     zero = jnp.zeros((), weights.kernel.dtype)
     products = jnp.where(outside, weights.times(weights.kernel, zero), zero)
     return lax.reduce(products, zero, weights.plus, reduced)
+
+
+LOWERING = Lowering("taps", run, accepts, always)

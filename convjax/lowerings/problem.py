@@ -1,4 +1,4 @@
-"""What a lowering is asked to do: the operands' sizes (`Problem`) and the request (`Call`)."""
+"""What a lowering is asked to do: sizes (`Problem`), and a request with its layout (`Call`)."""
 
 import math
 from collections.abc import Callable
@@ -11,7 +11,8 @@ from jax import lax
 from convjax._symbolic import product
 from convjax.geometry import Geometry
 from convjax.layout import Layout
-from convjax.lowerings import products
+from convjax.lowerings._tools import products
+from convjax.lowerings.target import Target
 
 _LARGE = 1 << 20  # bytes
 
@@ -33,11 +34,10 @@ class Problem(NamedTuple):
 
 
 class Call(NamedTuple):
-    """One convolution: how its operands are laid out, where its taps fall, and in what precision.
+    """One convolution: its problem, how its operands are laid out, and in what precision it runs.
 
-    `convolve(x, kernel, layout=, geometry=, role=)` executes another one, by whichever lowering is
-    chosen for it, with the same precision and types. `partitioned` says that XLA splits the
-    computation over devices, `platform` for what it is lowered.
+    `again(x, kernel, layout=, geometry=, role=)` executes another convolution, by whichever
+    lowering is chosen for it, with the same precision and types.
 
     `nothing` is a zero of 32 bits that XLA does not know, or None. LLVM makes one instruction of
     some products and the additions of them, which rounds once, and of others it does not: which
@@ -45,23 +45,26 @@ class Call(NamedTuple):
     bits `nothing` is put on (see `rounded`) is rounded by itself, everywhere.
     """
 
+    problem: Problem
     layout: Layout
-    geometry: Geometry
-    role: str
     precision: Any
     preferred_element_type: Any
-    convolve: Callable[..., Any]
-    partitioned: bool = False
-    platform: str = ""
+    again: Callable[..., Any]
+    target: Target
     nothing: Any = None
+
+    @property
+    def geometry(self) -> Geometry:
+        return self.problem.geometry
+
+    @property
+    def role(self) -> str:
+        """Which derivative it is: "forward", "input_gradient" or "kernel_gradient"."""
+        return self.problem.role
 
     def out_shape(self, x: Any, kernel: Any) -> tuple[Any, ...]:
         """The shape of the result, in the caller's layout."""
         return out_shape(x, kernel, self.layout, self.geometry)
-
-    def problem(self, x: Any, kernel: Any) -> Problem:
-        """The problem that it poses for these operands."""
-        return problem_of(x, kernel, self.layout, self.geometry, self.role)
 
     def result_type(self, x: Any) -> np.dtype:
         """The element type of the result."""
@@ -74,9 +77,9 @@ class Call(NamedTuple):
         return bool(group) and group < space
 
     @property
-    def on_one_cpu(self) -> bool:
-        """Whether XLA compiles it for a CPU, and splits nothing over devices."""
-        return self.platform == "cpu" and not self.partitioned
+    def is_split_by_xla(self) -> bool:
+        """Whether XLA splits the computation over devices."""
+        return self.target.split == "XLA"
 
     def accumulator(self, x: Any) -> np.dtype:
         """The type to sum in: 16-bit floats in float32, others in the result's own."""
@@ -87,12 +90,12 @@ class Call(NamedTuple):
     def product(self, spec: str, a: Any, b: Any) -> Any:
         """``einsum(spec, a, b)`` of the call's precision, in the type to sum in."""
         total = self.accumulator(a)
-        if self.platform == "cpu" and a.dtype == jnp.bfloat16:
+        if self.target.platform == "cpu" and a.dtype == jnp.bfloat16:
             # Seen on jaxlib 0.10.2: many products of bfloat16 with a batch axis, summed in float32,
             # compile, then fail as UNIMPLEMENTED. The same products of float32 do not.
             a, b = a.astype(total), b.astype(total)
-        # Where XLA splits axes over devices they must stay apart.
-        einsum = products.einsum if self.on_one_cpu else jnp.einsum
+        # Axes that XLA splits over devices must not be merged.
+        einsum = products.einsum if self.target.is_one_cpu else jnp.einsum
         return einsum(spec, a, b, precision=self.precision, preferred_element_type=total)
 
 
@@ -144,7 +147,7 @@ def is_large(x: Any) -> bool:
     return size_in_bytes(x) > _LARGE
 
 
-def correlates(problem: Problem) -> bool:
+def window_exceeds_output(problem: Problem) -> bool:
     """Whether the window is larger than the result.
 
     It is so for most gradients of kernels, whose window is the gradient of the result.

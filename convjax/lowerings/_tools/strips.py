@@ -8,7 +8,7 @@ import jax
 from jax import lax
 
 from convjax.geometry import Geometry
-from convjax.lowerings.patches import known, piece
+from convjax.lowerings._tools.slices import known, piece
 
 
 class Strip(NamedTuple):

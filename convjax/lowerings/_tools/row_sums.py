@@ -15,8 +15,8 @@ import numpy as np
 from jax import lax
 
 from convjax.layout import arranged, moved, restored
-from convjax.lowerings.call import Call, is_large
-from convjax.lowerings.patches import looped_over, padded, piece, reversed_where
+from convjax.lowerings._tools.slices import looped_over, padded, piece, reversed_where
+from convjax.lowerings.problem import Call, is_large
 from convjax.sharding import same_varying
 
 _SUMS = 16  # kernel elements across the lines whose gradients are summed in one pass, at most
@@ -25,11 +25,11 @@ _PRODUCTS = 48  # if they are no more products than this
 _CACHE = 1 << 17  # bytes that the sums may take, which with the rows stay in the second-level cache
 
 
-def correlate(x: jax.Array, kernel: jax.Array, call: Call, shape: Any) -> jax.Array:
+def kernel_gradient_by_rows(x: jax.Array, kernel: jax.Array, call: Call, shape: Any) -> jax.Array:
     """The result of this `shape`, every element of which is a sum over rows of the window."""
     geometry, rank, axes = call.geometry, call.geometry.rank, call.layout.out
     sums, result_type = call.accumulator(x), call.result_type(x)
-    problem = call.problem(x, kernel)
+    problem = call.problem
     # Several pairs of channels would read these rows several times, short as they are in memory.
     groups_first = call.groups_first and problem.n == problem.o == 1
     rest, first = ("group space", 3) if groups_first else ("space group", 2)

@@ -1,17 +1,18 @@
-"""Functions that XLA on CPU compiles as calls of their own, and does not inline."""
+"""What XLA on a CPU must not fuse, and loops whose iterations it must run on all threads."""
 
 import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 from jax.experimental.xla_metadata import set_xla_metadata
 
 from convjax.layout import is_one
 
 
-def unfused(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+def isolated(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
     """`function` of arrays, compiled as a call that XLA on CPU may not inline.
 
     This has three effects.
@@ -27,7 +28,7 @@ def unfused(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
     """
 
     @functools.partial(jax.jit, static_argnames="shapes")
-    def apart(*operands: jax.Array, shapes: tuple[tuple[Any, ...], ...]) -> jax.Array:
+    def isolated_call(*operands: jax.Array, shapes: tuple[tuple[Any, ...], ...]) -> jax.Array:
         with set_xla_metadata(inlineable=None):  # what is in it may be
             return function(*map(lax.reshape, operands, shapes))
 
@@ -35,7 +36,7 @@ def unfused(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
         squeezed = list(map(_squeezed, operands))
         # Only on the call: XLA would pass it on to what it makes of other operations.
         with set_xla_metadata(inlineable="false"):
-            y: jax.Array = apart(*squeezed, shapes=tuple(x.shape for x in operands))
+            y: jax.Array = isolated_call(*squeezed, shapes=tuple(x.shape for x in operands))
         return y
 
     return called
@@ -44,3 +45,14 @@ def unfused(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
 def _squeezed(x: jax.Array) -> jax.Array:
     """`x` without axes of one element: XLA would choose where they lie, and copy to where not."""
     return lax.squeeze(x, [axis for axis, size in enumerate(x.shape) if is_one(size)])
+
+
+def keep_multithreaded(index: jax.Array) -> jax.Array:
+    """`index`, the number of a loop's iteration, unchanged.
+
+    Needed where the target has `one_thread_loops`: jaxlib 0.12 compiles a small ``while`` loop into
+    one kernel that runs on one thread (small_while_loop_hoisting_pass.cc), unless the loop's body
+    contains a sort (seen on jaxlib 0.12.0.1). So the index passes through a sort of two elements,
+    which costs nothing.
+    """
+    return lax.sort(jnp.stack([index, index + 1]), dimension=0)[0]

@@ -55,24 +55,36 @@ def crops(geometry: Geometry) -> list[bool]:
     ]
 
 
-def cropped(x: jax.Array, geometry: Geometry, first: int) -> tuple[jax.Array, Geometry]:
-    """`x` without what negative padding cuts off, and the geometry that is left on it.
+def cropped_space(
+    space: Sequence[Any], geometry: Geometry
+) -> tuple[list[Any], list[Any], Geometry]:
+    """Where an input begins and ends without what negative padding cuts off, on every axis, and the
+    geometry that is left on it.
 
     Axes whose input is shorter than what is cut off stay as they are.
     """
-    low, high = [0] * x.ndim, list(x.shape)
-    padding = list(geometry.padding)
+    starts, ends, padding = [0] * len(space), list(space), list(geometry.padding)
     for axis, cuts in enumerate(crops(geometry)):
-        (lo, hi), size = padding[axis], x.shape[first + axis]
         if not cuts:
             continue
+        (lo, hi), size = padding[axis], space[axis]
         before, after = max(0, -lo), max(0, -hi)
         if certainly(operator.gt, size, before + after):
-            low[first + axis], high[first + axis] = before, size - after
+            starts[axis], ends[axis] = before, size - after
             padding[axis] = (max(0, lo), max(0, hi))
-    if padding == list(geometry.padding):
+    return starts, ends, dataclasses.replace(geometry, padding=tuple(padding))
+
+
+def cropped(x: jax.Array, geometry: Geometry, first: int) -> tuple[jax.Array, Geometry]:
+    """`x`, whose spatial axes start at `first`, without what negative padding cuts off, and the
+    geometry that is left on it."""
+    space = slice(first, first + geometry.rank)
+    starts, ends, left = cropped_space(x.shape[space], geometry)
+    if left == geometry:
         return x, geometry
-    return lax.slice(x, low, high), dataclasses.replace(geometry, padding=tuple(padding))
+    low, high = [0] * x.ndim, list(x.shape)
+    low[space], high[space] = starts, ends
+    return lax.slice(x, low, high), left
 
 
 def piece(

@@ -12,12 +12,13 @@ from convjax._symbolic import product
 from convjax.geometry import Geometry
 from convjax.layout import Axes, Layout
 from convjax.lowerings import LOWERINGS, select
-from convjax.lowerings.call import Call, out_shape, problem_of
-from convjax.lowerings.unfused import unfused
+from convjax.lowerings._tools.xla import isolated
+from convjax.lowerings.problem import Call, out_shape, problem_of
+from convjax.lowerings.target import Target
 from convjax.sharding import same_varying
 
 
-def execute(
+def run(
     x: jax.Array,
     kernel: jax.Array,
     *,
@@ -26,50 +27,55 @@ def execute(
     role: str,
     precision: Any,
     preferred_element_type: Any,
-    platform: str,
-    split_by_xla: bool,
+    target: Target,
     choice: select.Choice | None = None,
-    part: bool = False,
+    inner: bool = False,
 ) -> jax.Array:
     """The convolution by the lowering of `choice`, or by the one that is selected for it.
 
-    Lowerings call this again for the smaller convolutions that they are made of: `part` says so.
+    Lowerings call this again for the smaller convolutions that they are made of: these are `inner`,
+    and never isolated from what is around them, as the whole is.
     """
     shape = out_shape(x, kernel, layout, geometry)
     if 0 in (*x.shape, *kernel.shape, *shape):  # an empty sum
         return same_varying(jnp.zeros(shape, preferred_element_type or x.dtype), x, kernel)[0]
     problem = problem_of(x, kernel, layout, geometry, role)
+    # A device's part is split no more: what it is made of is chosen as on one device.
+    within = target.alone
     if choice is None:
-        choice = select.select(problem, platform, split_by_xla)
+        choice = select.select(problem, target)
+    types = (precision, preferred_element_type)
     again = functools.partial(
-        execute,
+        run,
         precision=precision,
         preferred_element_type=preferred_element_type,
-        platform=platform,
-        split_by_xla=split_by_xla,
-        part=True,
+        target=within,
+        inner=True,
     )
     if layout.x.group and problem.groups == 1:  # which lowerings for one group do not expect
         x = lax.squeeze(x, layout.x.group)
         kernel = lax.squeeze(kernel, layout.kernel.group)
         layout = layout.ungrouped()
-    types = (precision, preferred_element_type)
-    call = Call(layout, geometry, role, *types, again, split_by_xla, platform)
+    call = Call(problem, layout, *types, again, target)
     lowering = LOWERINGS[choice.name]
-    if call.on_one_cpu and not part and lowering.apart(problem):
 
-        def run(x: jax.Array, kernel: jax.Array, nothing: jax.Array | None = None) -> jax.Array:
-            y = lowering.run(x, kernel, call=call._replace(nothing=nothing))
-            return _plain(y, layout.out, role)
+    def chosen(smaller: Any) -> str:
+        return select.select(smaller, within).name
+
+    if target.is_one_cpu and not inner and lowering.isolated(problem, chosen):
+
+        def whole(x: jax.Array, kernel: jax.Array, nothing: jax.Array | None = None) -> jax.Array:
+            y = lowering.run(x, kernel, call._replace(nothing=nothing))
+            return _flattened(y, layout.out, role)
 
         # A sequence equals its chunks and steps to the last bit; planes are up to a seventh faster
         # without. 16-bit products are exact in float32, in which they are summed.
         rounds = geometry.rank == 1 and x.dtype == call.accumulator(x) == jnp.float32
         ordered = role == "forward" and choice.name == "taps" and rounds
         zero = [_nothing((x, kernel))] if ordered else []
-        y = unfused(run)(x, kernel, *zero)
+        y = isolated(whole)(x, kernel, *zero)
     else:
-        y = lowering.run(x, kernel, call=call)
+        y = lowering.run(x, kernel, call)
     return y if y.shape == shape else lax.reshape(y, shape)
 
 
@@ -83,7 +89,7 @@ def _nothing(operands: Sequence[jax.Array]) -> jax.Array:
     return number * (number + jnp.uint32(1)) & jnp.uint32(1)  # of two neighbours one is even
 
 
-def _plain(y: jax.Array, axes: Axes, role: str) -> jax.Array:
+def _flattened(y: jax.Array, axes: Axes, role: str) -> jax.Array:
     """`y` without the axes that XLA would order anew after the call, which is a full copy.
 
     Neighbouring axes of groups and channels become one axis. All axes of a kernel's gradient become

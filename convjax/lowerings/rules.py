@@ -1,0 +1,408 @@
+"""Where which lowering is right, where it is fast, and where a threshold decides.
+
+There are three lists.
+
+CORRECT  where a lowering computes wrong numbers, and what runs in its place. Never for speed.
+FAST     kinds of convolutions that lax computes slowly, by factors, and what computes them instead.
+         The first that holds decides.
+TUNED    exceptions within a kind: a threshold says where another lowering is faster still.
+
+A platform without a row of FAST has lax's own convolution, and `explain` says that nothing was
+measured there. `select` puts the lists together.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from convjax.lowerings import depth_fold, depth_sum, matmul, patchify, taps
+from convjax.lowerings import thresholds as at
+from convjax.lowerings._tools.slices import crops
+from convjax.lowerings.problem import Problem, count, is_product, window_exceeds_output
+from convjax.lowerings.target import DILATED, LARGE, SMALL, Target
+
+Holds = Callable[[Problem, Target], bool]
+
+
+class Guard(NamedTuple):
+    """Where the lowerings in `wrong` compute wrong numbers, one of `instead` runs: the first that
+    accepts."""
+
+    name: str
+    where: Callable[[Target], bool]
+    holds: Callable[[Problem], bool]
+    wrong: tuple[str, ...]
+    instead: tuple[str, ...]
+    why: str
+
+
+class Rule(NamedTuple):
+    """A kind of convolutions, on some targets, and its lowering: None where only exceptions to the
+    rule are faster than lax."""
+
+    name: str
+    where: Callable[[Target], bool]
+    holds: Callable[[Problem], bool]
+    lowering: str | None
+    why: str = ""
+
+
+class Tuned(NamedTuple):
+    """Within the rule of the name `within`, `lowering` runs where `holds`."""
+
+    name: str
+    within: str
+    lowering: str
+    holds: Holds
+    why: str
+
+
+# ---- targets -----------------------------------------------------------------------------------
+
+
+def on_one_cpu(target: Target) -> bool:
+    return target.is_one_cpu
+
+
+def on_part_of_cpus(target: Target) -> bool:
+    return target.platform == "cpu" and target.split == "convjax"
+
+
+def split_by_xla(target: Target) -> bool:
+    return target.split == "XLA"
+
+
+def split_by_xla_on_cpus(target: Target) -> bool:
+    return target.split == "XLA" and target.platform == "cpu"
+
+
+def on_cpu(target: Target) -> bool:
+    return target.platform == "cpu"
+
+
+# ---- CORRECT -----------------------------------------------------------------------------------
+
+_LAX = ("direct", "channels_last")  # lowerings that are one call of lax's convolution
+
+CORRECT = (
+    Guard(
+        "a cropped input is read beyond its end",  # seen on jaxlib 0.10.2, not on 0.12.0
+        on_cpu,
+        lambda p: p.groups == 1 and any(crops(p.geometry)),
+        wrong=("direct",),
+        instead=("channels_last",),
+        why="XLA's convolution on a CPU reads beyond an input that is cropped before and padded "
+        "after, so the input is cropped first",
+    ),
+    Guard(
+        "the gradient of a grouped kernel is counted too often",  # seen on jaxlib 0.10.2 and 0.12.0
+        split_by_xla,
+        lambda p: p.groups != 1 and p.role == "kernel_gradient",
+        wrong=_LAX,
+        instead=("matmul", "taps"),
+        why="XLA's partitioner counts the gradient of a grouped kernel too often on meshes of "
+        "several axes; matrix products are split rightly",
+    ),
+    Guard(
+        "a NaN crosses from group to group",  # seen on jaxlib 0.10.2 and 0.12.0
+        on_one_cpu,
+        lambda p: p.groups != 1 and window_exceeds_output(p),
+        wrong=_LAX,
+        instead=("per_group", "matmul"),
+        why="XLA's gradient of a grouped kernel on a CPU mixes the groups, and carries a NaN of "
+        "one group into the others",
+    ),
+)
+
+
+# ---- FAST --------------------------------------------------------------------------------------
+
+
+def _is_volume(problem: Problem) -> bool:
+    return problem.groups == 1 and problem.geometry.rank == 3
+
+
+def _is_dilated(problem: Problem) -> bool:
+    return any(d > 1 for d in problem.geometry.input_dilation)
+
+
+def _is_made_of_tiles(problem: Problem) -> bool:
+    """Whether something is made of tiles, and lax is not as fast: it is in a plane of windows."""
+    made = patchify.tiled(problem)
+    lax_is_slow = made is not None and (made != "windows" or problem.geometry.rank > 2)
+    return lax_is_slow and not is_product(problem)
+
+
+FAST = (
+    # A device's part of a volume: its lowering may not take many times the memory of the part.
+    # By XLA's count on jaxlib 0.10.2 and 0.12.0, a 3x3x3 gradient of (1, 64, 64, 64, 16) over
+    # 4 x 2 devices takes 20 MiB a device with `depth_fold`, 12 with these, 8 with lax's own.
+    Rule(
+        "part of a volume",
+        on_part_of_cpus,
+        lambda p: _is_volume(p) and not window_exceeds_output(p),
+        "depth_sum",
+        "a volume on several CPUs: XLA has a fast path for planes only; planes are convolved and "
+        "added, which copies nothing",
+    ),
+    Rule(
+        "gradient of the kernel of a part of a volume",
+        on_part_of_cpus,
+        lambda p: _is_volume(p) and window_exceeds_output(p),
+        "direct",
+        "a volume on several CPUs: a faster gradient of the kernel would copy the volume",
+    ),
+    Rule("tiles", on_one_cpu, _is_made_of_tiles, None),
+    Rule(
+        "dilated input",
+        on_one_cpu,
+        _is_dilated,
+        "polyphase",
+        "a dilated input (a transposed convolution, or the input gradient of a strided one): "
+        "XLA multiplies the zeros between its elements; the phases of the output meet none",
+    ),
+    Rule(
+        "groups",
+        on_one_cpu,
+        lambda p: p.groups != 1,
+        "per_group",
+        "groups: XLA on a CPU has no fast path for grouped convolutions; one dense convolution "
+        "for each group has",
+    ),
+    Rule(
+        "product",
+        on_one_cpu,
+        is_product,
+        "matmul",
+        "the window, or the result, has one element: the convolution is a matrix product",
+    ),
+    Rule(
+        "volume",
+        on_one_cpu,
+        _is_volume,
+        "depth_fold",
+        "a volume: XLA on a CPU has a fast path for two spatial axes, not for three; the depths "
+        "of the window become input channels",
+    ),
+    Rule("plane", on_one_cpu, lambda p: p.groups == 1 and p.geometry.rank == 2, None),
+    Rule(
+        "other order of axes",
+        on_one_cpu,
+        lambda p: p.groups == 1 and not p.channels_last,
+        "channels_last",
+        "channels are not last: XLA on a CPU has a fast path for channels last only, and moves "
+        "axes by itself except in loops",
+    ),
+    Rule(
+        "groups, split by XLA",
+        split_by_xla_on_cpus,
+        lambda p: p.groups != 1,
+        "matmul",
+        "groups that XLA splits over several CPUs: it would gather all groups of a grouped "
+        "convolution; it gathers none for matrix products",
+    ),
+)
+
+
+# ---- TUNED -------------------------------------------------------------------------------------
+
+
+def _has_few_pairs(problem: Problem) -> bool:
+    """Whether a group has few products for each tap, or in a kernel's gradient by rows, for each
+    position of the window: few pairs of channels."""
+    inputs = problem.n if taps.by_rows(problem) else problem.i
+    return count((inputs, problem.o)) <= at.FEW_PAIRS.value
+
+
+def _cuts_off_little(problem: Problem) -> bool:
+    """Whether `depth_sum` accepts it, and computes few results that are cut off again."""
+    if window_exceeds_output(problem) or depth_sum.accepts(problem) is not None:
+        return False
+    (stride, *_), (period, *_) = problem.geometry.strides, problem.geometry.input_dilation
+    computed = -(-problem.space[0] * period // stride)
+    return computed <= at.LITTLE_CUT_OFF.value * problem.out_space[0]
+
+
+def _moves_less_in_sums(problem: Problem) -> bool:
+    """Whether adding results of depths moves less than folding depths into inputs."""
+    if not _cuts_off_little(problem):
+        return False
+    moved = (depth_sum.elements_moved(problem), depth_fold.elements_moved(problem))
+    return moved[0] <= moved[1] < math.inf
+
+
+def _is_for_ynnpack(problem: Problem) -> bool:
+    """Whether XLA on CPU would give a plane to YNNPACK, whatever its extents, if it uses YNNPACK.
+
+    It gives narrow floats of more than 16 channels that are not dilated (xla/backends/cpu/ynn).
+    """
+    narrow_float = jnp.issubdtype(problem.dtype, jnp.floating) and problem.dtype.itemsize <= 4
+    channels = max(count((problem.i,)), count((problem.o,)))
+    return narrow_float and channels > 16 and not _is_dilated(problem)
+
+
+def _kind_of_window(problem: Problem) -> str:
+    """Small, large, or large and dilated: what YNNPACK's speed depends on."""
+    if not window_exceeds_output(problem):
+        return SMALL
+    return DILATED if any(d > 1 for d in problem.geometry.kernel_dilation) else LARGE
+
+
+def _has_slow_ynnpack(problem: Problem, target: Target) -> bool:
+    """Whether XLA gives a plane to YNNPACK, which is slower for it than Eigen."""
+    return _is_for_ynnpack(problem) and _kind_of_window(problem) in target.ynnpack_slower
+
+
+def _ynnpack_is_fast(target: Target) -> bool:
+    """Whether YNNPACK is used, and as fast as Eigen for small windows."""
+    return target.ynnpack and SMALL not in target.ynnpack_slower
+
+
+def _has_few_outputs(problem: Problem, target: Target) -> bool:
+    """Whether a plane has few output channels under a large window.
+
+    Few means that ``window[0] * O`` is at most I, or at most 3*I if the results are small. Then one
+    convolution with the rows of taps as output channels, and a sum, is cheaper than Eigen's
+    convolution: Eigen gathers ``prod(window) * I`` inputs per output, which takes longer than to
+    multiply them.
+    """
+    if not _cuts_off_little(problem) or problem.geometry.strides[0] != 1:
+        return False
+    if problem.dtype not in (jnp.float32, jnp.float64):  # XLA widens others, or sums by itself
+        return False
+    gathered = count((problem.n, *problem.out_space, *problem.window, problem.i))
+    if not at.WORTH_SUMMING.value < gathered < math.inf:
+        return False
+    fewest = at.FEWEST_OUTPUTS.value if _ynnpack_is_fast(target) else 1
+    written = problem.n * depth_sum.elements_moved(problem)
+    small = written <= at.SMALL_RESULTS.value and problem.o <= at.SMALL_CHANNELS.value
+    most = (at.FEW_SMALL_OUTPUTS if small else at.FEW_OUTPUTS).value
+    return (
+        problem.window[0] > 1
+        and problem.o >= fewest
+        and problem.window[0] * problem.o <= most * problem.i
+    )
+
+
+def _is_gathered_fast(problem: Problem, target: Target) -> bool:
+    """Whether YNNPACK is slow for a plane, and Eigen gathers its spread rows fast.
+
+    Eigen does where enough channels lie side by side, and enough products use what it gathered.
+    """
+    gradient = window_exceeds_output(problem)
+    least = (at.GATHERED_FAST_IN_GRADIENTS if gradient else at.GATHERED_FAST).value
+    enough = count((problem.o,)) >= at.GATHERED_FAST.value and count((problem.i,)) >= least
+    return enough and _has_slow_ynnpack(problem, target)
+
+
+def _has_few_channels(problem: Problem, target: Target) -> bool:
+    """Whether a plane has few input channels (in a kernel's gradient: examples).
+
+    Eigen gathers windows channel by channel, and is slower then than folding one axis of the window
+    into channels. This concerns what YNNPACK would compute slowly, and kernels' gradients that
+    Eigen computes. Where YNNPACK is fast, it keeps the convolution.
+    """
+    if window_exceeds_output(problem) and not target.ynnpack:
+        slow = _is_for_ynnpack(problem)
+    else:
+        slow = _has_slow_ynnpack(problem, target)
+    few_products = count((*problem.window, problem.i)) <= at.FEW_PRODUCTS.value
+    few_channels = count((problem.i,)) < at.FEW_CHANNELS.value
+    return slow and few_channels and not few_products and _copies_little(problem, target)
+
+
+def _copies_little(problem: Problem, target: Target) -> bool:
+    """Whether folding an axis of the window into channels copies the input only a few times."""
+    if math.inf in (count(problem.space), count(problem.window)):
+        return False
+    most = at.FEW_COPIES_FOR_YNNPACK if _ynnpack_is_fast(target) else at.FEW_COPIES
+    return depth_fold.copies(problem) <= most.value
+
+
+TUNED = (
+    Tuned(
+        "tiles of many channels",
+        "tiles",
+        "patchify",
+        lambda p, t: not _has_few_pairs(p),
+        "windows that tile the input: the convolution is one matrix product of tiles",
+    ),
+    Tuned(
+        "phases of large groups",
+        "dilated input",
+        "per_group",
+        lambda p, t: p.groups != 1 and not _has_few_pairs(p) and not is_product(p),
+        "a dilated input in groups of many channels: phases interleave faster within a group",
+    ),
+    Tuned(
+        "dilated depth of a volume",
+        "dilated input",
+        "depth_sum",
+        lambda p, t: (
+            p.geometry.rank == 3
+            and p.geometry.input_dilation[1:] == (1, 1)
+            and _moves_less_in_sums(p)
+        ),
+        "a volume whose depth is dilated: XLA on a CPU has a fast path for its planes, and adding "
+        "planes moves less than copying depths",
+    ),
+    Tuned(
+        "groups of few channels",
+        "groups",
+        "taps",
+        lambda p, t: _has_few_pairs(p),
+        "groups of few channels (depthwise): XLA's grouped convolution on a CPU handles one "
+        "element at a time; summing shifted inputs is 10 to 40 times faster",
+    ),
+    Tuned(
+        "product of many groups",
+        "groups",
+        "matmul",
+        lambda p, t: is_product(p) and count((p.groups,)) > at.GROUPS_WRITTEN_OUT.value,
+        "the window has one element, in many groups: one matrix product has all groups",
+    ),
+    Tuned(
+        "volume with few results",
+        "volume",
+        "depth_sum",
+        lambda p, t: _moves_less_in_sums(p),
+        "a volume: XLA on a CPU has a fast path for two spatial axes, not for three; planes are "
+        "convolved and added, which moves less than copying depths",
+    ),
+    Tuned(
+        "plane with few outputs",
+        "plane",
+        "depth_sum",
+        _has_few_outputs,
+        "few output channels: XLA's convolution on a CPU takes longer to gather the inputs under "
+        "each window than to multiply them; rows of taps are convolved at once and added",
+    ),
+    Tuned(
+        "plane for which YNNPACK is slow",
+        "plane",
+        "spread_rows",
+        _is_gathered_fast,
+        "XLA gives this convolution to YNNPACK, which takes longer than Eigen on this jaxlib; "
+        "written with a dilated input it stays with Eigen",
+    ),
+    Tuned(
+        "plane with few channels",
+        "plane",
+        "depth_fold",
+        _has_few_channels,
+        "few channels (in a kernel's gradient: examples): XLA on a CPU gathers windows slowly; "
+        "one axis of the window becomes channels",
+    ),
+    Tuned(
+        "groups of few channels, split by XLA",
+        "groups, split by XLA",
+        "taps",
+        lambda p, t: (
+            _has_few_pairs(p) and (p.role != "kernel_gradient" or matmul.accepts(p) is not None)
+        ),
+        "groups of few channels that XLA splits over several CPUs: it would gather all groups of "
+        "a grouped convolution; it gathers none for sums of shifted inputs",
+    ),
+)

@@ -1,0 +1,200 @@
+"""Where a program will run, as far as the choice of a lowering depends on it.
+
+This file alone reads versions, environment variables and the processor.
+"""
+
+import dataclasses
+import functools
+import importlib.metadata
+import os
+import pathlib
+import re
+from collections.abc import Mapping
+from typing import Literal
+
+Split = Literal["nobody", "convjax", "XLA"]
+PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
+
+# Dense two-dimensional convolutions, as YNNPACK's speed differs between them. A gradient of a
+# kernel has a large window: the gradient of the result. With a stride, that window is dilated.
+SMALL, LARGE, DILATED = "small windows", "large windows", "large dilated windows"
+
+
+@dataclasses.dataclass(frozen=True)
+class Jaxlib:
+    """What one release of jaxlib does to convolutions on a CPU, and how that was seen.
+
+    Attributes:
+        slower: for 256 and 512 bits a vector, the dense two-dimensional convolutions for which
+            YNNPACK, to which XLA gives them, takes longer than Eigen.
+        one_thread_loops: whether XLA compiles a small ``while`` loop of array operations into one
+            kernel for one thread.
+        seen: the versions that were looked at, and commands that show it.
+    """
+
+    slower: Mapping[int, frozenset[str]]
+    one_thread_loops: bool
+    seen: str
+
+
+_COMMAND = "scripts/benchmark --rows '^dense' --peers lax --out DIR"
+_LOOPS = "pytest tests/test_lowerings.py -k turns_of_a_large_window"
+
+# One row for each release, oldest first.
+JAXLIB = {
+    "0.10": Jaxlib(
+        slower={256: frozenset({SMALL, LARGE, DILATED}), 512: frozenset({SMALL, LARGE, DILATED})},
+        one_thread_loops=False,
+        seen=f"0.10.2 with 256 and 512 bits: {_COMMAND}; {_LOOPS}",
+    ),
+    "0.11": Jaxlib(
+        slower={256: frozenset({LARGE, DILATED}), 512: frozenset({DILATED})},
+        one_thread_loops=False,
+        seen=f"0.11.2 with 256 bits (512 bits were not measured): {_COMMAND}; {_LOOPS}",
+    ),
+    "0.12": Jaxlib(
+        slower={256: frozenset({LARGE, DILATED}), 512: frozenset({DILATED})},
+        one_thread_loops=True,
+        seen=f"0.12.0.1 with 256 and 512 bits: {_COMMAND}; {_LOOPS}",
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """Where a program will run.
+
+    Two programs for equal targets get the same lowerings. `Target.here` describes this machine, and
+    `Target.of` one that is somewhere else.
+
+    Attributes:
+        platform: "cpu", "cuda", "rocm", "tpu", or another that JAX lowers for.
+        split: who splits the convolution over several devices: "nobody" (there is one, or each
+            has its own), "convjax" (the problem is one device's part), or "XLA".
+        vector_bits: the width of the processor's vectors, 256 or 512.
+        ynnpack: whether XLA gives dense two-dimensional convolutions to YNNPACK.
+        ynnpack_slower: for which of them YNNPACK takes longer than Eigen.
+        one_thread_loops: whether XLA compiles small loops for one thread.
+        note: what was assumed, for people: "" where nothing was.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, convjax
+        >>> x, kernel = jnp.ones((8, 28, 28, 64)), jnp.ones((3, 3, 64, 64))
+        >>> old = convjax.Target.of("cpu", jaxlib="0.10")
+        >>> convjax.explain(convjax.conv, x, kernel, target=old).rows[0].lowering
+        'spread_rows'
+    """
+
+    platform: str
+    split: Split = "nobody"
+    vector_bits: int = 256
+    ynnpack: bool = False
+    ynnpack_slower: frozenset[str] = frozenset()
+    one_thread_loops: bool = False
+    note: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        platform: str,
+        jaxlib: str = list(JAXLIB)[-1],
+        *,
+        vector_bits: int = 256,
+        ynnpack: bool = True,
+        split: Split = "nobody",
+    ) -> "Target":
+        """A target with this version of jaxlib, such as "0.12" or "0.12.0.1".
+
+        An unknown release counts as the newest that is known, and `note` says so.
+
+        Args:
+            platform: "cpu", "cuda", "rocm", "tpu", or another that JAX lowers for.
+            jaxlib: the version; only CPUs depend on it.
+            vector_bits: the width of the processor's vectors, 256 or 512.
+            ynnpack: False if ``XLA_FLAGS`` keeps convolutions away from YNNPACK.
+            split: who splits the convolution over several devices.
+        """
+        if platform != "cpu":
+            return cls(platform, split)
+        row, note = known_release(jaxlib)
+        return cls(
+            platform,
+            split,
+            vector_bits,
+            ynnpack,
+            JAXLIB[row].slower[vector_bits] if ynnpack else frozenset(),
+            JAXLIB[row].one_thread_loops,
+            note,
+        )
+
+    @classmethod
+    def here(cls, platform: str, split: Split = "nobody") -> "Target":
+        """This machine and its jaxlib, with `platform`."""
+        return _here(platform, split)
+
+    @property
+    def is_one_cpu(self) -> bool:
+        """Whether the program is compiled for a CPU, and XLA splits nothing over devices."""
+        return self.platform == "cpu" and self.split != "XLA"
+
+    @property
+    def alone(self) -> "Target":
+        """The same where XLA splits; else one device for itself, as for what a part is made of."""
+        return dataclasses.replace(self, split="nobody") if self.split == "convjax" else self
+
+
+def known_release(jaxlib: str) -> tuple[str, str]:
+    """The row of `JAXLIB` for a version, and a note where the version has none of its own."""
+    release = ".".join(jaxlib.split(".")[:2])
+    if release in JAXLIB:
+        return release, ""
+    newest = list(JAXLIB)[-1]
+    return newest, f"jaxlib {jaxlib} was not measured: the choice is that of jaxlib {newest}"
+
+
+# ---- this machine ------------------------------------------------------------------------------
+
+
+@functools.cache
+def _here(platform: str, split: Split) -> Target:
+    if platform != "cpu":
+        return Target.of(platform, split=split)
+    flags = os.environ.get("XLA_FLAGS", "")
+    return Target.of(
+        platform,
+        installed(),
+        vector_bits=vector_bits(),
+        ynnpack=not switches_ynnpack_off(flags),
+        split=split,
+    )
+
+
+def installed() -> str:
+    """The version of jaxlib."""
+    return importlib.metadata.version("jaxlib")
+
+
+def vector_bits(cpuinfo: pathlib.Path = pathlib.Path("/proc/cpuinfo")) -> int:
+    """512 if Linux says that this machine's processor has AVX-512, else 256."""
+    try:
+        text = cpuinfo.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return 256
+    return 512 if re.search(r"^flags\b.*\bavx512f\b", text, re.MULTILINE) else 256
+
+
+YNNPACK_FLAG = "xla_cpu_experimental_ynn_fusion_type"
+
+
+def switches_ynnpack_off(flags: str) -> bool:
+    """Whether these flags of XLA keep convolutions from YNNPACK.
+
+    The last flag counts. It lists what YNNPACK gets, or changes to that, each with its sign.
+    """
+    given = re.findall(rf"--{YNNPACK_FLAG}=(\S*)", flags)
+    if not given:
+        return False
+    kinds = given[-1].lower().split(",")
+    if all(kind[:1] in ("+", "-") for kind in kinds):
+        return any(kind.startswith("-") and "convolution" in kind for kind in kinds)
+    return not any("convolution" in kind for kind in kinds)

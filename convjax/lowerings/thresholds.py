@@ -1,0 +1,104 @@
+"""The numbers that rules compare sizes with, each with its unit, its meaning and its measurement.
+
+`scripts/tune_select.py NAME` measures one again: it times the candidates at half the threshold, at
+the threshold, and at twice and four times it, and writes the file that `measured` names.
+`tests/test_thresholds.py` reads the files: it bounds what the committed value loses.
+"""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Threshold:
+    """A number that a rule compares a size with.
+
+    Attributes:
+        value: the number.
+        unit: what is counted.
+        meaning: what is decided, and for which sizes.
+        measured: the file of measurements behind it, from the repository's root.
+    """
+
+    value: float
+    unit: str
+    meaning: str
+    measured: str = ""
+
+
+FEW_PAIRS = Threshold(
+    16,
+    "pairs of input and output channels in a group",
+    "up to here `taps` sums products of whole arrays, above `per_group` convolves each group",
+)
+GROUPS_WRITTEN_OUT = Threshold(
+    8,
+    "groups of a 1x1 convolution",
+    "up to here every group is a product by itself, above one product has all groups",
+)
+LITTLE_CUT_OFF = Threshold(
+    1.5,
+    "computed results for one result that is kept",
+    "up to here `depth_sum` may compute results outside the output and cut them off",
+)
+WORTH_SUMMING = Threshold(
+    1 << 20,
+    "inputs that Eigen gathers",
+    "up to here a plane with few output channels stays with Eigen, above `depth_sum` takes it",
+)
+FEW_OUTPUTS = Threshold(
+    1,
+    "results for every row of taps, for one input channel",
+    "up to here `depth_sum` takes a plane",
+)
+FEW_SMALL_OUTPUTS = Threshold(
+    3,
+    "results for every row of taps, for one input channel",
+    "the same where the results are small: WORTH_SUMMING numbers at most, in few channels",
+)
+SMALL_RESULTS = Threshold(
+    1 << 20,
+    "numbers that `depth_sum` writes before it adds them",
+    "up to here they are small",
+)
+SMALL_CHANNELS = Threshold(
+    32,
+    "output channels",
+    "up to here results may count as small",
+)
+FEWEST_OUTPUTS = Threshold(
+    8,
+    "output channels",
+    "from here `depth_sum` is faster than a fast YNNPACK, which takes planes with fewer",
+)
+GATHERED_FAST = Threshold(
+    16,
+    "channels side by side",
+    "from here Eigen gathers spread rows fast, so that `spread_rows` may evade a slow YNNPACK",
+)
+GATHERED_FAST_IN_GRADIENTS = Threshold(
+    8,
+    "examples side by side",
+    "the same for the gradient of a kernel, whose input channels are examples",
+)
+FEW_CHANNELS = Threshold(
+    8,
+    "input channels (in the gradient of a kernel: examples)",
+    "below here Eigen gathers windows slowly, and `depth_fold` makes an axis into channels",
+)
+FEW_PRODUCTS = Threshold(
+    27,
+    "products that an output sums",
+    "up to here `depth_fold` would copy more than it saves: three colours under 3x3",
+)
+FEW_COPIES = Threshold(
+    8,
+    "copies of the input",
+    "up to here `depth_fold` may copy it",
+)
+FEW_COPIES_FOR_YNNPACK = Threshold(
+    3,
+    "copies of the input",
+    "the same where YNNPACK is fast for what it gets",
+)
+
+THRESHOLDS = {name: value for name, value in vars().items() if isinstance(value, Threshold)}

@@ -1,0 +1,300 @@
+"""Law "choice": tables of problems, targets and the lowerings that they get, written out.
+
+There is a case on either side of every rule and threshold: `test_the_tables_see_every_rule` takes
+each away and moves each, and some row must notice.
+"""
+
+import dataclasses
+import math
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from problems import (
+    CHANNELS,
+    CROPPED,
+    DEEP,
+    DEEP_TILES,
+    DEPTHWISE,
+    GRADIENT,
+    GRADIENT_OF_A_VOLUME,
+    LINE,
+    STRIDED,
+    TARGETS,
+    TILED_KERNEL,
+    TILED_OUTPUT,
+    TILED_RESULTS,
+    TILES,
+    problem,
+)
+
+from convjax.lowerings import LOWERINGS, rules, select, thresholds
+from convjax.lowerings.target import Target
+
+ONE_CPU = ("0.10", "0.12", "0.12 avx512", "no ynnpack")
+
+# What every CPU does, whatever its jaxlib and vectors.
+ANY_CPU = [
+    ({}, "direct"),
+    ({"channels_last": False}, "channels_last"),
+    (CROPPED, "channels_last"),  # lax reads beyond the input
+    (CROPPED | {"input_dilation": (2, 1)}, "polyphase"),
+    ({"input_dilation": (2, 2)}, "polyphase"),
+    ({"input_dilation": (9, 9)}, "direct"),  # 81 phases, of one tap or none
+    ({"input_dilation": (2, 2), "groups": 8, "i": 4, "o": 4}, "polyphase"),
+    ({"input_dilation": (2, 2), "groups": 8, "i": 4, "o": 5}, "per_group"),
+    ({"input_dilation": (2, 2), "groups": 8, "i": 17, "o": 1}, "per_group"),
+    ({"input_dilation": (2, 2), "groups": 8, "i": 4, "o": 5, "window": (1, 1)}, "polyphase"),
+    (TILES, "direct"),
+    (TILED_RESULTS, "patchify"),
+    (TILED_RESULTS | {"n": 4, "o": 4}, "direct"),
+    (TILED_RESULTS | {"n": 17, "o": 1}, "patchify"),
+    (TILED_RESULTS | {"kernel_dilation": (4, 3)}, "direct"),
+    (TILED_OUTPUT, "polyphase"),
+    (TILED_OUTPUT | {"window": (9, 9), "input_dilation": (9, 9)}, "polyphase"),
+    (TILED_KERNEL, "patchify"),
+    (TILED_KERNEL | {"out_space": (2, 3)}, "polyphase"),
+    (TILED_KERNEL | {"window": (55, 56)}, "polyphase"),  # some of it is cropped
+    (DEEP_TILES, "patchify"),
+    (TILED_RESULTS | {"groups": 64, "n": 4, "o": 4}, "taps"),
+    ({"window": (1, 1)}, "matmul"),
+    (CHANNELS | {"window": (1, 1)}, "matmul"),
+    (GRADIENT, "direct"),
+    (GRADIENT | {"out_space": (1, 1)}, "matmul"),
+    (DEPTHWISE, "taps"),
+    (DEPTHWISE | {"i": 4, "o": 4}, "taps"),
+    (DEPTHWISE | {"i": 4, "o": 5}, "per_group"),
+    (DEPTHWISE | {"i": 17}, "per_group"),
+    (DEPTHWISE | GRADIENT | {"n": 4, "o": 4}, "taps"),
+    (DEPTHWISE | GRADIENT | {"n": 5, "o": 4}, "per_group"),
+    (DEPTHWISE | GRADIENT | {"n": 17, "o": 1}, "per_group"),
+    ({"groups": 8, "window": (1, 1)}, "per_group"),
+    ({"groups": 9, "window": (1, 1)}, "matmul"),
+    ({"groups": 2}, "per_group"),
+    (CHANNELS | {"groups": 2}, "per_group"),
+    (DEEP | {"groups": 2}, "per_group"),
+    (LINE | CHANNELS, "direct"),
+    (DEEP | GRADIENT_OF_A_VOLUME, "depth_fold"),
+    (DEEP | {"i": 4, "o": 16}, "depth_fold"),
+    (DEEP, "depth_sum"),
+    # a dilated depth: that of the phases of a transposed volume
+    (DEEP | {"input_dilation": (2, 1, 1), "out_space": (16, 8, 8), "o": 4}, "depth_sum"),
+    (DEEP | {"input_dilation": (2, 2, 1), "out_space": (16, 16, 8), "o": 4}, "polyphase"),
+    (DEEP | {"input_dilation": (2, 1, 1), "out_space": (16, 8, 8), "i": 4, "o": 64}, "polyphase"),
+    # three depths are computed for two that are kept, or more
+    (DEEP | {"space": (9, 8, 8), "out_space": (6, 8, 8), "o": 4}, "depth_sum"),
+    (DEEP | {"space": (10, 8, 8), "out_space": (6, 8, 8), "o": 4}, "depth_fold"),
+]
+
+# What depends on what XLA does to planes: 0.10; 0.12; 0.12 with 512 bits; without YNNPACK.
+SPREAD = "spread_rows"
+PLANES = [
+    (CHANNELS, SPREAD, "direct", "direct", "direct"),
+    ({"i": 16, "o": 17}, SPREAD, "direct", "direct", "direct"),
+    ({"i": 15, "o": 17}, "direct", "direct", "direct", "direct"),
+    ({"i": 17, "o": 15, "n": 32}, "direct", "direct", "direct", "direct"),
+    ({"i": 17, "o": 16, "n": 32}, SPREAD, "direct", "direct", "direct"),
+    ({"i": 16, "o": 16}, "direct", "direct", "direct", "direct"),  # not YNNPACK's
+    (CHANNELS | {"dtype": np.dtype("float64")}, *["direct"] * 4),
+    (CHANNELS | {"dtype": np.dtype("int32")}, *["direct"] * 4),
+    (CHANNELS | {"dtype": np.dtype(jnp.bfloat16)}, SPREAD, "direct", "direct", "direct"),
+    (CHANNELS | STRIDED, SPREAD, "direct", "direct", "direct"),
+    (CHANNELS | {"out_space": (24, 28)}, SPREAD, "direct", "direct", "direct"),
+    # few outputs: results of three rows of taps are no more than the inputs
+    (CHANNELS | {"o": 21}, *["depth_sum"] * 4),
+    (CHANNELS | {"o": 21, "n": 32}, *["depth_sum"] * 4),
+    (CHANNELS | {"o": 22, "n": 32}, SPREAD, "direct", "direct", "direct"),
+    (CHANNELS | {"o": 22}, *["depth_sum"] * 4),  # results are small
+    ({"i": 32, "o": 32, "n": 8}, *["depth_sum"] * 4),  # three times the inputs
+    ({"i": 31, "o": 32, "n": 8}, SPREAD, "direct", "direct", "direct"),
+    ({"i": 48, "o": 33}, SPREAD, "direct", "direct", "direct"),
+    (CHANNELS | {"o": 33}, SPREAD, "direct", "direct", "direct"),
+    (CHANNELS | {"o": 8}, *["depth_sum"] * 4),
+    (CHANNELS | {"o": 7}, "depth_sum", "direct", "direct", "depth_sum"),
+    (CHANNELS | {"o": 21, "kernel_dilation": (2, 2)}, *["depth_sum"] * 4),
+    (CHANNELS | {"o": 21, "dtype": np.dtype("float64")}, *["depth_sum"] * 4),
+    (CHANNELS | {"o": 21, "dtype": np.dtype("int32")}, *["direct"] * 4),
+    (CHANNELS | {"o": 21, "dtype": np.dtype(jnp.bfloat16)}, SPREAD, *["direct"] * 3),
+    (CHANNELS | {"o": 21, "window": (1, 3)}, SPREAD, "direct", "direct", "direct"),
+    (CHANNELS | {"o": 21} | STRIDED, SPREAD, "direct", "direct", "direct"),
+    (CHANNELS | {"o": 21, "out_space": (18, 28)}, SPREAD, "direct", "direct", "direct"),
+    ({"n": 32, "i": 20, "o": 15}, *["direct"] * 4),
+    # 8 * 16 * 16 * 9 * i inputs are gathered, or a few more
+    ({"i": 56, "o": 9, "space": (16, 16), "out_space": (16, 16)}, *["direct"] * 4),
+    ({"i": 57, "o": 9, "space": (16, 16), "out_space": (16, 16)}, *["depth_sum"] * 4),
+    # 1 MB of numbers are written, or more: n * 28 * 28 * 3 * 28
+    (CHANNELS | {"o": 28, "n": 15}, *["depth_sum"] * 4),
+    (CHANNELS | {"o": 28, "n": 16}, SPREAD, "direct", "direct", "direct"),
+    # few channels
+    ({"i": 4, "o": 64}, "depth_fold", "direct", "direct", "direct"),
+    ({"i": 8, "o": 64}, "direct", "direct", "direct", "direct"),
+    ({"i": 7, "o": 256} | STRIDED, "depth_fold", "direct", "direct", "direct"),
+    ({"i": 3, "o": 64}, *["direct"] * 4),
+    ({"i": 7, "o": 64, "window": (2, 2)}, "depth_fold", "direct", "direct", "direct"),
+    ({"i": 7, "o": 64, "window": (1, 4)}, "depth_fold", "direct", "direct", "direct"),
+    ({"i": 3, "o": 64} | STRIDED, *["direct"] * 4),
+    (CHANNELS | {"i": 3, "window": (8, 3)}, "depth_fold", "direct", "direct", "direct"),
+    (CHANNELS | {"i": 3, "window": (9, 3)}, *["direct"] * 4),
+    # gradients of kernels
+    (CHANNELS | GRADIENT, SPREAD, SPREAD, "direct", "direct"),
+    (CHANNELS | GRADIENT | {"kernel_dilation": (2, 2)}, SPREAD, SPREAD, SPREAD, "direct"),
+    ({"i": 8, "o": 17} | GRADIENT, SPREAD, SPREAD, "direct", "direct"),
+    ({"i": 7, "o": 64} | GRADIENT, "depth_fold", "depth_fold", "direct", "depth_fold"),
+    (
+        {"i": 7, "o": 64, "kernel_dilation": (2, 2)} | GRADIENT,
+        *["depth_fold"] * 4,
+    ),
+    (
+        {"i": 7, "o": 64, "kernel_dilation": (2, 2)} | GRADIENT | {"out_space": (4, 3)},
+        "depth_fold", "direct", "direct", "depth_fold",
+    ),
+    ({"i": 7, "o": 64} | GRADIENT | {"out_space": (8, 3)}, "depth_fold", *["direct"] * 2,
+     "depth_fold"),
+    ({"i": 7, "o": 64} | GRADIENT | {"out_space": (9, 3)}, *["direct"] * 4),
+    ({"i": 7, "o": 16} | GRADIENT, *["direct"] * 4),
+]  # fmt: skip
+
+# What is split over devices, and other platforms.
+ELSEWHERE = [
+    # a device's part: copies of a volume are memory that the split has spared
+    (DEEP, "part", "depth_sum"),
+    (DEEP | {"i": 4, "o": 16}, "part", "depth_sum"),  # on one device it would be folded
+    (DEEP | GRADIENT_OF_A_VOLUME, "part", "direct"),
+    (DEEP | GRADIENT_OF_A_VOLUME | {"padding": ((-1, 2),) * 3}, "part", "channels_last"),
+    (DEPTHWISE, "part", "taps"),
+    ({}, "part", "direct"),
+    # XLA splits it: only what it splits rightly, without gathering groups
+    ({"channels_last": False}, "xla", "direct"),
+    ({"input_dilation": (2, 2)}, "xla", "direct"),
+    (CROPPED, "xla", "channels_last"),
+    (DEPTHWISE, "xla", "taps"),
+    (DEPTHWISE | {"i": 4, "o": 4}, "xla", "taps"),
+    (DEPTHWISE | {"i": 17, "o": 1}, "xla", "matmul"),
+    (DEPTHWISE | {"i": 4, "o": 5}, "xla", "matmul"),
+    (DEPTHWISE | GRADIENT, "xla", "matmul"),
+    (DEPTHWISE | GRADIENT | {"n": 1}, "xla", "matmul"),
+    (DEPTHWISE | GRADIENT | {"n": 1, "out_space": (99, 99)}, "xla", "taps"),  # too many products
+    (GRADIENT, "xla", "direct"),
+    (DEPTHWISE | GRADIENT, "tpus", "matmul"),
+    (DEPTHWISE, "tpus", "direct"),
+    (GRADIENT, "tpus", "direct"),
+    # other platforms
+    (DEPTHWISE, "cuda", "direct"),
+    (CHANNELS, "cuda", "direct"),
+    (DEPTHWISE | GRADIENT, "tpu", "direct"),
+    ({"input_dilation": (2, 2)}, "rocm", "direct"),
+]
+
+TABLE = [
+    *((changes, where, wanted) for changes, wanted in ANY_CPU for where in ONE_CPU),
+    *(
+        (changes, where, wanted)
+        for changes, *row in PLANES
+        for where, wanted in zip(ONE_CPU, row, strict=True)
+    ),
+    *ELSEWHERE,
+]
+
+
+@pytest.mark.parametrize("changes, where, wanted", TABLE)
+def test_select(changes, where, wanted):
+    choice = select.select(problem(**changes), TARGETS[where])
+    assert choice.name == wanted and choice.rule
+    assert choice.runner_up != choice.name
+    assert choice.runner_up or wanted == "direct"
+
+
+# ---- the tables can fail -----------------------------------------------------------------------
+
+
+def agrees():
+    """Whether the rules as they stand give the whole table."""
+    return all(
+        select.select(problem(**changes), TARGETS[where]).name == wanted
+        for changes, where, wanted in TABLE
+    )
+
+
+def test_the_tables_see_every_rule(monkeypatch):
+    assert agrees()
+    unseen = []
+    for part in ("FAST", "TUNED"):
+        for rule in getattr(rules, part):
+            left = tuple(other for other in getattr(rules, part) if other is not rule)
+            if part == "FAST" and rule.lowering is None:
+                continue  # its exceptions are seen one by one
+            with monkeypatch.context() as patch:
+                patch.setattr(rules, part, left)
+                if part == "FAST":  # exceptions stay
+                    kept = [r._replace(lowering=None) if r is rule else r for r in rules.FAST]
+                    patch.setattr(rules, part, (*left, *(r for r in kept if r not in left)))
+                if agrees():
+                    unseen.append(rule.name)
+    assert not unseen
+
+
+@pytest.mark.parametrize("name", thresholds.THRESHOLDS)
+@pytest.mark.parametrize("side", ["lower", "higher"])
+def test_the_tables_see_every_threshold(monkeypatch, name, side):
+    threshold = thresholds.THRESHOLDS[name]
+    step = 1 if isinstance(threshold.value, int) else 0.125
+    large = threshold.value >= 1000
+    lower, higher = threshold.value - step, threshold.value + step
+    if large:
+        lower, higher = 0.94 * threshold.value, 1.06 * threshold.value
+    moved = dataclasses.replace(threshold, value=lower if side == "lower" else higher)
+    monkeypatch.setattr(thresholds, name, moved)
+    assert not agrees()
+
+
+@pytest.mark.parametrize("guard", rules.CORRECT, ids=lambda guard: guard.name)
+def test_guards_do_not_depend_on_preferences(monkeypatch, guard):
+    """Without a single preference nothing that is wrong is chosen."""
+    monkeypatch.setattr(rules, "FAST", ())
+    monkeypatch.setattr(rules, "TUNED", ())
+    monkeypatch.setattr(rules, "CORRECT", (guard,))
+    replaced = 0
+    for changes, where, _ in TABLE:
+        asked, target = problem(**changes), TARGETS[where]
+        name = select.select(asked, target).name
+        if guard.where(target) and guard.holds(asked):
+            assert name in guard.instead and name not in guard.wrong
+            replaced += 1
+        else:
+            assert name == "direct"
+    assert replaced
+
+
+def test_rules_name_lowerings_and_rules():
+    names = {rule.name for rule in rules.FAST}
+    assert len(names) == len(rules.FAST)
+    for rule in rules.FAST:
+        assert rule.lowering is None or (rule.lowering in LOWERINGS and rule.why)
+        assert rule.lowering or any(tuned.within == rule.name for tuned in rules.TUNED)
+    for tuned in rules.TUNED:
+        assert tuned.within in names and tuned.lowering in LOWERINGS and tuned.why
+    for guard in rules.CORRECT:
+        assert {*guard.wrong, *guard.instead} <= set(LOWERINGS)
+
+
+def test_the_choice_reads_nothing_but_its_arguments(monkeypatch):
+    """The same on another machine, with other flags."""
+    before = [select.select(problem(**changes), TARGETS[where]) for changes, where, _ in TABLE]
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_experimental_ynn_fusion_type=")
+    after = [select.select(problem(**changes), TARGETS[where]) for changes, where, _ in TABLE]
+    assert before == after
+
+
+# ---- words -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("platform", ["cuda", "rocm", "tpu"])
+def test_what_was_not_measured_is_said(platform):
+    choice = select.select(problem(), Target.of(platform))
+    assert choice.rule == f"lax's own convolution: nothing else was measured on {platform}"
+    measured = select.select(problem(), Target.of("cpu"))
+    assert measured.rule == "lax's own convolution: nothing was measured to be faster on a cpu"
+
+
+def test_symbolic_sizes_are_more_than_any_threshold():
+    assert math.inf > max(threshold.value for threshold in thresholds.THRESHOLDS.values())
