@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from convjax._public import public
-from convjax.functional import causal_conv, conv, conv_transpose
+from convjax.functional import conv, conv_transpose
 from convjax.lowerings import LOWERINGS
 
 # ---- the oracle --------------------------------------------------------------------------------
@@ -284,24 +284,9 @@ def _causal_kernel() -> str | None:
     """The kernel for TPU that computes a causal convolution with all that surrounds it."""
     if _elsewhere("pallas"):
         return SKIPPED
-    rng = np.random.default_rng(4)
+    from convjax.pallas.checks import of_causal
 
-    def integers(*shape: int) -> jax.Array:
-        return jnp.asarray(rng.integers(-3, 4, shape), jnp.float32)
-
-    x, kernel = integers(2, 1000, 256), integers(4, 1, 256)
-    surrounds = {
-        "bias": integers(256),
-        "state": integers(2, 3, 256),
-        "segment_ids": jnp.asarray(np.sort(rng.integers(0, 9, (2, 1000)), 1)),
-        "activation": "relu",
-        "feature_group_count": 256,
-    }
-    found, wanted = (
-        jax.jit(functools.partial(causal_conv, algorithm=name, **surrounds))(x, kernel)
-        for name in ("pallas", None)
-    )
-    return _differ("the value", found, wanted)
+    return _differ("the value", *of_causal())
 
 
 class Check(NamedTuple):

@@ -125,10 +125,20 @@ TABLE = (
     Row("7x7 small image", (128, 7, 7, 1024), (7, 7)),
     Row("causal k4", (8, 2048, 1024), (4,), {"padding": "CAUSAL"}),
     Row("causal k8", (8, 2048, 1024), (8,), {"padding": "CAUSAL"}),
-    Row("causal k4, surrounded", (8, 2048, 1024), (4,), {"padding": "CAUSAL"},
-        ("state", "bias", "activation")),
-    Row("causal k4, packed", (8, 2048, 1024), (4,), {"padding": "CAUSAL"},
-        ("state", "bias", "activation", "segment_ids")),
+    Row(
+        "causal k4, surrounded",
+        (8, 2048, 1024),
+        (4,),
+        {"padding": "CAUSAL"},
+        ("state", "bias", "activation"),
+    ),
+    Row(
+        "causal k4, packed",
+        (8, 2048, 1024),
+        (4,),
+        {"padding": "CAUSAL"},
+        ("state", "bias", "activation", "segment_ids"),
+    ),
 )
 ROLES = ("forward", "input_gradient", "kernel_gradient")
 
@@ -248,7 +258,8 @@ def main() -> None:
                         try:
                             rows.append(measure(chip, row, role, dtype, dump))
                         except Exception as error:
-                            print(f"{words}: {type(error).__name__}: {str(error)[:600]}", flush=True)
+                            said = f"{type(error).__name__}: {str(error)[:600]}"
+                            print(f"{words}: {said}", flush=True)
                             continue
                         print(*rows[-1].values(), flush=True)
     finally:

@@ -219,7 +219,11 @@ def test_on_explicit_mesh_axes():
 
     wanted = run(x, kernel, "direct")
     mesh = mesh_of((2, 2), ("a", "b"), AxisType.Explicit)
-    for spec, of_kernel in ((P("a"), P()), (P(None, "a"), P()), (P("a", None, None, "b"), P(None, None, None, "b"))):
+    for spec, of_kernel in (
+        (P("a"), P()),
+        (P(None, "a"), P()),
+        (P("a", None, None, "b"), P(None, None, None, "b")),
+    ):
         with jax.set_mesh(mesh):
             put = jax.device_put(x, NamedSharding(mesh, spec))
             kernel_put = jax.device_put(kernel, NamedSharding(mesh, of_kernel))

@@ -57,9 +57,7 @@ def _tiles_refused(problem: Problem, strides: tuple[int, ...]) -> str | None:
     window, out = problem.window, problem.out_space
     if gradient:
         window, out = out, window
-    lines = _lines(
-        problem.geometry, problem.space, window, out, strides=strides, dilation=dilation
-    )
+    lines = _lines(problem.geometry, problem.space, window, out, strides=strides, dilation=dilation)
     try:
         tiles.tiles(*lines, 1, tiles.LANES, 4)
     except ValueError as error:
@@ -121,7 +119,12 @@ def _convolution(x: jax.Array, kernel: jax.Array, call: Call, shape: Any) -> jax
     i, o, groups = weights.shape[rank:]
     out_space = tuple(shape[axis] for axis in layout.out.space)
     rows, columns = _lines(
-        geometry, space, window, out_space, strides=geometry.strides, dilation=geometry.kernel_dilation
+        geometry,
+        space,
+        window,
+        out_space,
+        strides=geometry.strides,
+        dilation=geometry.kernel_dilation,
     )
     if o > 1:
         x = jnp.broadcast_to(x[..., None, :], (*x.shape[:-1], o, groups))

@@ -142,7 +142,7 @@ def _meetings(
     return sorted(found.items())
 
 
-# ---- the kernel's gradient -------------------------------------------------------------------------
+# ---- the kernel's gradient ----------------------------------------------------------------------
 
 
 def kernel_gradient(

@@ -100,7 +100,8 @@ def _zeros(scratch: Any, top: int, bottom: int, left: int, right: int) -> None:
 
     def rows(start: Any, count: int) -> None:
         for at in range(count):
-            by_chunks(right - left, min(right - left, _WIDE), functools.partial(columns, start + at))
+            row = functools.partial(columns, start + at)
+            by_chunks(right - left, min(right - left, _WIDE), row)
 
     def columns(row: Any, start: Any, count: int) -> None:
         if isinstance(start, int):
@@ -221,9 +222,7 @@ class Grid(NamedTuple):
         whole = -(-channels // made.channels), halves, images // halves
         return cls((*whole, made.rows.tiles, made.columns.tiles))
 
-    def order(
-        self, channel: Any, half: Any, image: Any, row: Any, column: Any
-    ) -> tuple[Any, ...]:
+    def order(self, channel: Any, half: Any, image: Any, row: Any, column: Any) -> tuple[Any, ...]:
         """(image, row tile, column tile, channel tile) of a step."""
         return half * self.shape[2] + image, row, column, channel
 
@@ -246,6 +245,4 @@ def _compiler_params(semantics: tuple[str, ...]) -> Any:
 
 def out_struct(shape: tuple[int, ...], dtype: Any, like: jax.Array) -> jax.ShapeDtypeStruct:
     """The result's type: it varies over the manual mesh axes over which `like` varies."""
-    return jax.ShapeDtypeStruct(
-        shape, dtype, manual_axis_type=jax.typeof(like).manual_axis_type
-    )
+    return jax.ShapeDtypeStruct(shape, dtype, manual_axis_type=jax.typeof(like).manual_axis_type)

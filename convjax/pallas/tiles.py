@@ -234,9 +234,7 @@ def _bytes(tiles: Tiles, rows: Line, columns: Line, itemsize: int) -> int:
     inputs = (height if tiles.halo_rows else rows.size) * up(
         width if tiles.halo else columns.size, ROUND
     )
-    outputs = (
-        tiles.rows.steps * rows.spread * up(tiles.columns.steps * columns.spread, ROUND)
-    )
+    outputs = tiles.rows.steps * rows.spread * up(tiles.columns.steps * columns.spread, ROUND)
     widened = math.prod(tiles.scratch) + (outputs if columns.spread > 1 else 0)
     return lanes * (2 * itemsize * images * (inputs + outputs) + 4 * widened)
 
