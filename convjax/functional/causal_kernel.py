@@ -120,6 +120,20 @@ def _fused(
     precision: Any,
 ) -> jax.Array:
     """(N, T, C) of x (N, T, C) and kernel (K, C): `convjax.pallas.causal` on TPU."""
+    return _once(x, kernel, bias, state, places, dilation, activation, precision)
+
+
+@functools.partial(jax.jit, static_argnums=(5, 6, 7))  # one program outside of `jit`, too
+def _once(
+    x: jax.Array,
+    kernel: jax.Array,
+    bias: Any,
+    state: Any,
+    places: Any,
+    dilation: int,
+    activation: Any,
+    precision: Any,
+) -> jax.Array:
     from convjax.pallas.causal import causal
 
     rest = {"dilation": dilation, "activation": activation, "precision": precision}

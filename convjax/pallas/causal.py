@@ -71,10 +71,11 @@ def causal(
         state = jnp.pad(state.astype(jnp.float32), ((0, 0), (made.before - held, 0), (0, 0)))
         add(state, (1, made.before, made.channels), lambda n, t, c: (n, 0, c))
     if places is not None and held:
-        # A row of 128 steps, as the chunks have it.
-        count = up(wide, LANES)
+        # A row of a multiple of 128 steps per tile, as the chunks have it.
+        count, there = up(wide, LANES), made.columns.tiles
         places = jnp.minimum(places, held).astype(jnp.float32)
-        places = jnp.pad(places, ((0, 0), (0, made.columns.tiles * count - steps)))
+        places = jnp.pad(places, ((0, 0), (0, there * wide - steps))).reshape(n, there, wide)
+        places = jnp.pad(places, ((0, 0), (0, 0), (0, count - wide))).reshape(n, there * count)
         add(places[:, None], (1, 1, count), lambda n, t, c: (n, 0, t))
     run = pl.pallas_call(
         functools.partial(
