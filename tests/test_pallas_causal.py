@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import oracle
 import pytest
+from jax.sharding import PartitionSpec as P
+from sharded import mesh_of, needs_devices
 
 import convjax
 from convjax.pallas import tiles
@@ -121,6 +123,25 @@ def test_other_layouts_and_errors():
         called("pallas", x, kernel, bias=bias[:3])
     with pytest.raises(ValueError, match="`activation`"):
         called("pallas", x, kernel, activation="sigmoid")
+
+
+@needs_devices
+def test_a_sharded_sequence():
+    """The state comes from the shard before."""
+    x, kernel, state, bias, ids = operands(40)
+    mesh = mesh_of((4,), ("t",))
+
+    def run(x, kernel, state, ids):
+        return called("pallas", x, kernel, state=state, bias=bias, segment_ids=ids, mesh_axis="t")
+
+    mapped = jax.shard_map(
+        run,
+        mesh=mesh,
+        in_specs=(P(None, "t"), P(), P(), P(None, "t")),
+        out_specs=(P(None, "t"), P()),
+    )
+    found = jax.jit(mapped)(x, kernel, state, ids)
+    equal(found, called(None, x, kernel, state=state, bias=bias, segment_ids=ids))
 
 
 def test_a_program_for_tpu_has_one_kernel():

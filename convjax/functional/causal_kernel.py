@@ -10,6 +10,7 @@ from jax import lax
 from convjax.functional import sequences
 from convjax.functional.causal_plan import Plan, activated, biased
 from convjax.functional.worker import conv_as
+from convjax.sharding import same_varying
 
 _TAPS = 8  # at most
 
@@ -67,12 +68,16 @@ def run(
     named = activation if isinstance(activation, str) else None
     out = jax.ShapeDtypeStruct(_out_shape(made, x), x.dtype)
     jax.eval_shape(lambda y: activated(made.function, biased(made, y, bias), named), out)
-    y = _fused(
+    parties = [
         jnp.transpose(x, order),
         taps,
         None if bias is None else jnp.asarray(bias),
         None if state is None else jnp.transpose(state, order),
         places,
+    ]
+    varying = iter(same_varying(*(party for party in parties if party is not None)))
+    y = _fused(
+        *(None if party is None else next(varying) for party in parties),
         made.dilation[0],
         named,
         made.numerics["precision"],
