@@ -19,7 +19,8 @@ from convjax.lowerings import LOWERINGS, problem, select
 from convjax.lowerings._tools import row_sums
 from convjax.lowerings.target import Target
 
-OTHERS = [name for name in LOWERINGS if name != "direct"]
+# test_pallas.py has the kernels, which are interpreted here.
+OTHERS = [name for name in LOWERINGS if name not in ("direct", "pallas")]
 
 
 @pytest.fixture(params=OTHERS)

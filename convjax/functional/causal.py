@@ -12,7 +12,7 @@ from convjax._options import CausalOptions, StateOptions, StepOptions, takes
 from convjax._public import public_with
 from convjax._symbolic import certainly
 from convjax._types import ArrayLike, MeshAxis, Shaped
-from convjax.functional import sequences
+from convjax.functional import causal_kernel, sequences
 from convjax.functional.causal_plan import Plan, activated, biased, causal_axis, plan
 from convjax.layout import layout_of
 
@@ -75,6 +75,8 @@ def causal_conv(
             returned.
         dimension_numbers, precision, preferred_element_type, out_sharding, algorithm: see `conv`;
             None for `algorithm` sums the taps of such a depthwise kernel in order everywhere.
+            "pallas" computes a depthwise kernel of at most 8 taps on TPU in one pass, with the
+            state, the segments, the bias and a named activation.
 
     Returns:
         (N, ceil(T / strides), *out_space, O), for output_at="last" floor(T / strides) outputs; if
@@ -98,8 +100,13 @@ def causal_conv(
         2023, https://arxiv.org/abs/2312.00752
     """
     made = plan("causal_conv", x, kernel, options)
+    activation = options.get("activation")
+    if causal_kernel.fits(made, x, kernel, state, segment_ids, mask):
+        surrounds = (bias, state, segment_ids, mesh_axis, activation, return_state)
+        y, new = causal_kernel.run(made, x, kernel, *surrounds)
+        return (y, new) if return_state else y
     y, new = run(made, x, kernel, state, segment_ids, mask, mesh_axis, return_state)
-    y = activated(made.function, biased(made, y, bias), options.get("activation"))
+    y = activated(made.function, biased(made, y, bias), activation)
     if mask is not None:
         y = jnp.where(made.of_out(mask), y, jnp.zeros((), y.dtype))
     return (y, new) if return_state else y

@@ -19,6 +19,7 @@ from convjax.lowerings import (
     direct,
     fft,
     matmul,
+    pallas,
     patchify,
     per_group,
     polyphase,
@@ -41,6 +42,7 @@ LOWERINGS: dict[str, Lowering] = {
         depth_fold,
         depth_sum,
         spread_rows,
+        pallas,
         fft,
     )
 }

@@ -1,0 +1,82 @@
+"""What the compiler's schedule says of the kernels for TPU: the committed table, and its reader."""
+
+import csv
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+TABLE = ROOT / "benchmarks" / "pallas_bundles.csv"
+
+
+@pytest.fixture(scope="module")
+def script():
+    path = ROOT / "scripts" / "devices_bundles.py"
+    spec = importlib.util.spec_from_file_location("devices_bundles", path)
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules[spec.name]
+
+
+LISTING = """
+   0x0   :  { %1 = vst } /* Start region 1 */
+   0x1 LB: > { %s1 = sphi /* iteration index, stage = 1 */ } /* Start region 7 :: Start region 8 */
+   0x2 LB: >> { %s2 = sphi  ;;  %p3_p4 = scmp.ge.s32.totalorder %s2, 5 /* loop exit test */ } /* Start region 9 */
+   0x3   : >> { %9 = sbr.rel (!%p3_p4) target = $region9 }
+   0x4   : >> { %v1 = vadd }
+   0x5   : >> { }
+   0x6   : >> { }
+   0x7   : >> { } /* End region 9 */
+   0x8   : > { %p5_p6 = scmp.ge.s32.totalorder (%p3_p4), %s1, 6 /* loop exit test */ }
+   0x9   : > { %9 = sbr.rel (!%p5_p6) target = $region8 }
+   0xa   : > { }
+   0xb   : > { }
+   0xc   : > { }
+   0xd   : > { } /* End region 8 */
+   0xe   :  { %9 = sbr.rel (%p5_p6) target = $region1 }
+"""  # noqa: E501
+
+
+def test_loops_count_as_often_as_they_run(script):
+    """The grid's loop has two turns that only fetch and write."""
+    assert script.trips_of(LISTING) == [1, 4, *[20] * 6, *[4] * 6, 1]
+
+
+def test_slots_are_weighted_with_the_turns(script):
+    used = ["1 0 0 0 0 0 0 0 0 0"] * 2 + ["0 0 4 0 0 3 0 1 1 0"] * 6 + ["0 0 0 0 0 0 0 0 0 0"] * 7
+    text = "\n".join([
+        "== CAPACTIY:",
+        "MXU, XLU, VALU, VPOP, EUP, VLOAD, VLOAD:FILL, VSTORE, VSTORE:SPILL, SALU",
+        "    4     3     4     2     1     3     3     1     1     2",
+        "== UTILIZATION:",
+        *used,
+    ])  # fmt: skip
+    found = script.count(LISTING, text)
+    assert found.bundles == 1 + 4 + 120 + 24 + 1 and found.spills == 6
+    assert found.vector_slots == found.load_slots == found.store_slots == 120 / 150
+
+
+def rows():
+    with TABLE.open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_table_is_complete(script):
+    wanted = {
+        (chip, row.name, dtype, role)
+        for chip in script.CHIPS
+        for row in script.TABLE
+        for dtype in ("bfloat16", "float32")
+        for role in (script.ROLES if not row.surrounds else ("forward",))
+    }
+    assert {(r["chip"], r["layer"], r["dtype"], r["role"]) for r in rows()} == wanted
+
+
+def test_kernels_are_near_the_floor_or_fill_the_vector_unit():
+    """At most 1.5 times what memory allows, or four of five vector slots filled."""
+    assert [] == [
+        row for row in rows() if float(row["ratio"]) > 1.5 and float(row["vector_slots"]) < 0.8
+    ]
