@@ -18,9 +18,10 @@ TREES = {
     for path in FOLDER.rglob("*.py")
 }
 # What the experiments use of the library beyond its public names: the small parts of which the
-# networks are made, the published tables, and the colours of the pictures.
+# networks are made, the published tables, the sizes of a kind, and the colours of the pictures.
 BEYOND = {
     "convjax.draw.charts",
+    "convjax.kinds.Sizes",
     "convjax.models.context.DILATIONS",
     "convjax.models.googlenet.MODULES",
     "convjax.models.parts",
