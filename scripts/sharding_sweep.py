@@ -1,6 +1,7 @@
 """Random sharded convolutions against the same on one device, exactly: `--help` says more.
 
-The programs are those of ``tests/sharding_programs.py``, of which the test suite runs a few.
+The programs are those of ``tests/support/sharding_programs.py``, of which the test suite runs
+a few.
 """
 
 import argparse

@@ -13,7 +13,7 @@ import platform
 import compilation
 
 # Doctests are looked for in every file, and this one needs PyTorch.
-collect_ignore = [] if importlib.util.find_spec("torch") else ["torch_networks.py"]
+collect_ignore = [] if importlib.util.find_spec("torch") else ["support/torch_networks.py"]
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # the partitioner warns at length
 _FLAGS = f"--xla_force_host_platform_device_count=8 {compilation.flags(compilation.HASTY)}"

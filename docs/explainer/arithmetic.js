@@ -1,6 +1,6 @@
 'use strict';
 // The integer arithmetic of convjax, ported: sizes, padding, what each output reads, what it costs.
-// Nothing here knows the page. tests/test_explainer.py compares it with the library.
+// Nothing here knows the page. tests/tools/test_explainer.py compares it with the library.
 
 const Conv = {};
 

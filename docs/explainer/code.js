@@ -1,6 +1,6 @@
 'use strict';
 // The same call in five libraries, ready to copy, with what goes wrong otherwise in comments.
-// Each one's operands are named above it; tests/test_explainer_code.py runs them and compares.
+// Each one's operands are named above it; tests/tools/test_explainer_code.py runs them and compares.
 
 const Code = {};
 Code.LIBRARIES = ['convjax', 'Flax', 'PyTorch', 'Keras', 'lax'];

@@ -18,6 +18,7 @@ from convjax.draw.charts import Theme
 from experiments.page.figures import chart, errors, pixels
 from experiments.page.report import Picture, Section
 from experiments.page.verdicts import above, equal, estimate
+from experiments.run import experiment
 from experiments.run.arms import Budget, Trained, trained
 from experiments.run.settings import Settings
 from experiments.run.stacks import HE, Normalised, Stack, kernels
@@ -53,7 +54,7 @@ EXPECTED = {
     "picture: 1.1e16 floating-point operations, 15 to 45 minutes on one H100 (from the operations "
     "at 5 to 15 TFLOP/s, not measured), below 10 GB of memory.",
 }
-PARTS = (*ARMS, "report")
+PARTS = tuple(ARMS)
 
 
 class Measured(NamedTuple):
@@ -67,17 +68,17 @@ class Measured(NamedTuple):
 
 def run(settings: Settings) -> Section:
     """Run the experiment."""
-    plan = PLANS[settings.profile]
-    found: dict[str, list[Measured]] = {}
-    for part in settings.track(PARTS):
-        if part in ARMS:
-            build = functools.partial(network, plan.features, ARMS[part])
-            name = part.replace(" ", "-")
-            runs = trained(settings, "colour_groups", name, build, plan)
-            found[part] = [measure(run) for run in runs]
-        else:
-            page = section(settings, found, plan.words(settings))
-    return page
+    return experiment.run(settings, PLANS, PARTS, _measure, _report)
+
+
+def _measure(settings: Settings, plan: Plan, part: str) -> list[Measured]:
+    build = functools.partial(network, plan.features, ARMS[part])
+    runs = trained(settings, "colour_groups", part.replace(" ", "-"), build, plan)
+    return [measure(run) for run in runs]
+
+
+def _report(settings: Settings, plan: Plan, found: dict[str, list[Measured]]) -> Section:
+    return section(settings, found, plan.words(settings))
 
 
 def network(

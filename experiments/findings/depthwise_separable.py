@@ -17,7 +17,8 @@ from convjax.models import Counts, MobileNetV1, counts_of
 from experiments.page.figures import chart, errors
 from experiments.page.report import Section
 from experiments.page.verdicts import Estimate, above, below, equal, estimate
-from experiments.run.arms import Budget, Trained, compare, pictures, shown
+from experiments.run import experiment
+from experiments.run.arms import Budget, Trained, pictures, shown, trained
 from experiments.run.measure import milliseconds
 from experiments.run.settings import Settings
 from experiments.run.stacks import HE, Normalised, Stack
@@ -64,17 +65,23 @@ PLANS = {
     "standard": Plan(5, 16, 3_000, 1_000, 6, 64, 0.05, features=SMALL, rounds=15),
     "full": Plan(5, 32, 50_000, 10_000, 60, 128, 0.1, features=LARGE, rounds=30, grey=False),
 }  # fmt: skip
-PARTS = (*ARMS, "costs")
+PARTS = tuple(ARMS)
 
 
 def run(settings: Settings) -> Section:
     """Run the experiment."""
-    plan = PLANS[settings.profile]
-    builds = {arm: functools.partial(network, plan, arm) for arm in plan.arms}
+    return experiment.run(settings, PLANS, PARTS, _measure, _report)
+
+
+def _measure(settings: Settings, plan: Plan, part: str) -> list[Trained] | None:
+    if part not in plan.arms:
+        return None
+    build = functools.partial(network, plan, part)
     load = functools.partial(pictures, grey=plan.grey)
-    found = compare(settings, "depthwise_separable", builds, plan, load=load)
-    for _ in settings.track([arm for arm in ARMS if arm not in plan.arms]):
-        pass  # the bar counts all of them
+    return list(trained(settings, "depthwise_separable", part, build, plan, load=load))
+
+
+def _report(settings: Settings, plan: Plan, found: dict[str, list[Trained]]) -> Section:
     page = Section(
         "depthwise_separable",
         "8.2 · Depthwise separable convolution: what it saves and what it costs",
@@ -85,16 +92,15 @@ def run(settings: Settings) -> Section:
         "until it has as many parameters as the full network. The control has 1×1 convolutions "
         f"only: it shows what channels do alone. {shown(plan.grey)}{plan.words(settings)}",
     )
-    for _ in settings.track(["costs"]):
-        times = timed(found, plan)
-        accuracy = {arm: np.array([run.accuracy() for run in runs]) for arm, runs in found.items()}
-        counts = {arm: runs[0].counts() for arm, runs in found.items()}
-        untrained = np.array(
-            [r.classifier.accuracy(*r.beginning(), r.dataset.test) for r in found["separable"]]
-        )
-        published(page)
-        claims(page, settings, accuracy, untrained, counts, times)
-        figures(page, accuracy, counts, times)
+    times = timed(found, plan)
+    accuracy = {arm: np.array([run.accuracy() for run in runs]) for arm, runs in found.items()}
+    counts = {arm: runs[0].counts() for arm, runs in found.items()}
+    untrained = np.array(
+        [r.classifier.accuracy(*r.beginning(), r.dataset.test) for r in found["separable"]]
+    )
+    published(page)
+    claims(page, settings, accuracy, untrained, counts, times)
+    figures(page, accuracy, counts, times)
     return page
 
 

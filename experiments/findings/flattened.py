@@ -19,6 +19,7 @@ from convjax.models import Counts, FlattenedLayer, parameters_of
 from experiments.page.figures import chart, errors
 from experiments.page.report import Section
 from experiments.page.verdicts import Estimate, above, below, equal, estimate
+from experiments.run import experiment
 from experiments.run.arms import Budget, Trained, pictures, shown, trained
 from experiments.run.measure import difference, integers
 from experiments.run.settings import Settings
@@ -67,7 +68,7 @@ EXPECTED = {
     "picture: 1.5e16 floating-point operations, 20 to 60 minutes on one H100 (from the operations "
     "at 5 to 15 TFLOP/s, not measured), below 10 GB of memory.",
 }
-PARTS = (*ARMS, "report")
+PARTS = tuple(ARMS)
 
 
 class Measured(NamedTuple):
@@ -89,20 +90,27 @@ class Measured(NamedTuple):
 
 def run(settings: Settings) -> Section:
     """Run the experiment."""
-    plan = PLANS[settings.profile]
-    found: dict[str, list[Measured]] = {}
-    counts: dict[str, Counts] = {}
+    return experiment.run(settings, PLANS, PARTS, _measure, _report)
+
+
+def _measure(settings: Settings, plan: Plan, part: str) -> tuple[list[Measured], Counts] | None:
+    if part not in plan.arms:
+        return None
+    build = functools.partial(network, plan.features, ARMS[part])
     load = functools.partial(pictures, grey=plan.grey)
-    for part in settings.track(PARTS):
-        if part in plan.arms:
-            build = functools.partial(network, plan.features, ARMS[part])
-            found[part] = []
-            for each in trained(settings, "flattened", part, build, plan, load=load):
-                found[part].append(measure(each))
-                counts[part] = each.counts()
-        elif part == "report":
-            page = section(settings, found, counts, shown(plan.grey) + plan.words(settings))
-    return page
+    runs = [
+        (measure(each), each.counts())
+        for each in trained(settings, "flattened", part, build, plan, load=load)
+    ]
+    return [measured for measured, _ in runs], runs[-1][1]
+
+
+def _report(
+    settings: Settings, plan: Plan, found: dict[str, tuple[list[Measured], Counts]]
+) -> Section:
+    measured = {part: each for part, (each, _) in found.items()}
+    counts = {part: each for part, (_, each) in found.items()}
+    return section(settings, measured, counts, shown(plan.grey) + plan.words(settings))
 
 
 def network(

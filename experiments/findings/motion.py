@@ -15,14 +15,15 @@ from convjax.models import parts
 from experiments.page.figures import chart, intervals, pixels
 from experiments.page.report import Section
 from experiments.page.verdicts import above, estimate
-from experiments.run.arms import Budget, compare
+from experiments.run import experiment
+from experiments.run.arms import Budget, Trained, trained
 from experiments.run.data import Dataset, Split
 from experiments.run.settings import Settings
 
 FRAMES = 7
 MIDDLE = FRAMES // 2
-CLASSES = ("left", "right", "up", "down")
 VIEWS = ("all", "middle", "shuffled")
+CLASSES = ("left", "right", "up", "down")
 SHAPES = np.array(
     [
         [[1, 1, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1]],
@@ -75,7 +76,19 @@ PARTS = tuple(ARMS)
 
 def run(settings: Settings) -> Section:
     """Run the experiment."""
-    plan = PLANS[settings.profile]
+    return experiment.run(settings, PLANS, PARTS, _measure, _report)
+
+
+def _measure(settings: Settings, plan: Plan, part: str) -> list[Trained] | None:
+    if part not in plan.arms:
+        return None
+    dimensions, width, view = ARMS[part]
+    build = functools.partial(MotionNet, dimensions, width)
+    load = functools.partial(videos, view=view)
+    return list(trained(settings, "motion", part, build, plan, load=load))
+
+
+def _report(settings: Settings, plan: Plan, found: dict[str, list[Trained]]) -> Section:
     section = Section(
         "motion",
         "3 · Time as a third dimension",
@@ -87,21 +100,12 @@ def run(settings: Settings) -> Section:
         f"along rows or columns. {plan.train:,} training and {plan.test:,} test videos, "
         f"{plan.epochs} epochs, {plan.seeds} seeds.",
     )
-    accuracy: dict[str, np.ndarray] = {}
-    untrained, costs = {}, {}
-    for view in VIEWS:
-        arms = {
-            arm: functools.partial(MotionNet, dimensions, width)
-            for arm, (dimensions, width, shown) in ARMS.items()
-            if shown == view and arm in plan.arms
-        }
-        load = functools.partial(videos, view=view)
-        for arm, runs in compare(settings, "motion", arms, plan, load=load).items():
-            accuracy[arm] = np.array([run.accuracy() for run in runs])
-            costs[arm] = runs[0].counts()
-            untrained[arm] = np.array(
-                [run.classifier.accuracy(*run.beginning(), run.dataset.test) for run in runs]
-            )
+    accuracy = {arm: np.array([run.accuracy() for run in runs]) for arm, runs in found.items()}
+    untrained = {
+        arm: np.array([run.classifier.accuracy(*run.beginning(), run.dataset.test) for run in runs])
+        for arm, runs in found.items()
+    }
+    costs = {arm: runs[0].counts() for arm, runs in found.items()}
     counted = {arm: (c.parameters(), c.macs()) for arm, c in costs.items()}
     claims(section, settings, accuracy, untrained, counted)
     _figures(section, settings, plan, accuracy, counted)

@@ -17,7 +17,8 @@ from convjax.models.googlenet import MODULES
 from experiments.page.figures import chart, intervals
 from experiments.page.report import Section
 from experiments.page.verdicts import above, equal, estimate
-from experiments.run.arms import Budget, Trained, compare
+from experiments.run import experiment
+from experiments.run.arms import Budget, Trained, trained
 from experiments.run.measure import milliseconds
 from experiments.run.settings import Settings
 from experiments.run.training import outputs
@@ -59,12 +60,23 @@ EXPECTED = {
     "minutes on one H100 (from the operations at 5 to 15 TFLOP/s, not measured), below 20 GB of "
     "memory.",
 }
-PARTS = ("counts", *ARMS)
+PARTS = tuple(ARMS)
 
 
 def run(settings: Settings) -> Section:
     """Run the experiment."""
-    plan = PLANS[settings.profile]
+    return experiment.run(settings, PLANS, PARTS, _measure, _report)
+
+
+def _measure(settings: Settings, plan: Plan, part: str) -> list[Trained] | None:
+    if part not in plan.arms:
+        return None
+    reductions, narrower = ARMS[part]
+    build = functools.partial(SmallInception, reductions, plan.width * narrower, plan.modules)
+    return list(trained(settings, "reductions", part, build, plan))
+
+
+def _report(settings: Settings, plan: Plan, found: dict[str, list[Trained]]) -> Section:
     section = Section(
         "reductions",
         "4 · What 1×1 convolutions save",
@@ -74,14 +86,7 @@ def run(settings: Settings) -> Section:
         "naive module), and without them but narrow enough to cost the same. "
         f"{plan.words(settings)}",
     )
-    for _ in settings.track(PARTS[:1]):
-        _counts(section)
-    arms = {
-        arm: functools.partial(SmallInception, reductions, plan.width * narrower, plan.modules)
-        for arm, (reductions, narrower) in ARMS.items()
-        if arm in plan.arms
-    }
-    found = compare(settings, "reductions", arms, plan)
+    _counts(section)
     accuracy = {arm: np.array([run.accuracy() for run in runs]) for arm, runs in found.items()}
     macs = {arm: runs[0].counts().macs() for arm, runs in found.items()}
     classes = found["reduced"][0].dataset.classes

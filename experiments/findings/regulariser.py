@@ -19,6 +19,7 @@ from experiments.findings.filter_groups.scores import TABLE
 from experiments.page.figures import chart, errors
 from experiments.page.report import Section
 from experiments.page.verdicts import above, below, equal, estimate
+from experiments.run import experiment
 from experiments.run.arms import Budget, Trained, trained
 from experiments.run.networks import crop_and_mirror
 from experiments.run.settings import Settings
@@ -92,7 +93,8 @@ class Arm(NamedTuple):
 
 
 ARMS = (*(Arm(p, g) for p in (FEW, MANY) for g in GROUPS), Arm(FEW, 0))
-PARTS = (*(arm.label for arm in ARMS), "report")
+LABELS = {arm.label: arm for arm in ARMS}
+PARTS = tuple(LABELS)
 
 
 class Measured(NamedTuple):
@@ -111,21 +113,19 @@ class Measured(NamedTuple):
 
 def run(settings: Settings) -> Section:
     """Run the experiment."""
-    plan = PLANS[settings.profile]
-    wanted = ARMS
-    if settings.profile == "smoke":  # every arm takes seconds to compile
-        wanted = tuple(arm for arm in ARMS if arm.pictures == FEW and arm.groups)
-    found: dict[Arm, list[Measured]] = {}
-    parts = settings.track(PARTS)
-    for arm, _ in zip(ARMS, parts, strict=False):
-        if arm in wanted and arm.groups in (*plan.groups, 0):
-            found[arm] = _measure(settings, plan, arm)
-    for _ in parts:
-        section = report(settings, plan, found)
-    return section
+    return experiment.run(settings, PLANS, PARTS, _measure, _report)
 
 
-def _measure(settings: Settings, plan: Plan, arm: Arm) -> list[Measured]:
+def _report(settings: Settings, plan: Plan, found: dict[str, list[Measured]]) -> Section:
+    return report(settings, plan, {LABELS[label]: each for label, each in found.items()})
+
+
+def _measure(settings: Settings, plan: Plan, part: str) -> list[Measured] | None:
+    arm = LABELS[part]
+    if arm.groups not in (*plan.groups, 0):
+        return None
+    if settings.profile == "smoke" and not (arm.pictures == FEW and arm.groups):
+        return None  # every arm takes seconds to compile
     features = plan.features if arm.groups else plan.narrow
     build = functools.partial(network_in_network, features, arm.groups or 1)
     augment = crop_and_mirror if plan.augment else None

@@ -1,7 +1,7 @@
 """The same call in other libraries: for every kind, what computes the same numbers there.
 
 Each piece of code is given `x` and the kernels by the names in `KERNELS`, as numpy arrays in this
-library's layout, and leaves its result in `theirs`. `tests/test_docs.py` runs all of them and
+library's layout, and leaves its result in `theirs`. `tests/tools/test_docs.py` runs all of them and
 compares. A library that has no function for a kind is composed from what it has.
 """
 

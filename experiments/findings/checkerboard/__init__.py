@@ -18,9 +18,9 @@ from convjax import initializers
 from convjax.analysis import overlap_counts, phase_gains
 from convjax.draw.charts import Theme, bars, matrix
 from experiments.findings.checkerboard.discriminators import random_discriminators
-from experiments.findings.checkerboard.generator_search import generator_search
 from experiments.findings.checkerboard.generators import random_generators
-from experiments.findings.checkerboard.super_resolution import super_resolution
+from experiments.findings.checkerboard.search import generator_search
+from experiments.findings.checkerboard.upscaling import super_resolution
 from experiments.page.figures import chart
 from experiments.page.report import Picture, Section
 from experiments.run.measure import difference

@@ -18,7 +18,7 @@ from convjax.draw.charts import Theme
 from convjax.models import ContextModule, parts
 from convjax.models.context import DILATIONS
 from experiments.article.dilated import extent, field_panel, seen
-from experiments.findings.context.flags import COLOURS, NEAR, flags, mean_iou, to_flag
+from experiments.findings.context.pictures import COLOURS, NEAR, flags, mean_iou, to_flag
 from experiments.page.figures import chart, intervals, pixels
 from experiments.page.report import Section
 from experiments.page.verdicts import Estimate, above, equal, estimate

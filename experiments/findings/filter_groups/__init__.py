@@ -27,6 +27,7 @@ from experiments.findings.filter_groups.scores import (
     blocks_of,
 )
 from experiments.page.report import Section
+from experiments.run import experiment
 from experiments.run.arms import Budget, trained
 from experiments.run.networks import Network, Recorded, crop_and_mirror
 from experiments.run.settings import Settings
@@ -66,21 +67,17 @@ EXPECTED = {
     "full": "15 networks of 100 epochs of CIFAR-10: 5.7e16 floating-point operations, 1 to 3 hours "
     "on one H100 (from the operations at 5 to 15 TFLOP/s, not measured), below 20 GB of memory.",
 }
-PARTS = (*(f"{g} groups" for g in GROUPS), "report")
+PARTS = tuple(f"{g} groups" for g in GROUPS)
 
 
 def run(settings: Settings) -> Section:
     """Run the experiment."""
-    plan = PLANS[settings.profile]
-    measured: list[Measured] = []
-    for part in settings.track(PARTS):
-        if part != "report":
-            groups = int(part.split()[0])
-            if groups in plan.groups:
-                measured += _measure(settings, plan, groups)
-        else:
-            section = claims.section(settings, measured, _setting(settings, plan))
-    return section
+    return experiment.run(settings, PLANS, PARTS, _measure, _report)
+
+
+def _report(settings: Settings, plan: Plan, found: dict[str, list[Measured]]) -> Section:
+    measured = [one for each in found.values() for one in each]
+    return claims.section(settings, measured, _setting(settings, plan))
 
 
 def grouping(groups: int) -> dict[str, Any]:
@@ -152,8 +149,11 @@ def _permuted(matrix: jax.Array, groups: int, seed: jax.Array) -> jax.Array:
     return jax.vmap(one)(jax.random.split(jax.random.key(seed), DRAWS))
 
 
-def _measure(settings: Settings, plan: Plan, groups: int) -> list[Measured]:
+def _measure(settings: Settings, plan: Plan, part: str) -> list[Measured] | None:
     """Networks with so many groups, one for every seed."""
+    groups = int(part.split()[0])
+    if groups not in plan.groups:
+        return None
     found = []
     recorded: _Recorder | None = None
     build = functools.partial(network_in_network, plan.features, groups)

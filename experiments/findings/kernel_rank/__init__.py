@@ -22,6 +22,7 @@ from convjax.equivalents import separate_kernel
 from experiments.findings.kernel_rank import claims
 from experiments.findings.kernel_rank.claims import Fitted, Measured
 from experiments.page.report import Section
+from experiments.run import experiment
 from experiments.run.arms import Budget, Trained, pictures, shown, trained
 from experiments.run.settings import Settings
 from experiments.run.stacks import HE, Normalised, Stack, kernels, replaced
@@ -66,21 +67,26 @@ PARTS = (*ARMS, "random filters", "fits")
 
 def run(settings: Settings) -> Section:
     """Run the experiment."""
-    plan = PLANS[settings.profile]
-    measured: dict[str, list[Measured]] = {}
+    return experiment.run(settings, PLANS, PARTS, _measure, _report)
+
+
+def _measure(settings: Settings, plan: Plan, part: str) -> Any:
+    if part == "random filters":
+        return {k: gaussian(k, plan.drawn, settings.seed) for k in (3, 5)}
+    if part == "fits":
+        return fitted(TARGETS, settings.seed)
+    if part not in plan.arms:
+        return None
+    build = functools.partial(network, plan.features, *ARMS[part])
     load = functools.partial(pictures, grey=plan.grey)
-    for part in settings.track(PARTS):
-        if part in plan.arms:
-            build = functools.partial(network, plan.features, *ARMS[part])
-            runs = trained(settings, "kernel_rank", part, build, plan, load=load)
-            measured[part] = [measure(run) for run in runs]
-        elif part == "random filters":
-            random = {k: gaussian(k, plan.drawn, settings.seed) for k in (3, 5)}
-        elif part == "fits":
-            fits = fitted(TARGETS, settings.seed)
-    return claims.section(
-        settings, measured, random, fits, shown(plan.grey) + plan.words(settings)
-    )
+    return [measure(run) for run in trained(settings, "kernel_rank", part, build, plan, load=load)]
+
+
+def _report(settings: Settings, plan: Plan, found: dict[str, Any]) -> Section:
+    random, fits = found.pop("random filters"), found.pop("fits")
+    setting = shown(plan.grey) + plan.words(settings)
+    return claims.section(settings, found, random, fits, setting)
+
 
 
 # ---- networks --------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from test_docs import BLOCKS
 
 import convjax
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "convjax"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 TREES = {

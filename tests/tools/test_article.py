@@ -13,7 +13,7 @@ import pytest
 for package in ("flax", "sklearn", "PIL"):
     pytest.importorskip(package, reason="needs the `experiments` extra")
 
-FOLDER = Path(__file__).parent.parent / "docs" / "article"
+FOLDER = Path(__file__).parents[2] / "docs" / "article"
 PAGES = sorted(FOLDER.glob("[0-9][0-9]-*.md"))
 SESSION = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PICTURE = re.compile(r"!\[([^]]*)\]\(pictures/F(\d\d)\.svg\)")

@@ -15,7 +15,7 @@ from convjax.draw.worked import work_out
 from convjax.kinds import KINDS
 from convjax.sizes import Sizes
 
-FOLDER = Path(__file__).parent.parent / "docs" / "explainer"
+FOLDER = Path(__file__).parents[2] / "docs" / "explainer"
 MODES = ("constant", "reflect", "symmetric", "edge", "wrap")
 POLICIES = ("SAME", "SAME_LOWER", "VALID", "FULL", "CAUSAL")
 pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")

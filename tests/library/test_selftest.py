@@ -22,7 +22,7 @@ def command(*arguments):
     """Status, output and errors of Python on `arguments`: XLA compiles as it does for users."""
     return subprocess.run(
         [sys.executable, *arguments],
-        cwd=Path(__file__).parent.parent,
+        cwd=Path(__file__).parents[2],
         env=os.environ | {"XLA_FLAGS": flags(AS_USERS)},
         capture_output=True,
         text=True,

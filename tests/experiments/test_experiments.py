@@ -33,7 +33,7 @@ from experiments.page import report  # noqa: E402
 from experiments.run import lock, processes  # noqa: E402
 from experiments.run.settings import Settings  # noqa: E402
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 KEYS = {"experiment", "claim", "paper", "ours", "uncertainty", "verdict", "rule"}
 
 # What the article has wrong, or says without its condition: (experiment, article, computed here).

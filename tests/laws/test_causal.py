@@ -294,7 +294,7 @@ def test_bits_as_users_compile():
     which ones depends on the shapes: `lowerings.problem.rounded` keeps it from that."""
     options = compilation.flags(compilation.AS_USERS)
     environment = os.environ | {"XLA_FLAGS": options, "JAX_PLATFORMS": "cpu"}
-    root = pathlib.Path(__file__).parent.parent
+    root = pathlib.Path(__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-c", BITS], cwd=root, env=environment, capture_output=True, text=True
     )

@@ -216,7 +216,7 @@ def test_reports(name):
     assert str(interop.check_port(**options)) == text
 
 
-VECTORS = np.load(pathlib.Path(__file__).parent / "data" / "torch_vectors.npz")
+VECTORS = np.load(pathlib.Path(__file__).parents[1] / "data" / "torch_vectors.npz")
 CASES = json.loads(str(VECTORS["cases"]))["cases"]
 
 

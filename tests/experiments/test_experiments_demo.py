@@ -19,7 +19,7 @@ from experiments.run import pool
 from experiments.run.data import DataError
 from experiments.run.settings import Settings
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 BROKEN = "ValueError: a number that is broken"
 

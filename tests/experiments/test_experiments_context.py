@@ -7,7 +7,7 @@ for package in ("flax", "optax", "orbax.checkpoint", "matplotlib", "skimage", "s
     pytest.importorskip(package, reason="needs the `experiments` extra")
 
 from experiments.findings import context  # noqa: E402
-from experiments.findings.context import flags  # noqa: E402
+from experiments.findings.context import pictures  # noqa: E402
 from experiments.page.report import Section  # noqa: E402
 from experiments.run.settings import Settings  # noqa: E402
 
@@ -16,7 +16,7 @@ PLAN = context.PLANS["smoke"]
 
 
 def test_labels_are_the_colour_of_the_nearest_flag():
-    dataset = flags.flags(STANDARD, PLAN, 0)
+    dataset = pictures.flags(STANDARD, PLAN, 0)
     for image, label in zip(*dataset.train, strict=True):
         planted = np.argwhere(image.max(-1) > 0.5)
         assert len(planted) in (1, 2)
@@ -27,10 +27,10 @@ def test_labels_are_the_colour_of_the_nearest_flag():
 
 
 def test_near_flags_only():
-    near, far = (flags.flags(STANDARD, PLAN, 0, near=near) for near in (True, False))
-    steps = flags.to_flag(near.train.images)
+    near, far = (pictures.flags(STANDARD, PLAN, 0, near=near) for near in (True, False))
+    steps = pictures.to_flag(near.train.images)
     assert near.classes == 4 and far.classes == 3
-    expected = np.where(steps > flags.NEAR, 3, far.train.labels)
+    expected = np.where(steps > pictures.NEAR, 3, far.train.labels)
     assert np.array_equal(near.train.labels, expected)
 
 
@@ -39,24 +39,24 @@ def test_steps_to_a_flag_are_the_larger_of_rows_and_columns():
     images[0, 1, 2, 1] = 1
     rows, columns = np.indices((6, 6))
     expected = np.maximum(np.abs(rows - 1), np.abs(columns - 2))
-    assert np.array_equal(flags.to_flag(images)[0], expected)
+    assert np.array_equal(pictures.to_flag(images)[0], expected)
 
 
 def test_test_pictures_come_in_all_colours():
     """Away from flags the same pixels come with every label."""
-    images, labels = flags.flags(STANDARD, PLAN, 0).test
+    images, labels = pictures.flags(STANDARD, PLAN, 0).test
     turns = labels.reshape(3, -1, *labels.shape[1:])
     assert (np.sort(turns, 0) == np.arange(3)[:, None, None, None]).all()
     same = images.reshape(3, -1, *images.shape[1:])
-    blank = flags.to_flag(same[0]) > 0
+    blank = pictures.to_flag(same[0]) > 0
     assert np.array_equal(same[0][blank], same[1][blank])
     assert not np.array_equal(same[0], same[1])
 
 
 def test_mean_intersection_over_union():
     found, labels = np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1])
-    assert flags.mean_iou(found, labels, 2) == pytest.approx((1 / 2 + 2 / 3) / 2)
-    assert flags.mean_iou(labels, labels, 3) == pytest.approx(2 / 3)  # a class that is not there
+    assert pictures.mean_iou(found, labels, 2) == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert pictures.mean_iou(labels, labels, 3) == pytest.approx(2 / 3)  # a class that is not there
 
 
 def measured(iou, seed, blind=1 / 3):

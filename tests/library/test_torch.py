@@ -10,7 +10,7 @@ import pytest
 
 import convjax
 
-FILE = pathlib.Path(__file__).parent / "data" / "torch_vectors.npz"
+FILE = pathlib.Path(__file__).parents[1] / "data" / "torch_vectors.npz"
 VECTORS = np.load(FILE)
 CASES = json.loads(str(VECTORS["cases"]))["cases"]
 MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}

@@ -14,7 +14,7 @@ import compilation
 if __name__ == "__main__":
     count = "--xla_force_host_platform_device_count=2"
     os.environ["XLA_FLAGS"] = f"{count} {compilation.flags(compilation.HASTY)}"
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402

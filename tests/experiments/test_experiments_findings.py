@@ -15,12 +15,7 @@ import convjax  # noqa: E402
 from convjax.analysis import phase_gains  # noqa: E402
 from experiments.article import true_convolution  # noqa: E402
 from experiments.findings import checkerboard, filter_groups  # noqa: E402
-from experiments.findings.checkerboard import (  # noqa: E402
-    discriminators,
-    generator_search,
-    generators,
-    super_resolution,
-)
+from experiments.findings.checkerboard import discriminators, generators, search, upscaling  # noqa: E402
 from experiments.findings.checkerboard.generators import Choices  # noqa: E402
 from experiments.findings.filter_groups import claims as groups_report  # noqa: E402
 from experiments.findings.filter_groups import scores  # noqa: E402
@@ -252,7 +247,7 @@ def test_a_printed_range_has_all_that_rounds_to_it():
     assert generators.printed((0.008, 0.008)) == pytest.approx((0.0075, 0.0085))
 
 
-MIDDLES = np.array([sum(authors) / 2 for *_, authors in generator_search.RANGES])
+MIDDLES = np.array([sum(authors) / 2 for *_, authors in search.RANGES])
 
 
 def means(outside=(), wide=()):
@@ -264,7 +259,7 @@ def means(outside=(), wide=()):
 
 def test_means_are_judged_by_the_printed_ranges():
     section = Section("checkerboard", "Planted", "")
-    generator_search.judged(section, Settings("standard"), "any", means((1, 8), (2,)))
+    search.judged(section, Settings("standard"), "any", means((1, 8), (2,)))
     verdicts = [claim.verdict for claim in section.claims]
     assert verdicts == [
         {1: "not reproduced", 8: "not reproduced", 2: "undecided"}.get(column, "reproduced")
@@ -283,8 +278,8 @@ def test_means_are_judged_by_the_printed_ranges():
 )
 def test_the_search_says_what_it_found(planted_means, most, verdict):
     section = Section("checkerboard", "Planted", "")
-    found = dict(zip(generator_search.GRID, planted_means, strict=False))
-    generator_search.searched(section, Settings("standard"), found)
+    found = dict(zip(search.GRID, planted_means, strict=False))
+    search.searched(section, Settings("standard"), found)
     (claim,) = section.claims
     assert (claim.paper, claim.ours, claim.verdict) == (9, most, verdict)
     outside = "Outside for all of them: the last two layers, phase-variance fraction at period 2."
@@ -344,9 +339,9 @@ def test_cosines_are_of_filters():
     assert true_convolution.cosines(one, other) == pytest.approx([1, np.sqrt(0.5)])
 
 
-@pytest.mark.parametrize("name", super_resolution.ARMS)
+@pytest.mark.parametrize("name", upscaling.ARMS)
 def test_arms_enlarge_by_four_and_the_cures_keep_a_constant(name):
-    task, network = super_resolution.task_of(name, 4)
+    task, network = upscaling.task_of(name, 4)
     params, model = beginning(task, 0)
     flat = jnp.broadcast_to(jnp.asarray([0.3, -0.2, 0.1]), (1, 16, 16, 3))
     made = hastily(network)(params, model, flat)
@@ -358,10 +353,10 @@ def test_arms_enlarge_by_four_and_the_cures_keep_a_constant(name):
 
 def test_reduced_pictures_are_means():
     images = np.random.default_rng(0).normal(size=(2, 8, 8, 3))
-    assert super_resolution.reduced(images)[1, 1, 0] == pytest.approx(
+    assert upscaling.reduced(images)[1, 1, 0] == pytest.approx(
         images[1, 4:, :4].mean((0, 1))
     )
     assert (
-        super_resolution.artifact(np.tile([[0.0, 1], [1, 0]], (32, 32))[None, :, :, None], 2) == 1
+        upscaling.artifact(np.tile([[0.0, 1], [1, 0]], (32, 32))[None, :, :, None], 2) == 1
     )
     assert convjax.resize(jnp.ones((1, 2, 2, 1)), 4).shape == (1, 8, 8, 1)

@@ -13,7 +13,7 @@ import compilation
 
 if __name__ == "__main__":  # one device for each process
     os.environ["XLA_FLAGS"] = compilation.flags(compilation.HASTY)
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402

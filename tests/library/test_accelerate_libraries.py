@@ -171,8 +171,8 @@ def test_keras():
     """In a process of its own, since Keras chooses its backend when imported."""
     if importlib.util.find_spec("keras") is None:
         pytest.skip("keras is not installed")
-    root = Path(__file__).parent.parent
-    path = os.pathsep.join([str(root), str(root / "tests")])
+    root = Path(__file__).parents[2]
+    path = os.pathsep.join(map(str, (root, root / "tests/support", Path(__file__).parent)))
     done = subprocess.run(
         [sys.executable, "-c", KERAS],
         env={**os.environ, "PYTHONPATH": path, "KERAS_BACKEND": "jax"},

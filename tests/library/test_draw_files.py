@@ -16,7 +16,7 @@ from convjax.draw.__main__ import main
 from convjax.kinds import KINDS
 
 SVG = "{http://www.w3.org/2000/svg}"
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def test_importing_the_room_loads_no_extra():

@@ -12,7 +12,7 @@ import pytest
 from convjax.models import NETWORKS, PUBLISHED
 from convjax.models.__main__ import main
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def last_line(capsys, *words):

@@ -268,7 +268,7 @@ def test_the_former_partitioner():
 def test_the_documented_table_of_collectives():
     import sharding_table
 
-    text = (Path(__file__).parent.parent / "docs" / "sharding.md").read_text()
+    text = (Path(__file__).parents[2] / "docs" / "sharding.md").read_text()
     shown = text.partition("<!-- collectives: begin -->\n")[2].partition("<!--")[0]
     assert shown.strip() == sharding_table.table()
 
@@ -276,6 +276,6 @@ def test_the_documented_table_of_collectives():
 @pytest.mark.slow
 def test_the_report_for_upstream():
     """The program prints what the report says; if it no longer does, XLA is mended."""
-    path = Path(__file__).parent.parent / "docs" / "upstream" / "convolution_partitioning.py"
+    path = Path(__file__).parents[2] / "docs" / "upstream" / "convolution_partitioning.py"
     run = subprocess.run([sys.executable, path], capture_output=True, text=True, check=True)
     assert run.stdout.count("sharded / one device: 2.0") == 2

@@ -13,7 +13,7 @@ from test_explainer import priced, random_settings
 from convjax import draw
 from convjax.kinds import KINDS
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 EXPLAINER = ROOT / "docs" / "explainer" / "index.html"
 pytestmark = [
     pytest.mark.slow,
