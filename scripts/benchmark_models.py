@@ -1,0 +1,181 @@
+"""Time whole models of other people with and without `convjax.accelerate`; see `--help`.
+
+    python scripts/benchmark_models.py [MODEL ...] [--batch N] [--size S]
+
+Each model runs forward, and as a training step (the loss and its gradients), in five ways: with
+lax, with lax and oneDNN (where this jaxlib has it), with `convjax.accelerate`, with `accelerate`
+and `compiler_options`, and in PyTorch where torchvision (or a few lines here) has the same
+architecture. The JAX programs must agree on the loss (and forward, on the result), or nothing is
+timed. Times are medians of interleaved rounds; PyTorch's is that of its faster memory format.
+Results go to `benchmarks/models/DEVICE-jax-VERSION.json`, as soon as a model is done.
+Exit status: 0, or 1 where a model differs, or 2 where no model could be built.
+"""
+
+import argparse
+import pathlib
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+# Before jax is imported, by the modules below.
+from benchmarking import environment
+
+environment.prepare()
+
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
+import numpy as np  # noqa: E402
+from benchmarking import machine, models, results, timing  # noqa: E402
+
+import convjax  # noqa: E402
+
+# Of all results, relative to their length. A new network with batch norms amplifies rounding.
+TOLERANCE = 1e-2
+ONEDNN = {
+    "xla_cpu_experimental_onednn_custom_call": True,
+    # YNNPACK would take the convolutions first.
+    "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE",
+}
+ROLES = ("forward", "training")
+
+
+def ways() -> dict[str, tuple[Callable[[Any], Any], dict[str, Any]]]:
+    """What is done to a model, and the options that it is compiled with, for each way."""
+
+    def same(function: Any) -> Any:
+        return function
+
+    found: dict[str, tuple[Callable[[Any], Any], dict[str, Any]]] = {"lax": (same, {})}
+    if jax.version.__version_info__ >= (0, 11):
+        found["lax, oneDNN"] = (same, ONEDNN)
+    found["convjax"] = (convjax.accelerate, {})
+    found["convjax, options"] = (convjax.accelerate, dict(convjax.compiler_options("cpu")))
+    return found
+
+
+def programs(model: models.Model, x: jax.Array, role: str) -> dict[str, dict[str, Any]]:
+    """The compiled program of each way, the seconds it took to compile, and its temporaries."""
+    labels = jnp.arange(x.shape[0]) % models.CLASSES
+
+    def loss(params: Any, x: jax.Array) -> jax.Array:
+        logits = jax.nn.log_softmax(model.apply(params, x, True))
+        return -jnp.take_along_axis(logits, labels[:, None], axis=1).mean()
+
+    def forward(params: Any, x: jax.Array) -> jax.Array:
+        return model.apply(params, x, False)
+
+    made = {}
+    for way, (change, options) in ways().items():
+        function = jax.value_and_grad(change(loss)) if role == "training" else change(forward)
+        lowered = jax.jit(function).lower(model.params, x)
+        start = time.perf_counter()
+        compiled = lowered.compile(options)
+        seconds = time.perf_counter() - start
+        memory = compiled.memory_analysis()
+        made[way] = {
+            "call": lambda compiled=compiled: compiled(model.params, x),
+            "compile_s": round(seconds, 2),
+            "temporaries_mib": round(memory.temp_size_in_bytes / 2**20, 1) if memory else None,
+        }
+    return made
+
+
+def difference(found: Any, wanted: Any) -> float:
+    """The distance of all results (logits; or loss and gradients), relative to their length."""
+    pairs = zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True)
+    lengths = [
+        (float(jnp.linalg.norm(jnp.ravel(a - b))), float(jnp.linalg.norm(jnp.ravel(b))))
+        for a, b in pairs
+    ]
+    distance, length = (np.hypot.reduce(values) for values in zip(*lengths, strict=True))
+    return float(distance / length)
+
+
+def measured(name: str, x: jax.Array, rounds: int, limit_s: float) -> dict[str, Any]:
+    """The report on one model; its key `differs` names the way whose results are not lax's."""
+    model = models.MODELS[name](x)
+    report: dict[str, Any] = {"differs": None}
+    for role in ROLES:
+        made = programs(model, x, role)
+        wanted = made["lax"]["call"]()
+        errors = {way: difference(program["call"](), wanted) for way, program in made.items()}
+        for way, error in errors.items():
+            if not error <= TOLERANCE:
+                return {"differs": f"{way}, {role}, by {error:.1e}"}
+        timed = {
+            way: timing.Timed(program["call"], jax.block_until_ready)
+            for way, program in made.items()
+        }
+        torch = {
+            f"PyTorch {layout}": timing.Timed(call, lambda _: None)
+            for layout, call in models.torch_calls(name, x.shape, role).items()
+        }
+        samples = timing.interleaved(timed | torch, rounds, limit_s=limit_s)
+        medians = {way: 1e3 * timing.median(values) for way, values in samples.items()}
+        cells = {
+            way: {
+                "ms": round(medians[way], 2),
+                "lax / this": round(timing.paired_ratio(samples, "lax", way), 2),
+                "compile_s": program["compile_s"],
+                "temporaries_mib": program["temporaries_mib"],
+                "difference": errors[way],
+            }
+            for way, program in made.items()
+        }
+        if torch:
+            best = min(torch, key=lambda layout: medians[layout])
+            cells["PyTorch"] = {
+                "ms": round(medians[best], 2),
+                "lax / this": round(timing.paired_ratio(samples, "lax", best), 2),
+                "format": best.removeprefix("PyTorch "),
+            }
+        report[role] = cells
+        for way, cell in cells.items():
+            print(f"{name:16} {role:8} {way:17} {cell}", flush=True)
+    return report
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    p.add_argument("models", nargs="*", metavar="MODEL", help=", ".join(models.MODELS))
+    p.add_argument("--batch", type=int, default=4)
+    p.add_argument("--size", type=int, default=128, help="height and width (default 128)")
+    p.add_argument("--rounds", type=int, default=5)
+    p.add_argument("--limit", type=float, default=30.0, help="seconds for a model and role")
+    p.add_argument("--out", type=pathlib.Path, default=machine.ROOT / "benchmarks" / "models")
+    return p
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    unknown = [name for name in options.models if name not in models.MODELS]
+    if unknown:
+        print(f"{', '.join(unknown)}: none of {', '.join(models.MODELS)}", file=sys.stderr)
+        return 2
+    shape = (options.batch, options.size, options.size, 3)
+    x = jnp.asarray(np.random.default_rng(0).standard_normal(shape), jnp.float32)
+    report: dict[str, Any] = {"shape": shape, "models": {}, "rounds": options.rounds}
+    report |= {"commit": machine.commit(), **machine.conditions("float32", {}, "usual")}
+    path = options.out / f"{machine.device()}-jax-{jax.__version__}.json"
+    for name in options.models or models.MODELS:
+        try:
+            found = measured(name, x, options.rounds, options.limit)
+        except ImportError as error:
+            print(f"{name} is left out: {error}", file=sys.stderr)
+            continue
+        if (differs := found.pop("differs")) is not None:
+            print(f"{name}: not the numbers of lax: {differs}", file=sys.stderr)
+            return 1
+        report["models"][name] = found
+        results.write_json(path, report)
+    if not report["models"]:
+        return 2
+    print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
