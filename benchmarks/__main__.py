@@ -6,6 +6,7 @@ python -m benchmarks networks     a training step of a network, beside Flax's co
 python -m benchmarks accelerate   a small model of each library, as it is and accelerated
 python -m benchmarks causal       causal convolution, beside PyTorch's
 python -m benchmarks sharding     a training step that is split over several devices
+python -m benchmarks models       whole models of other people, as they are and accelerated
 """
 
 import importlib
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 
 from benchmarks.harness import environment
 
-COMMANDS = ("layers", "memory", "networks", "accelerate", "causal", "sharding")
+COMMANDS = ("layers", "memory", "networks", "accelerate", "causal", "sharding", "models")
 
 
 def main(arguments: Sequence[str]) -> int:

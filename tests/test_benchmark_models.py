@@ -1,12 +1,13 @@
-"""`scripts/benchmark_models.py`: what it times, what it compares, and when it refuses."""
+"""`python -m benchmarks models`: what it times, what it compares, and when it refuses."""
 
 import json
 
-import benchmark_models
 import jax
 import jax.numpy as jnp
 import pytest
-from benchmarking import models
+
+from benchmarks import models as benchmark_models
+from benchmarks.harness import models
 
 SMALL = ["--batch", "2", "--size", "8", "--rounds", "3", "--limit", "1"]
 

@@ -106,13 +106,13 @@ FEW_OF_A_UNIT = Threshold(
     63,
     "channels of a group, under a window, on TPU",
     "up to here groups become blocks, above lax's own grouped convolution takes no more cycles",
-    "benchmarks/devices/v5e.csv",
+    "benchmarks/results/devices/v5e.csv",
 )
 FEW_IN_GRADIENTS = Threshold(
     32,
     "channels of a group, in the gradient of a kernel, on TPU",
     "up to here groups become blocks, above lax's own gradient takes fewer cycles",
-    "benchmarks/devices/v5e.csv",
+    "benchmarks/results/devices/v5e.csv",
 )
 
 THRESHOLDS = {name: value for name, value in vars().items() if isinstance(value, Threshold)}

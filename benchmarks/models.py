@@ -1,13 +1,13 @@
 """Time whole models of other people with and without `convjax.accelerate`; see `--help`.
 
-    python scripts/benchmark_models.py [MODEL ...] [--batch N] [--size S]
+    python -m benchmarks models [MODEL ...] [--batch N] [--size S]
 
 Each model runs forward, and as a training step (the loss and its gradients), in five ways: with
 lax, with lax and oneDNN (where this jaxlib has it), with `convjax.accelerate`, with `accelerate`
 and `compiler_options`, and in PyTorch where torchvision (or a few lines here) has the same
-architecture. The JAX programs must agree on the loss (and forward, on the result), or nothing is
-timed. Times are medians of interleaved rounds; PyTorch's is that of its faster memory format.
-Results go to `benchmarks/models/DEVICE-jax-VERSION.json`, as soon as a model is done.
+architecture. The JAX programs must agree on results, losses and gradients, or nothing is timed.
+Times are medians of interleaved rounds; PyTorch's is that of its faster memory format.
+Results go to `benchmarks/results/models/DEVICE-jax-VERSION.json`, as soon as a model is done.
 Exit status: 0, or 1 where a model differs, or 2 where no model could be built.
 """
 
@@ -15,20 +15,15 @@ import argparse
 import pathlib
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-# Before jax is imported, by the modules below.
-from benchmarking import environment
+import jax
+import jax.numpy as jnp
+import numpy as np
 
-environment.prepare()
-
-import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
-import numpy as np  # noqa: E402
-from benchmarking import machine, models, results, timing  # noqa: E402
-
-import convjax  # noqa: E402
+import convjax
+from benchmarks.harness import command, models, timing
 
 # Of all results, relative to their length. A new network with batch norms amplifies rounding.
 TOLERANCE = 1e-2
@@ -137,20 +132,18 @@ def measured(name: str, x: jax.Array, rounds: int, limit_s: float) -> dict[str, 
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    p = command.parser("models", __doc__)
     p.add_argument("models", nargs="*", metavar="MODEL", help=", ".join(models.MODELS))
     p.add_argument("--batch", type=int, default=4)
     p.add_argument("--size", type=int, default=128, help="height and width (default 128)")
     p.add_argument("--rounds", type=int, default=5)
     p.add_argument("--limit", type=float, default=30.0, help="seconds for a model and role")
-    p.add_argument("--out", type=pathlib.Path, default=machine.ROOT / "benchmarks" / "models")
+    p.add_argument("--out", type=pathlib.Path, default=command.RESULTS / "models")
     return p
 
 
-def main(arguments: list[str] | None = None) -> int:
-    options = parser().parse_args(arguments)
+def main(words: Sequence[str] | None = None) -> int:
+    options = parser().parse_args(words)
     unknown = [name for name in options.models if name not in models.MODELS]
     if unknown:
         print(f"{', '.join(unknown)}: none of {', '.join(models.MODELS)}", file=sys.stderr)
@@ -158,8 +151,6 @@ def main(arguments: list[str] | None = None) -> int:
     shape = (options.batch, options.size, options.size, 3)
     x = jnp.asarray(np.random.default_rng(0).standard_normal(shape), jnp.float32)
     report: dict[str, Any] = {"shape": shape, "models": {}, "rounds": options.rounds}
-    report |= {"commit": machine.commit(), **machine.conditions("float32", {}, "usual")}
-    path = options.out / f"{machine.device()}-jax-{jax.__version__}.json"
     for name in options.models or models.MODELS:
         try:
             found = measured(name, x, options.rounds, options.limit)
@@ -170,12 +161,5 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{name}: not the numbers of lax: {differs}", file=sys.stderr)
             return 1
         report["models"][name] = found
-        results.write_json(path, report)
-    if not report["models"]:
-        return 2
-    print(path)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        command.write(options.out, report, sizes="usual")
+    return 0 if report["models"] else 2
