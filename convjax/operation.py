@@ -205,8 +205,9 @@ def _lower(ctx: Any, x: Any, kernel: Any, *, platform: str, **params: Any) -> An
     )
 
     def run_part(*arrays: jax.Array, made: Any, **options: Any) -> jax.Array:
-        actual = problem_of(*jax.eval_shape(made, *arrays), layout, options["geometry"], role)
-        alone = problem_of(arrays[0], arrays[1], layout, geometry, role)
+        parts, operands = arrays[:2], jax.eval_shape(made, *arrays)
+        alone = problem_of(parts[0], parts[1], layout, geometry, role)
+        actual = problem_of(operands[0], operands[1], layout, options["geometry"], role)
         choice = select.of_part(alone, actual, algorithm, one_device)
         return execute(*arrays, made=made, choice=choice, target=one_device, **options)
 
