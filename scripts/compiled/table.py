@@ -28,7 +28,7 @@ def measured(row: geometries.Row, target: str, dtype: str, program: str) -> Iter
     devices = targets.devices(where)
     mesh = Mesh(devices, ("batch",))
     whole, split = (NamedSharding(mesh, PartitionSpec(*s)) for s in ((), ("batch",)))
-    options = convjax.compiler_options(where.platform)
+    options: Any = convjax.compiler_options(where.platform)
     with_options = {"convjax with options": geometries.by_convjax} if options else {}
     for library, make in (LIBRARIES | with_options).items():
         forward = make(row)
