@@ -139,6 +139,7 @@ def test_a_sharded_sequence():
         mesh=mesh,
         in_specs=(P(None, "t"), P(), P(), P(None, "t")),
         out_specs=(P(None, "t"), P()),
+        check_vma=False,  # jax's interpreter of kernels does not know such types
     )
     found = jax.jit(mapped)(x, kernel, state, ids)
     equal(found, called(None, x, kernel, state=state, bias=bias, segment_ids=ids))

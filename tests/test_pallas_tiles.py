@@ -97,9 +97,12 @@ def test_pieces_hold_what_their_taps_read(monkeypatch, budget):
 def test_small_images_share_a_step_and_large_ones_are_cut():
     seven = tiles.line(7, 3, 7, low=1)
     assert tiles.tiles(seven, seven, 64, 256, 2).images > 8
+    tall = tiles.line(224, 3, 224, low=1)
+    cut = tiles.tiles(tall, tall, 1, 128, 2)
+    assert cut.rows == tiles.Cut(32, 7) and cut.columns.tiles == 1
     large = tiles.line(2048, 3, 2048, low=1)
     cut = tiles.tiles(large, large, 1, 128, 2)
-    assert cut.rows.tiles > 1 and cut.columns.tiles == 1
+    assert cut.rows.tiles > 1 and cut.columns.tiles > 1
     wide = tiles.tiles(tiles.line(1, 1, 1), tiles.line(100_000, 4, 100_000, low=3), 1, 128, 2)
     assert wide.columns.tiles > 1 and wide.halo == 16
 

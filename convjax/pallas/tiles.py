@@ -12,7 +12,6 @@ ROUND = 16  # columns that fill vector registers of either 32-bit or 16-bit elem
 VMEM = 12 << 20  # bytes that a kernel's blocks may take: the compiler's limit is 16 MiB by default
 _ENOUGH = 1 << 19  # bytes of a block, from which on the cost of starting a step is small
 _ROWS = 8  # output rows that share the inputs which they load
-_MANY = 25  # taps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,13 +120,9 @@ def up(size: int, multiple: int) -> int:
     return -(-size // multiple) * multiple
 
 
-def together(steps: int, taps: int = 1) -> int:
-    """The rows that are computed at once: the most, up to `_ROWS`, that divide them.
-
-    Of many taps only half as many: their elements need the registers.
-    """
-    most = _ROWS if taps <= _MANY else _ROWS // 2
-    return max(r for r in range(1, most + 1) if steps % r == 0)
+def together(steps: int) -> int:
+    """The rows that are computed at once: the most, up to `_ROWS`, that divide them."""
+    return max(r for r in range(1, _ROWS + 1) if steps % r == 0)
 
 
 def tiles(rows: Line, columns: Line, batch: int, channels: int, itemsize: int) -> Tiles:
@@ -191,8 +186,11 @@ def _cuts_of_columns(line: Line) -> list[Cut]:
 
 
 def _read_twice(line: Line, cut: Cut) -> float:
-    """What tiles of inputs read, to what there is."""
-    return 1 if cut.tiles == 1 else line.reach(cut.steps) / (cut.steps * line.stride)
+    """What tiles read and compute, also beyond the last step, to what there is."""
+    if cut.tiles == 1:
+        return 1
+    overlap = line.reach(cut.steps) / (cut.steps * line.stride)
+    return overlap * cut.tiles * cut.steps / line.steps
 
 
 def _halo(line: Line) -> int:
@@ -206,8 +204,7 @@ def _made(
     halo = _halo(columns) if columns_cut.tiles > 1 else 0
     left = halo if halo else up(max(0, -columns.first), SUBLANES)
     halo_rows = _halo_rows(rows, rows_cut) if rows_cut.tiles > 1 else 0
-    taps = [sum(map(len, line.phases)) for line in (rows, columns)]
-    at_once = together(rows_cut.steps, math.prod(taps))
+    at_once = together(rows_cut.steps)
     wide = ROUND * max(1, _ROWS // at_once // 2) if columns.spread == 1 else SUBLANES
     inputs = columns_cut.steps * columns.stride if halo else columns.size
     filled = up(columns_cut.steps, SUBLANES)  # a kernel's gradient reads whole registers
