@@ -49,7 +49,9 @@ class Case(NamedTuple):
     role: str = "forward"
 
 
-def plane(i: int, o: int, n: int = 8, space: int = 28, window: tuple[int, int] = (3, 3)) -> Any:
+def plane(
+    i: int, o: int, n: int = 8, space: int = 28, window: tuple[int, int] = (3, 3)
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return (n, space, space, i), (*window, i, o)
 
 
@@ -160,7 +162,7 @@ MEASURED = {
 def function(case: Case, name: str | None) -> Any:
     """The convolution, or the gradient of its kernel, by the lowering of this name."""
     algorithm = name if case.role == "forward" or name is None else (None, None, name)
-    conv = functools.partial(convjax.conv, **case.options, algorithm=algorithm)
+    conv: Any = functools.partial(convjax.conv, **case.options, algorithm=algorithm)
     if case.role == "forward":
         return conv
     kernel = jax.ShapeDtypeStruct(case.kernel, jnp.float32)
@@ -176,7 +178,7 @@ def operand_shapes(case: Case) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Shapes of the operands of `function`."""
     if case.role == "forward":
         return case.x, case.kernel
-    conv = functools.partial(convjax.conv, **case.options)
+    conv: Any = functools.partial(convjax.conv, **case.options)
     shapes = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in (case.x, case.kernel))
     return case.x, jax.eval_shape(conv, *shapes).shape
 
@@ -210,20 +212,22 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help="thresholds; by default all of them")
     parser.add_argument("--rounds", type=int, default=9, help="samples of each lowering")
     parser.add_argument("--replace", action="store_true", help="drop this machine's earlier rows")
+    parser.add_argument("--conditions", default="idle", help="what else the machine does: a word")
+    parser.add_argument("--out", type=pathlib.Path, default=FOLDER, help="the folder of the files")
     arguments = parser.parse_args()
     names = arguments.names or list(MEASURED)
     unknown = set(names) - set(thresholds.THRESHOLDS)
     if unknown:
         parser.error(f"no threshold {', '.join(sorted(unknown))}: {', '.join(MEASURED)}")
-    FOLDER.mkdir(parents=True, exist_ok=True)
+    arguments.out.mkdir(parents=True, exist_ok=True)
     for name in names:
         cases, candidates = MEASURED[name]
         here = {
             "jaxlib": target.installed(),
             "vector_bits": str(target.vector_bits()),
-            "machine": f"{machine.cpu_model()}, {machine.cores()} cores",
+            "machine": f"{machine.cpu_model()}, {machine.cores()} cores, {arguments.conditions}",
         }
-        path = FOLDER / f"{name.lower()}.csv"
+        path = arguments.out / f"{name.lower()}.csv"
         rows: list[dict[str, Any]] = []
         if path.exists():
             rows = list(csv.DictReader(path.read_text().splitlines()))
