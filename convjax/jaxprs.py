@@ -15,7 +15,7 @@ from jax.extend.backend import get_backend
 from convjax import _checks, distributed
 from convjax.counting import count_macs
 from convjax.geometry import Geometry
-from convjax.lowerings import select
+from convjax.lowerings import fft, select
 from convjax.lowerings.problem import Problem, problem_of
 from convjax.lowerings.target import Target
 from convjax.operation import conv_p
@@ -308,6 +308,8 @@ def explain(
             several = bool(partitioned) if inside is None else inside > 0
             here = _split(target) if several else target
             choice = select.forced(problem, site.eqn.params["algorithm"], here)
+            if choice.name != "fft":
+                choice = choice._replace(rule=choice.rule + fft.offer(problem))
         else:
             choice = select.Choice("direct", "bound as lax's own convolution")
         rows.append(

@@ -467,7 +467,7 @@ FAULTS = [
     ),
     Fault(
         "leave a strided kernel's gradient to YNNPACK",
-        "lowerings/rules.py",
+        "lowerings/planes.py",
         "return DILATED if any(",
         "return LARGE if any(",
         "tests/test_select.py::test_select",

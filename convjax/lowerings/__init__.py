@@ -3,7 +3,8 @@
 problem    what is asked: sizes (`Problem`) and a request (`Call`)
 lowering   what answers: the record (`Lowering`) with which each file of a lowering ends
 target     where it will run (`Target`)
-rules      where which lowering is right and fast; thresholds, with their measurements
+rules      where which lowering is right and fast; `planes` has what it asks of two spatial axes
+thresholds the numbers that rules compare sizes with, and the measurements behind them
 select     the choice, a function of a problem and a target
 run        runs what was chosen
 _tools/    what lowerings are written with

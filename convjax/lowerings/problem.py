@@ -155,6 +155,11 @@ def window_exceeds_output(problem: Problem) -> bool:
     return count(problem.window) > count(problem.out_space)
 
 
+def is_dilated(problem: Problem) -> bool:
+    """Whether zeros lie between the elements of the input."""
+    return any(dilation > 1 for dilation in problem.geometry.input_dilation)
+
+
 def is_product(problem: Problem) -> bool:
     """Whether it is a matrix product: a window, or a result, of one element."""
     return 1 in (count(problem.window), count(problem.out_space))

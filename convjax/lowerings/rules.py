@@ -15,13 +15,25 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-import jax.numpy as jnp
-
-from convjax.lowerings import block_diagonal, depth_fold, depth_sum, matmul, patchify, taps
+from convjax.lowerings import (
+    block_diagonal,
+    depth_fold,
+    depth_sum,
+    matmul,
+    patchify,
+    planes,
+    taps,
+)
 from convjax.lowerings import thresholds as at
 from convjax.lowerings._tools.slices import crops
-from convjax.lowerings.problem import Problem, count, is_product, window_exceeds_output
-from convjax.lowerings.target import DILATED, LARGE, SMALL, Target
+from convjax.lowerings.problem import (
+    Problem,
+    count,
+    is_dilated,
+    is_product,
+    window_exceeds_output,
+)
+from convjax.lowerings.target import Target
 
 Holds = Callable[[Problem, Target], bool]
 
@@ -124,10 +136,6 @@ def _is_volume(problem: Problem) -> bool:
     return problem.groups == 1 and problem.geometry.rank == 3
 
 
-def _is_dilated(problem: Problem) -> bool:
-    return any(d > 1 for d in problem.geometry.input_dilation)
-
-
 def _is_made_of_tiles(problem: Problem) -> bool:
     """Whether something is made of tiles, and lax is not as fast: it is in a plane of windows."""
     made = patchify.tiled(problem)
@@ -149,7 +157,7 @@ FAST = (
     Rule(
         "dilated input",
         on_one_cpu,
-        _is_dilated,
+        is_dilated,
         "polyphase",
         "a dilated input (a transposed convolution, or the input gradient of a strided one): "
         "XLA multiplies the zeros between its elements; the phases of the output meet none",
@@ -215,109 +223,12 @@ def _has_few_pairs(problem: Problem) -> bool:
     return count((inputs, problem.o)) <= at.FEW_PAIRS.value
 
 
-def _cuts_off_little(problem: Problem) -> bool:
-    """Whether `depth_sum` accepts it, and computes few results that are cut off again."""
-    if window_exceeds_output(problem) or depth_sum.accepts(problem) is not None:
-        return False
-    (stride, *_), (period, *_) = problem.geometry.strides, problem.geometry.input_dilation
-    computed = -(-problem.space[0] * period // stride)
-    return computed <= at.LITTLE_CUT_OFF.value * problem.out_space[0]
-
-
 def _moves_less_in_sums(problem: Problem) -> bool:
     """Whether adding results of depths moves less than folding depths into inputs."""
-    if not _cuts_off_little(problem):
+    if not planes.cuts_off_little(problem):
         return False
     moved = (depth_sum.elements_moved(problem), depth_fold.elements_moved(problem))
     return moved[0] <= moved[1] < math.inf
-
-
-def _is_for_ynnpack(problem: Problem) -> bool:
-    """Whether XLA on CPU would give a plane to YNNPACK, whatever its extents, if it uses YNNPACK.
-
-    It gives narrow floats of more than 16 channels that are not dilated (xla/backends/cpu/ynn).
-    """
-    narrow_float = jnp.issubdtype(problem.dtype, jnp.floating) and problem.dtype.itemsize <= 4
-    channels = max(count((problem.i,)), count((problem.o,)))
-    return narrow_float and channels > 16 and not _is_dilated(problem)
-
-
-def _kind_of_window(problem: Problem) -> str:
-    """Small, large, or large and dilated: what YNNPACK's speed depends on."""
-    if not window_exceeds_output(problem):
-        return SMALL
-    return DILATED if any(d > 1 for d in problem.geometry.kernel_dilation) else LARGE
-
-
-def _has_slow_ynnpack(problem: Problem, target: Target) -> bool:
-    """Whether XLA gives a plane to YNNPACK, which is slower for it than Eigen."""
-    return _is_for_ynnpack(problem) and _kind_of_window(problem) in target.ynnpack_slower
-
-
-def _ynnpack_is_fast(target: Target) -> bool:
-    """Whether YNNPACK is used, and as fast as Eigen for small windows."""
-    return target.ynnpack and SMALL not in target.ynnpack_slower
-
-
-def _has_few_outputs(problem: Problem, target: Target) -> bool:
-    """Whether a plane has few output channels under a large window.
-
-    Few means that ``window[0] * O`` is at most I, or at most 3*I if the results are small. Then one
-    convolution with the rows of taps as output channels, and a sum, is cheaper than Eigen's
-    convolution: Eigen gathers ``prod(window) * I`` inputs per output, which takes longer than to
-    multiply them.
-    """
-    if not _cuts_off_little(problem) or problem.geometry.strides[0] != 1:
-        return False
-    if problem.dtype not in (jnp.float32, jnp.float64):  # XLA widens others, or sums by itself
-        return False
-    gathered = count((problem.n, *problem.out_space, *problem.window, problem.i))
-    if not at.WORTH_SUMMING.value < gathered < math.inf:
-        return False
-    fewest = at.FEWEST_OUTPUTS.value if _ynnpack_is_fast(target) else 1
-    written = problem.n * depth_sum.elements_moved(problem)
-    small = written <= at.SMALL_RESULTS.value and problem.o <= at.SMALL_CHANNELS.value
-    most = (at.FEW_SMALL_OUTPUTS if small else at.FEW_OUTPUTS).value
-    return (
-        problem.window[0] > 1
-        and problem.o >= fewest
-        and problem.window[0] * problem.o <= most * problem.i
-    )
-
-
-def _is_gathered_fast(problem: Problem, target: Target) -> bool:
-    """Whether YNNPACK is slow for a plane, and Eigen gathers its spread rows fast.
-
-    Eigen does where enough channels lie side by side, and enough products use what it gathered.
-    """
-    gradient = window_exceeds_output(problem)
-    least = (at.GATHERED_FAST_IN_GRADIENTS if gradient else at.GATHERED_FAST).value
-    enough = count((problem.o,)) >= at.GATHERED_FAST.value and count((problem.i,)) >= least
-    return enough and _has_slow_ynnpack(problem, target)
-
-
-def _has_few_channels(problem: Problem, target: Target) -> bool:
-    """Whether a plane has few input channels (in a kernel's gradient: examples).
-
-    Eigen gathers windows channel by channel, and is slower then than folding one axis of the window
-    into channels. This concerns what YNNPACK would compute slowly, and kernels' gradients that
-    Eigen computes. Where YNNPACK is fast, it keeps the convolution.
-    """
-    if window_exceeds_output(problem) and not target.ynnpack:
-        slow = _is_for_ynnpack(problem)
-    else:
-        slow = _has_slow_ynnpack(problem, target)
-    few_products = count((*problem.window, problem.i)) <= at.FEW_PRODUCTS.value
-    few_channels = count((problem.i,)) < at.FEW_CHANNELS.value
-    return slow and few_channels and not few_products and _copies_little(problem, target)
-
-
-def _copies_little(problem: Problem, target: Target) -> bool:
-    """Whether folding an axis of the window into channels copies the input only a few times."""
-    if math.inf in (count(problem.space), count(problem.window)):
-        return False
-    most = at.FEW_COPIES_FOR_YNNPACK if _ynnpack_is_fast(target) else at.FEW_COPIES
-    return depth_fold.copies(problem) <= most.value
 
 
 TUNED = (
@@ -374,7 +285,7 @@ TUNED = (
         "plane with few outputs",
         "plane",
         "depth_sum",
-        _has_few_outputs,
+        planes.has_few_outputs,
         "few output channels: XLA's convolution on a CPU takes longer to gather the inputs under "
         "each window than to multiply them; rows of taps are convolved at once and added",
     ),
@@ -382,7 +293,7 @@ TUNED = (
         "plane for which YNNPACK is slow",
         "plane",
         "spread_rows",
-        _is_gathered_fast,
+        planes.is_gathered_fast,
         "XLA gives this convolution to YNNPACK, which takes longer than Eigen on this jaxlib; "
         "written with a dilated input it stays with Eigen",
     ),
@@ -390,7 +301,7 @@ TUNED = (
         "plane with few channels",
         "plane",
         "depth_fold",
-        _has_few_channels,
+        planes.has_few_channels,
         "few channels (in a kernel's gradient: examples): XLA on a CPU gathers windows slowly; "
         "one axis of the window becomes channels",
     ),

@@ -1,7 +1,7 @@
 """The `taps` lowering: a sum over taps of shifted inputs times kernel elements, channel by channel.
 
 It is for groups of one or few channels. One multiplication covers all groups, as a vector, and XLA
-fuses the sum into one pass over the input. A kernel's gradient is a sum over its rows (`rows`).
+fuses the sum into one pass over the input. A kernel's gradient is a sum over its rows (`row_sums`).
 """
 
 import dataclasses
@@ -98,7 +98,7 @@ def _shift(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.A
     looped = looped_over(weights.window, _UNROLLED // weights.inputs)
     if looped == 0:
         met = pieces(x, geometry, first, weights.window, out_space, call.is_split_by_xla)
-        y: jax.Array = weights.summed((weights.of(tap), shifted) for tap, shifted in met)
+        y: jax.Array = weights.summed((weights.elements(tap), shifted) for tap, shifted in met)
         return y.astype(result)
     x = padded(x, geometry, first).astype(weights.kernel.dtype)
     trailing = list(np.ndindex(*weights.window[looped:]))
@@ -112,7 +112,7 @@ def _shift(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.A
             [t * d for t, d in zip(tap, geometry.kernel_dilation, strict=True)] for tap in taps
         ]
         met = (piece(x, first, start, geometry.strides, out_space) for start in starts)
-        return weights.summed(zip(map(weights.of, taps), met, strict=True), total), None
+        return weights.summed(zip(map(weights.elements, taps), met, strict=True), total), None
 
     sizes = (*x.shape[:first], *out_space, *x.shape[first + rank :])
     zeros = jnp.zeros(weights.of_results(sizes), weights.kernel.dtype)
@@ -169,7 +169,7 @@ class _Weights:
     def plus(self) -> Callable[..., Any]:
         return lax.bitwise_or if self.kernel.dtype == np.bool_ else lax.add
 
-    def of(self, tap: tuple[Any, ...]) -> list[jax.Array]:
+    def elements(self, tap: tuple[Any, ...]) -> list[jax.Array]:
         """The elements of one tap: a slice per input channel, which broadcasts to the products."""
         at = tap
         if self.reversal:
@@ -198,8 +198,8 @@ class _Weights:
         return lax.expand_dims(lax.index_in_dim(shifted, i, -1, keepdims=False), (-2,))
 
     def summed(self, met: Iterable[tuple[list[jax.Array], jax.Array]], total: Any = None) -> Any:
-        """`total`, None for nothing, and what taps add to it: what `of` gives for each, and the
-        piece that it meets."""
+        """`total` (None for nothing) and what the taps add. Each tap has its `elements`, and the
+        piece of the input that it meets."""
         for elements, shifted in met:
             shape = self.of_results(shifted.shape)
             shifted = lax.convert_element_type(shifted, self.kernel.dtype)
@@ -235,7 +235,7 @@ def _strips_summed(
     """(N, *out_space, O, G), in strips: no padding is written, nor multiplied."""
     regions = list(itertools.product(*axes))
     on_padding = _on_padding(weights, regions)
-    elements = {tap: weights.of(tap) for tap in np.ndindex(*weights.window)}
+    elements = {tap: weights.elements(tap) for tap in np.ndindex(*weights.window)}
     parts = []
     for number, region in enumerate(regions):
         total = None

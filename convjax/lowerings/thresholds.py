@@ -22,83 +22,98 @@ class Threshold:
     value: float
     unit: str
     meaning: str
-    measured: str = ""
+    measured: str
 
 
 FEW_PAIRS = Threshold(
     16,
     "pairs of input and output channels in a group",
     "up to here `taps` sums products of whole arrays, above `per_group` convolves each group",
+    measured="benchmarks/select/few_pairs.csv",
 )
 GROUPS_WRITTEN_OUT = Threshold(
     8,
     "groups of a 1x1 convolution",
     "up to here every group is a product by itself, above one product has all groups",
+    measured="benchmarks/select/groups_written_out.csv",
 )
 LITTLE_CUT_OFF = Threshold(
     1.5,
     "computed results for one result that is kept",
     "up to here `depth_sum` may compute results outside the output and cut them off",
+    measured="benchmarks/select/little_cut_off.csv",
 )
 WORTH_SUMMING = Threshold(
     1 << 20,
     "inputs that Eigen gathers",
     "up to here a plane with few output channels stays with Eigen, above `depth_sum` takes it",
+    measured="benchmarks/select/worth_summing.csv",
 )
 FEW_OUTPUTS = Threshold(
     1,
     "results for every row of taps, for one input channel",
     "up to here `depth_sum` takes a plane",
+    measured="benchmarks/select/few_outputs.csv",
 )
 FEW_SMALL_OUTPUTS = Threshold(
     3,
     "results for every row of taps, for one input channel",
     "the same where the results are small: WORTH_SUMMING numbers at most, in few channels",
+    measured="benchmarks/select/few_small_outputs.csv",
 )
 SMALL_RESULTS = Threshold(
     1 << 20,
     "numbers that `depth_sum` writes before it adds them",
     "up to here they are small",
+    measured="benchmarks/select/small_results.csv",
 )
 SMALL_CHANNELS = Threshold(
     32,
     "output channels",
     "up to here results may count as small",
+    measured="benchmarks/select/small_channels.csv",
 )
 FEWEST_OUTPUTS = Threshold(
     8,
     "output channels",
     "from here `depth_sum` is faster than a fast YNNPACK, which takes planes with fewer",
+    measured="benchmarks/select/fewest_outputs.csv",
 )
 GATHERED_FAST = Threshold(
     16,
     "channels side by side",
     "from here Eigen gathers spread rows fast, so that `spread_rows` may evade a slow YNNPACK",
+    measured="benchmarks/select/gathered_fast.csv",
 )
 GATHERED_FAST_IN_GRADIENTS = Threshold(
     8,
     "examples side by side",
     "the same for the gradient of a kernel, whose input channels are examples",
+    measured="benchmarks/select/gathered_fast_in_gradients.csv",
 )
 FEW_CHANNELS = Threshold(
     8,
     "input channels (in the gradient of a kernel: examples)",
     "below here Eigen gathers windows slowly, and `depth_fold` makes an axis into channels",
+    measured="benchmarks/select/few_channels.csv",
 )
 FEW_PRODUCTS = Threshold(
     27,
     "products that an output sums",
     "up to here `depth_fold` would copy more than it saves: three colours under 3x3",
+    measured="benchmarks/select/few_products.csv",
 )
 FEW_COPIES = Threshold(
     8,
     "copies of the input",
     "up to here `depth_fold` may copy it",
+    measured="benchmarks/select/few_copies.csv",
 )
 FEW_COPIES_FOR_YNNPACK = Threshold(
     3,
     "copies of the input",
     "the same where YNNPACK is fast for what it gets",
+    measured="benchmarks/select/few_copies_for_ynnpack.csv",
 )
 
 # By programs compiled for TPU v5e and v6e, jax 0.12.0.1: `scripts/devices tpu --rows grouped`.

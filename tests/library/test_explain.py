@@ -387,6 +387,16 @@ def test_explain_knows_its_platform(monkeypatch, platform, version, expected):
     assert explain(convjax.conv, x, kernel).rows[0].rule.endswith(f" {expected}")
 
 
+def test_explain_offers_transforms_for_long_kernels():
+    def rule(k, **options):
+        x, kernel = like(1, 4096, 16), like(k, 1, 16)
+        conv = partial(convjax.depthwise_conv, padding="CAUSAL", **options)
+        return explain(conv, x, kernel, platform="cpu").rows[0].rule
+
+    assert '`algorithm="fft"` takes a fraction' in rule(1024)
+    assert "fft" not in rule(1023) and "fft" not in rule(1024, algorithm="fft")
+
+
 def test_explain_answers_for_another_machine():
     x, kernel = like(8, 28, 28, 64), like(3, 3, 64, 64)
 

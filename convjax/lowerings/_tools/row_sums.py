@@ -50,11 +50,11 @@ def kernel_gradient_by_rows(x: jax.Array, kernel: jax.Array, call: Call, shape: 
     # the other axes are summed at once, or, where they are many, in one pass after another.
     lines, *across = out_space
     looped = looped_over(tuple(across), _SUMS)
-    together = np.array(list(np.ndindex(*across[looped:])), np.int32)
-    size = sums.itemsize * inputs * outputs * groups * lines * len(together)
+    unrolled = np.array(list(np.ndindex(*across[looped:])), np.int32)
+    size = sums.itemsize * inputs * outputs * groups * lines * len(unrolled)
     most = max(
         1,
-        min(_ROWS if is_large(x) else 1, _PRODUCTS // len(together)),
+        min(_ROWS if is_large(x) else 1, _PRODUCTS // len(unrolled)),
     )
 
     def with_groups(contracted: Any, space: Any, channels: Any) -> tuple[Any, ...]:
@@ -94,25 +94,25 @@ def kernel_gradient_by_rows(x: jax.Array, kernel: jax.Array, call: Call, shape: 
             corner: list[Any] = [which, *[np.int32(0)] * (totals.ndim - 1)]
             within = {"allow_negative_indices": False}
             total = lax.dynamic_slice(totals, corner, (1, *totals.shape[1:]), **within)
-            element = _entry(together, which)
+            element = _entry(unrolled, which)
             for position in _entry(positions, row):
                 total = added(total, position, element, sizes)
             return lax.dynamic_update_slice(totals, total, corner, **within), None
 
         found: list[jax.Array] = []
-        blocks = _rows((window[0], depth, *window[1:]), max(1, _CACHE // size))
+        blocks = _blocks((window[0], depth, *window[1:]), max(1, _CACHE // size))
         for (_, images, *block), positions in blocks:
             rows = max(r for r in range(1, most + 1) if len(positions) % r == 0)
             positions = positions.reshape(-1, rows, positions.shape[-1])
             sizes = with_groups(images, (lines, *block), groups)
-            zeros = jnp.zeros((len(together), inputs, outputs, *sizes), sums)
-            turns = np.arange(len(positions) * len(together), dtype=np.int32)
+            zeros = jnp.zeros((len(unrolled), inputs, outputs, *sizes), sums)
+            turns = np.arange(len(positions) * len(unrolled), dtype=np.int32)
             # One kernel for one thread on jaxlib 0.12, which is as fast: the input's gradient runs
             # on the others.
             totals, _ = lax.scan(
                 functools.partial(turn, positions=positions, sizes=(images, *block)),
                 same_varying(zeros, x, kernel)[0],
-                np.divmod(turns, np.int32(len(together))),
+                np.divmod(turns, np.int32(len(unrolled))),
             )
             of_block = with_groups(True, (rank == 1, *(True,) * len(block)), False)
             found.append(totals.sum([axis for axis, gone in enumerate(of_block, 3) if gone]))
@@ -147,7 +147,7 @@ def _met(tap: Any, dilation: int, output: Any, stride: int) -> Any:
     return at + (output if stride == 1 else output * stride)
 
 
-def _rows(extents: tuple[int, ...], block: int) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
+def _blocks(extents: tuple[int, ...], block: int) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
     """Blocks of at most `block` positions that cover a window of `extents`: sizes, first positions.
 
     Whole rows, as many together as fit and divide their axis; or parts of rows, of two kinds at

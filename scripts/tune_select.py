@@ -1,0 +1,261 @@
+"""Measure the thresholds that choose lowerings: `convjax/lowerings/thresholds.py`.
+
+    python scripts/tune_select.py FEW_PAIRS ...   # these thresholds; without names, all of them
+    python scripts/tune_select.py --rounds 9 --replace FEW_PAIRS
+
+For each threshold there are convolutions whose size is about half the threshold, the threshold,
+and twice and four times it. Every candidate computes them by force. Their results must be equal, to
+the last bit, on integers. Then they are timed in turn, many times. A row of the threshold's file in
+`benchmarks/select/` has the least time of each: what else the machine does only adds to it. Rows of
+other machines and versions stay; `--replace` drops those of this one. `tests/test_thresholds.py`
+reads the files.
+"""
+
+import argparse
+import csv
+import datetime
+import functools
+import json
+import pathlib
+import sys
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from benchmarking import machine
+from benchmarking.timing import Timed, interleaved
+
+import convjax
+from convjax.lowerings import target, thresholds
+
+FOLDER = pathlib.Path(__file__).resolve().parent.parent / "benchmarks" / "select"
+HEADER = ("jaxlib", "vector_bits", "machine", "date", "role", "x", "kernel", "options", "size")
+
+GROUPED = ("taps", "per_group")
+VOLUMES = ("depth_sum", "depth_fold", "direct")
+PLANES = ("direct", "spread_rows", "depth_sum", "depth_fold")
+PRODUCTS = ("per_group", "matmul")
+
+
+class Case(NamedTuple):
+    """One convolution, or the gradient of its kernel, and what is compared with the threshold."""
+
+    size: float
+    x: tuple[int, ...]
+    kernel: tuple[int, ...]
+    options: dict[str, Any] = {}  # noqa: RUF012
+    role: str = "forward"
+
+
+def plane(
+    i: int, o: int, n: int = 8, space: int = 28, window: tuple[int, int] = (3, 3)
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    return (n, space, space, i), (*window, i, o)
+
+
+def few_pairs() -> Iterator[Case]:
+    for i, o in ((2, 4), (4, 4), (4, 8), (8, 8)):
+        x, kernel = plane(32 * i, 32 * o)
+        kernel = (3, 3, i, 32 * o)
+        for role in ("forward", "kernel_gradient"):
+            yield Case(i * o, x, kernel, {"feature_group_count": 32}, role)
+
+
+def groups_written_out() -> Iterator[Case]:
+    for groups in (4, 8, 16, 32):
+        options = {"feature_group_count": groups}
+        yield Case(groups, (8, 28, 28, 16 * groups), (1, 1, 16, 16 * groups), options)
+
+
+def little_cut_off() -> Iterator[Case]:
+    for depth in (12, 6, 4, 3):
+        x, kernel = (4, depth, 28, 28, 16), (3, 3, 3, 16, 8)
+        yield Case(depth / (depth - 2), x, kernel, {"padding": "VALID"})
+
+
+def worth_summing() -> Iterator[Case]:
+    for space in (30, 43, 60, 85):
+        yield Case(space**2 * 9 * 64, *plane(64, 16, 1, space))
+
+
+def few_outputs() -> Iterator[Case]:
+    for o in (16, 32, 64, 128):
+        yield Case(3 * o / 96, *plane(96, o, 32))
+
+
+def few_small_outputs() -> Iterator[Case]:
+    for i, o in ((32, 16), (32, 32), (16, 32), (8, 32)):
+        yield Case(3 * o / i, *plane(i, o))
+
+
+def small_results() -> Iterator[Case]:
+    for n in (8, 15, 32, 64):
+        yield Case(n * 28 * 28 * 3 * 28, *plane(64, 28, n))
+
+
+def small_channels() -> Iterator[Case]:
+    for o, n in ((16, 8), (32, 8), (64, 4), (128, 2)):
+        yield Case(o, *plane(o * 3 // 2, o, n))
+
+
+def fewest_outputs() -> Iterator[Case]:
+    for o in (4, 8, 16, 32):
+        yield Case(o, *plane(96, o))
+
+
+def gathered_fast() -> Iterator[Case]:
+    for i in (8, 16, 32, 64):
+        yield Case(i, *plane(i, 64))
+
+
+def gathered_fast_in_gradients() -> Iterator[Case]:
+    for n in (4, 8, 16, 32):
+        yield Case(n, *plane(32, 32, n), {}, "kernel_gradient")
+        yield Case(n, *plane(32, 32, n), {"strides": 2}, "kernel_gradient")
+
+
+def few_channels() -> Iterator[Case]:
+    for i in (4, 8, 16, 32):
+        yield Case(i, *plane(i, 64))
+    for n in (4, 8, 16, 32):
+        yield Case(n, *plane(32, 64, n), {"strides": 2}, "kernel_gradient")
+
+
+def few_products() -> Iterator[Case]:
+    for i, k in ((3, 2), (3, 3), (6, 3), (3, 6)):
+        yield Case(i * k * k, *plane(i, 64, window=(k, k)))
+
+
+def few_copies() -> Iterator[Case]:
+    for rows in (4, 8, 16, 32):
+        yield Case(rows, *plane(4, 64, 4, 56, (rows, 3)))
+
+
+def few_copies_for_ynnpack() -> Iterator[Case]:
+    for rows in (2, 3, 6, 12):
+        x, kernel = plane(32, 64, 4, 56, (rows, 3))
+        yield Case(rows, x, kernel, {"strides": 2}, "kernel_gradient")
+
+
+# The convolutions of each threshold, and the lowerings that compete for them.
+MEASURED = {
+    "FEW_PAIRS": (few_pairs, GROUPED),
+    "GROUPS_WRITTEN_OUT": (groups_written_out, PRODUCTS),
+    "LITTLE_CUT_OFF": (little_cut_off, VOLUMES),
+    "WORTH_SUMMING": (worth_summing, PLANES),
+    "FEW_OUTPUTS": (few_outputs, PLANES),
+    "FEW_SMALL_OUTPUTS": (few_small_outputs, PLANES),
+    "SMALL_RESULTS": (small_results, PLANES),
+    "SMALL_CHANNELS": (small_channels, PLANES),
+    "FEWEST_OUTPUTS": (fewest_outputs, PLANES),
+    "GATHERED_FAST": (gathered_fast, PLANES),
+    "GATHERED_FAST_IN_GRADIENTS": (gathered_fast_in_gradients, PLANES),
+    "FEW_CHANNELS": (few_channels, PLANES),
+    "FEW_PRODUCTS": (few_products, PLANES),
+    "FEW_COPIES": (few_copies, PLANES),
+    "FEW_COPIES_FOR_YNNPACK": (few_copies_for_ynnpack, PLANES),
+}
+
+
+def function(case: Case, name: str | None) -> Any:
+    """The convolution, or the gradient of its kernel, by the lowering of this name."""
+    algorithm = name if case.role == "forward" or name is None else (None, None, name)
+    conv: Any = functools.partial(convjax.conv, **case.options, algorithm=algorithm)
+    if case.role == "forward":
+        return conv
+    kernel = jax.ShapeDtypeStruct(case.kernel, jnp.float32)
+
+    def gradient(x: Any, y: Any) -> Any:
+        (found,) = jax.linear_transpose(lambda kernel: conv(x, kernel), kernel)(y)
+        return found
+
+    return gradient
+
+
+def operand_shapes(case: Case) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Shapes of the operands of `function`."""
+    if case.role == "forward":
+        return case.x, case.kernel
+    conv: Any = functools.partial(convjax.conv, **case.options)
+    shapes = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in (case.x, case.kernel))
+    return case.x, jax.eval_shape(conv, *shapes).shape
+
+
+def measure(case: Case, candidates: tuple[str, ...], rounds: int) -> dict[str, float]:
+    """The least milliseconds of every candidate that accepts the case; their results are equal."""
+    rng = np.random.default_rng(0)
+    operands = [
+        jnp.asarray(rng.integers(-3, 4, shape), jnp.float32) for shape in operand_shapes(case)
+    ]
+    contenders: dict[str, Timed] = {}
+    expected: Any = None
+    for name in candidates:
+        try:
+            run = jax.jit(function(case, name)).lower(*operands).compile()
+        except ValueError as error:
+            if "cannot execute" not in str(error):
+                raise
+            continue
+        result = np.asarray(run(*operands))
+        expected = result if expected is None else expected
+        np.testing.assert_array_equal(result, expected, err_msg=f"{name}: {case}")
+        call = functools.partial(run, *operands)
+        contenders[name] = Timed(call, jax.block_until_ready)
+    samples = interleaved(contenders, rounds, limit_s=4.0)
+    return {name: 1e3 * min(values) for name, values in samples.items()}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("names", nargs="*", help="thresholds; by default all of them")
+    parser.add_argument("--rounds", type=int, default=9, help="samples of each lowering")
+    parser.add_argument("--replace", action="store_true", help="drop this machine's earlier rows")
+    parser.add_argument("--conditions", default="idle", help="what else the machine does: a word")
+    parser.add_argument("--out", type=pathlib.Path, default=FOLDER, help="the folder of the files")
+    arguments = parser.parse_args()
+    names = arguments.names or list(MEASURED)
+    unknown = set(names) - set(thresholds.THRESHOLDS)
+    if unknown:
+        parser.error(f"no threshold {', '.join(sorted(unknown))}: {', '.join(MEASURED)}")
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        cases, candidates = MEASURED[name]
+        here = {
+            "jaxlib": target.installed(),
+            "vector_bits": str(target.vector_bits()),
+            "machine": f"{machine.cpu_model()}, {machine.cores()} cores, {arguments.conditions}",
+        }
+        path = arguments.out / f"{name.lower()}.csv"
+        rows: list[dict[str, Any]] = []
+        if path.exists():
+            rows = list(csv.DictReader(path.read_text().splitlines()))
+        if arguments.replace:
+            rows = [row for row in rows if any(row[key] != here[key] for key in here)]
+        print(f"{name} = {thresholds.THRESHOLDS[name].value}", flush=True)
+        for case in cases():
+            ms = measure(case, candidates, arguments.rounds)
+            rows.append(
+                here
+                | {
+                    "date": datetime.date.today().isoformat(),
+                    "role": case.role,
+                    "x": "x".join(map(str, case.x)),
+                    "kernel": "x".join(map(str, case.kernel)),
+                    "options": json.dumps(case.options),
+                    "size": f"{case.size:g}",
+                }
+                | {f"{lowering} ms": f"{value:.4g}" for lowering, value in ms.items()}
+            )
+            print("  ", case.size, {k: round(v, 3) for k, v in ms.items()}, flush=True)
+        with path.open("w", newline="") as file:
+            columns = [*HEADER, *(f"{lowering} ms" for lowering in candidates)]
+            writer = csv.DictWriter(file, columns, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""`rules.CORRECT`: each guard is there because lax computes a wrong number, which is shown here.
+
+Where a later jaxlib computes the right one, the test of its guard fails: then the guard may go.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracle
+import pytest
+from jax import lax
+
+import convjax
+from convjax.lowerings import rules, target
+
+RELEASE = target.known_release(target.installed())[0]
+
+
+def test_every_guard_is_shown():
+    shown = "a cropped input is read beyond its end"
+    counted = "the gradient of a grouped kernel is counted too often"
+    mixed = "a NaN crosses from group to group"
+    assert [guard.name for guard in rules.CORRECT] == [shown, counted, mixed]
+
+
+def test_lax_reads_a_cropped_input_beyond_its_end():
+    """With a stride, on jaxlib 0.10: what lies in memory behind the input is taken for input."""
+    x = jnp.asarray(oracle.integers(0, (2, 6, 8)))
+    kernel = jnp.asarray(oracle.integers(1, (2, 8, 3)))
+    options = {"padding": ((-1, 2),), "strides": 2}
+    wanted = oracle.conv(np.asarray(x), np.asarray(kernel), **options)
+    by_lax = jax.jit(partial(convjax.conv, **options, algorithm="direct"))(x, kernel)
+    assert np.array_equal(by_lax, wanted) == (RELEASE != "0.10")
+    np.testing.assert_array_equal(jax.jit(partial(convjax.conv, **options))(x, kernel), wanted)
+
+
+@pytest.mark.parametrize("axis", ["a", "b"])
+def test_xla_counts_the_gradient_of_a_grouped_kernel_too_often(axis):
+    """On a mesh of two axes, of which one shards the batch."""
+    if jax.device_count() < 8:
+        pytest.skip("needs 8 devices")
+    mesh = jax.make_mesh((4, 2), ("a", "b"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
+    x = jnp.asarray(oracle.integers(0, (8, 9, 9, 6)))
+    y = jnp.asarray(oracle.integers(1, (8, 9, 9, 6)))
+    kernel = jax.ShapeDtypeStruct((3, 3, 2, 6), jnp.float32)
+    axes = ("NHWC", "HWIO", "NHWC")
+
+    def gradient(conv, x, y):
+        forward = partial(
+            conv,
+            x,
+            window_strides=(1, 1),
+            padding="SAME",
+            dimension_numbers=axes,
+            feature_group_count=3,
+        )
+        return jax.linear_transpose(forward, kernel)(y)[0]
+
+    wanted = jax.jit(partial(gradient, lax.conv_general_dilated))(x, y)
+    shards = (jax.device_put(v, jax.NamedSharding(mesh, jax.P(axis))) for v in (x, y))
+    sharded = tuple(shards)
+    by_lax = jax.jit(partial(gradient, lax.conv_general_dilated))(*sharded)
+    assert not np.array_equal(by_lax, wanted)
+    ours = jax.jit(partial(gradient, convjax.conv_general_dilated))(*sharded)
+    np.testing.assert_array_equal(ours, wanted)
+
+
+def test_lax_carries_a_nan_from_group_to_group():
+    """In the gradient of a kernel."""
+    x = jnp.asarray(oracle.integers(0, (2, 9, 9, 6)))
+    y = jnp.ones((2, 9, 9, 6)).at[0, 0, 0, 0].set(jnp.nan)
+    kernel = jax.ShapeDtypeStruct((3, 3, 2, 6), jnp.float32)
+
+    def outputs_with_nan(algorithm):
+        forward = partial(convjax.conv, x, feature_group_count=3, algorithm=algorithm)
+        found = jax.jit(lambda y: jax.linear_transpose(forward, kernel)(y)[0])(y)
+        return np.flatnonzero(np.isnan(found).any((0, 1, 2))).tolist()
+
+    assert outputs_with_nan("direct") == [0, 2, 4]
+    assert outputs_with_nan(None) == outputs_with_nan((None, None, "per_group")) == [0]

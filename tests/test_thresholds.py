@@ -1,0 +1,113 @@
+"""Law "choice": what thresholds lose against the best lowering, by the committed measurements.
+
+Nothing is timed here: `scripts/tune_select.py` measures, and this is arithmetic on its files.
+"""
+
+import csv
+import dataclasses
+import json
+import math
+from collections import defaultdict
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+import tune_select
+
+import convjax
+from convjax.lowerings import thresholds
+from convjax.lowerings.target import Target
+
+ROOT = Path(__file__).resolve().parent.parent
+# Geometric mean of chosen over best, over all files of a target: at most. The rows are of one core,
+# while other programs ran on the machine's other core. With two cores YNNPACK of jaxlib 0.10 takes
+# 1.7 times as long as Eigen (benchmarks/cpu2-avx512-float32-jax-0.10.2.csv, dense rows). With one
+# core it does not, and the rules do not know how many cores there are.
+REGRET = {"0.10.2": 1.28, "0.12.0.1": 1.1}
+
+
+def rows(name):
+    text = (ROOT / thresholds.THRESHOLDS[name].measured).read_text()
+    return list(csv.DictReader(text.splitlines()))
+
+
+def milliseconds(row):
+    return {key[: -len(" ms")]: float(ms) for key, ms in row.items() if key.endswith(" ms") and ms}
+
+
+def where(row):
+    return row["jaxlib"], int(row["vector_bits"])
+
+
+def chosen(row):
+    """The lowering that the committed rules choose for a measured row."""
+    shape = {key: tuple(map(int, row[key].split("x"))) for key in ("x", "kernel")}
+    case = tune_select.Case(
+        float(row["size"]), shape["x"], shape["kernel"], json.loads(row["options"]), row["role"]
+    )
+    operands = [jax.ShapeDtypeStruct(s, jnp.float32) for s in tune_select.operand_shapes(case)]
+    release, bits = where(row)
+    there = Target.of("cpu", release, vector_bits=bits)
+    function = tune_select.function(case, None)
+    (found,) = convjax.explain(function, *operands, target=there).rows
+    assert found.role == case.role
+    return found.lowering
+
+
+def losses(names):
+    """Chosen over best time of every measured row, by target."""
+    found = defaultdict(list)
+    for name in names:
+        for row in rows(name):
+            ms = milliseconds(row)
+            lowering = chosen(row)
+            if lowering == "channels_last":  # the same call of lax, outside of loops
+                lowering = "direct"
+            assert lowering in ms, f"{name}: {lowering} was not measured"
+            found[where(row)].append(ms[lowering] / min(ms.values()))
+    return found
+
+
+def mean(ratios):
+    return math.exp(sum(map(math.log, ratios)) / len(ratios))
+
+
+MEASURED = list(tune_select.MEASURED)  # on CPUs, by the script
+
+
+def test_every_threshold_is_measured():
+    for threshold in thresholds.THRESHOLDS.values():
+        assert threshold.unit and threshold.meaning and (ROOT / threshold.measured).is_file()
+    here = {n for n, t in thresholds.THRESHOLDS.items() if t.measured.startswith("benchmarks/sel")}
+    assert here == set(MEASURED)
+    for name in MEASURED:
+        assert thresholds.THRESHOLDS[name].measured == f"benchmarks/select/{name.lower()}.csv"
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_there_are_measurements_on_either_side(name):
+    value = thresholds.THRESHOLDS[name].value
+    by_target = defaultdict(list)
+    for row in rows(name):
+        by_target[where(row)].append(float(row["size"]))
+        assert row["machine"] and row["date"]
+    assert by_target
+    for sizes in by_target.values():
+        assert min(sizes) < value < max(sizes)
+
+
+def test_what_the_choice_loses():
+    for there, ratios in losses(MEASURED).items():
+        assert mean(ratios) < REGRET[there[0]], there
+
+
+@pytest.mark.parametrize("name", ["FEW_PAIRS", "GROUPS_WRITTEN_OUT"])
+def test_a_moved_threshold_loses_more(monkeypatch, name):
+    """A quarter of it."""
+    kept = {there: mean(ratios) for there, ratios in losses([name]).items()}
+    threshold = thresholds.THRESHOLDS[name]
+    moved = dataclasses.replace(threshold, value=threshold.value / 4)
+    monkeypatch.setattr(thresholds, name, moved)
+    for there, ratios in losses([name]).items():
+        assert mean(ratios) > kept[there]
