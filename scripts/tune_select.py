@@ -24,10 +24,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from benchmarking import machine
-from benchmarking.timing import Timed, interleaved
 
 import convjax
+from benchmarks.harness import machine
+from benchmarks.harness.timing import Timed, interleaved
 from convjax.lowerings import target, thresholds
 
 FOLDER = pathlib.Path(__file__).resolve().parent.parent / "benchmarks" / "select"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-TABLE = ROOT / "benchmarks" / "pallas_bundles.csv"
+TABLE = ROOT / "benchmarks" / "results" / "pallas_bundles.csv"
 
 
 @pytest.fixture(scope="module")

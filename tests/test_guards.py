@@ -1,4 +1,4 @@
-"""`rules.CORRECT`: each guard is there because lax computes a wrong number, which is shown here.
+"""Law "choice": a guard of `rules.CORRECT` stands where lax computes a wrong number: see here.
 
 Where a later jaxlib computes the right one, the test of its guard fails: then the guard may go.
 """

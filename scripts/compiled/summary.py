@@ -1,4 +1,4 @@
-"""The table of docs/devices.md, from the files in benchmarks/devices."""
+"""The table of docs/devices.md, from the files in benchmarks/results/devices."""
 
 import math
 from collections.abc import Iterable

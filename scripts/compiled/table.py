@@ -8,7 +8,7 @@ from typing import Any
 
 from compiled import geometries, reading, targets
 
-FOLDER = Path(__file__).resolve().parent.parent.parent / "benchmarks" / "devices"
+FOLDER = Path(__file__).resolve().parent.parent.parent / "benchmarks" / "results" / "devices"
 COLUMNS = (
     *("target", "dtype", "program", "row", "kind", "fitted", "library", "lowerings"),
     *("cycles", "bytes", "floor", "passes", "copies", "transposes", "calls", "collectives"),
