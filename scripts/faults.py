@@ -236,7 +236,7 @@ FAULTS = [
         "lowerings/rules.py",
         '"groups",\n        "taps",',
         '"groups",\n        "direct",',
-        "tests/test_select.py::test_select",
+        "tests/laws/test_select.py::test_select",
     ),
     Fault(
         "forget the sum over devices",
@@ -288,21 +288,21 @@ FAULTS = [
         "distributed.py",
         'attributes["inlineable"] = "false"',
         "pass",
-        "tests/test_sharding_memory.py::test_a_chain_of_convolutions",
+        "tests/laws/test_sharding_memory.py::test_a_chain_of_convolutions",
     ),
     Fault(
         "choose the lowering of a device's part as if its halo were input",
         "lowerings/select.py",
         "if alone.out_space == actual.out_space:",
         "if False:",
-        "tests/test_select.py::test_a_part_gets_what_one_device_would_get",
+        "tests/laws/test_select.py::test_a_part_gets_what_one_device_would_get",
     ),
     Fault(
         "copy a volume for all outputs of its kernel's gradient at once",
         "lowerings/depth_fold.py",
         "if call.target.is_one_cpu and geometry.rank > 2",
         "if False",
-        "tests/test_sharding_memory.py::test_a_volume_over_two_axes",
+        "tests/laws/test_sharding_memory.py::test_a_volume_over_two_axes",
     ),
     Fault(
         "leave space sharded where XLA splits over several axes",
@@ -316,7 +316,7 @@ FAULTS = [
         "lowerings/rules.py",
         'lambda p: p.groups != 1 and p.role == "kernel_gradient",',
         "lambda p: False,",
-        "tests/test_select.py::test_select",
+        "tests/laws/test_select.py::test_select",
     ),
     Fault(
         "leave out the rows that do not fill a block",
@@ -372,7 +372,7 @@ FAULTS = [
         "lowerings/block_diagonal.py",
         "jnp.eye(size, dtype=bool)",
         "jnp.eye(size, dtype=bool)[::-1]",
-        "tests/test_block_diagonal.py::test_every_block",
+        "tests/laws/test_block_diagonal.py::test_every_block",
     ),
     Fault(
         "contract the first axis of a matrix for its last",
@@ -407,7 +407,7 @@ FAULTS = [
         "lowerings/rules.py",
         "lambda p: p.groups == 1 and any(crops(p.geometry)),",
         "lambda p: False,",
-        "tests/test_select.py::test_select",
+        "tests/laws/test_select.py::test_select",
     ),
     Fault(
         "spread rows, and pad them as before",
@@ -470,7 +470,7 @@ FAULTS = [
         "lowerings/planes.py",
         "return DILATED if any(",
         "return LARGE if any(",
-        "tests/test_select.py::test_select",
+        "tests/laws/test_select.py::test_select",
     ),
     Fault(
         "sum several outputs with what arranges them",

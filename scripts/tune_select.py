@@ -7,7 +7,7 @@ For each threshold there are convolutions whose size is about half the threshold
 and twice and four times it. Every candidate computes them by force. Their results must be equal, to
 the last bit, on integers. Then they are timed in turn, many times. A row of the threshold's file in
 `benchmarks/select/` has the least time of each: what else the machine does only adds to it. Rows of
-other machines and versions stay; `--replace` drops those of this one. `tests/test_thresholds.py`
+other machines and versions stay; `--replace` drops those of this one. `tests/library/test_thresholds.py`
 reads the files.
 """
 

@@ -2,7 +2,7 @@
 
 `scripts/tune_select.py NAME` measures one again: it times the candidates at half the threshold, at
 the threshold, and at twice and four times it, and writes the file that `measured` names.
-`tests/test_thresholds.py` reads the files: it bounds what the committed value loses.
+`tests/library/test_thresholds.py` reads the files: it bounds what the committed value loses.
 """
 
 import dataclasses

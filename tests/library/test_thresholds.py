@@ -19,7 +19,7 @@ import convjax
 from convjax.lowerings import thresholds
 from convjax.lowerings.target import Target
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 # Geometric mean of chosen over best, over all files of a target: at most. The rows are of one core,
 # while other programs ran on the machine's other core. With two cores YNNPACK of jaxlib 0.10 takes
 # 1.7 times as long as Eigen (benchmarks/results/cpu2-avx512-float32-jax-0.10.2.csv, dense rows). With one
