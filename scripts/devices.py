@@ -5,8 +5,8 @@
     scripts/devices gpu --dtypes bfloat16 float32
     scripts/devices tpu --public                     # compile every public function
 
-The results are in benchmarks/results/devices, one file for each target, and in docs/devices.md. Nothing is
-run.
+The results are in benchmarks/results/devices, one file for each target, and in docs/devices.md.
+Nothing is run.
 """
 
 import argparse

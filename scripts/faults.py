@@ -365,7 +365,7 @@ FAULTS = [
         "lowerings/block_diagonal.py",
         "if not jnp.issubdtype(y.dtype, jnp.inexact):",
         "if True:",
-        "tests/test_dtypes.py::test_a_nan_stays_where_its_taps_are",
+        "tests/laws/test_dtypes.py::test_a_nan_stays_where_its_taps_are",
     ),
     Fault(
         "put a block's groups on the wrong diagonal",
@@ -400,7 +400,7 @@ FAULTS = [
         "lowerings/run.py",
         "squeezes = layout.x.group and problem.groups == 1",
         "squeezes = False",
-        "tests/test_vmap.py::test_vmaps_of_size_one",
+        "tests/laws/test_vmap.py::test_vmaps_of_size_one",
     ),
     Fault(
         "read beyond a cropped input",
@@ -421,7 +421,7 @@ FAULTS = [
         "lowerings/taps.py",
         'LOWERING = Lowering("taps", run, accepts, always)',
         'LOWERING = Lowering("taps", run, accepts, lambda *_: False)',
-        "tests/test_lowerings.py::test_sums_are_not_computed_again_for_every_reader",
+        "tests/laws/test_lowerings.py::test_sums_are_not_computed_again_for_every_reader",
     ),
     Fault(
         "copy the input of a kernel gradient in the forward pass",
@@ -435,14 +435,14 @@ FAULTS = [
         "functional/_prepare.py",
         "placed(names, space, window, given, steps, 0 in x)",
         "placed(names, space, window, given, steps, True)",
-        "tests/test_errors.py::test_operands_of_conv",
+        "tests/library/test_errors.py::test_operands_of_conv",
     ),
     Fault(
         "meet a volume's depths one element late",
         "lowerings/polyphase.py",
         "Phase(0, 1, window[axis], -low, s, d, e)",
         "Phase(0, 1, window[axis], 1 - low, s, d, e)",
-        "tests/test_lowerings.py::test_a_volumes_planes_come_phase_by_phase",
+        "tests/laws/test_lowerings.py::test_a_volumes_planes_come_phase_by_phase",
     ),
     Fault(
         "fold rows where columns are meant",
@@ -463,7 +463,7 @@ FAULTS = [
         "lowerings/per_group.py",
         "if call.target.is_one_cpu and not widened",
         "if not call.target.is_one_cpu and not widened",
-        "tests/test_lowerings.py::test_groups_take_their_copies_one_after_another",
+        "tests/laws/test_lowerings.py::test_groups_take_their_copies_one_after_another",
     ),
     Fault(
         "leave a strided kernel's gradient to YNNPACK",
@@ -484,7 +484,7 @@ FAULTS = [
         "lowerings/_tools/xla.py",
         "lax.sort(jnp.stack([index, index + 1]), dimension=0)[0]",
         "lax.sort(jnp.stack([index, index + 1]), dimension=0)[1]",
-        "tests/test_lowerings.py::test_a_turn_of_a_large_window_is_found_by_sorting",
+        "tests/laws/test_lowerings.py::test_a_turn_of_a_large_window_is_found_by_sorting",
     ),
     Fault(
         "let a causal transposed convolution look ahead",

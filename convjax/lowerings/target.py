@@ -38,7 +38,7 @@ class Jaxlib:
 
 
 _COMMAND = "scripts/benchmark --rows '^dense' --peers lax --out DIR"
-_LOOPS = "pytest tests/test_lowerings.py -k turns_of_a_large_window"
+_LOOPS = "pytest tests/laws/test_lowerings.py -k turns_of_a_large_window"
 
 # One row for each release, oldest first.
 JAXLIB = {

@@ -21,9 +21,10 @@ from convjax.lowerings.target import Target
 
 ROOT = Path(__file__).resolve().parents[2]
 # Geometric mean of chosen over best, over all files of a target: at most. The rows are of one core,
-# while other programs ran on the machine's other core. With two cores YNNPACK of jaxlib 0.10 takes
-# 1.7 times as long as Eigen (benchmarks/results/cpu2-avx512-float32-jax-0.10.2.csv, dense rows). With one
-# core it does not, and the rules do not know how many cores there are.
+# while other programs ran on the machine's other core. On two idle cores YNNPACK of jaxlib 0.10
+# takes 1.7 times as long as Eigen (dense rows of cpu2-avx512-float32-jax-0.10.2.csv in
+# benchmarks/results). In these rows it does not. Whether the cores make the difference was not
+# tested.
 REGRET = {"0.10.2": 1.28, "0.12.0.1": 1.1}
 
 
