@@ -4,9 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from convjax import lax
-from convjax.accelerate import accelerate
-from convjax.compiler import compiler_options
-from convjax.functional import (
+from convjax._functional import (
     causal_conv,
     causal_conv_transpose,
     causal_step,
@@ -36,10 +34,12 @@ from convjax.functional import (
     spatially_separable_conv,
     subpixel_conv,
 )
-from convjax.jaxprs import cost_of, explain
+from convjax._lowerings.compiler import compiler_options
+from convjax._lowerings.target import Target
+from convjax._operation.primitive import convs_saveable
+from convjax._programs.accelerate import accelerate
+from convjax._programs.explain import cost_of, explain
 from convjax.lax import conv_general_dilated
-from convjax.lowerings.target import Target
-from convjax.operation import convs_saveable
 
 __version__ = "0.1.0"
 
@@ -121,4 +121,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_ROOMS})
+    return sorted({*__all__, *_ROOMS, *(name for name in globals() if name.startswith("__"))})

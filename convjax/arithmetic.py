@@ -12,14 +12,14 @@ Source: V. Dumoulin, F. Visin, A guide to convolution arithmetic for deep learni
 from collections.abc import Sequence
 from typing import Any, TypedDict, Unpack, overload
 
-from convjax import _checks
-from convjax._options import DEFAULTS, takes
-from convjax._public import public_with
-from convjax._types import Ints, Padding
-from convjax.functional._prepare import Names, placed, spatial_steps
-from convjax.geometry import dilated
-from convjax.receptive import ReceptiveField, receptive_field
-from convjax.transposed_sizes import transposed_extents
+from convjax._core import checks
+from convjax._core.aliases import Ints, Padding
+from convjax._core.geometry import dilated
+from convjax._core.options import DEFAULTS, takes
+from convjax._core.public import public_with
+from convjax._core.receptive_fields import ReceptiveField, receptive_field
+from convjax._core.transposed_sizes import transposed_extents
+from convjax._functional.prepare import Names, placed, spatial_steps
 
 __all__ = [
     *(f"relation_{number}" for number in range(1, 16)),
@@ -29,7 +29,7 @@ __all__ = [
     "receptive_field",
 ]
 
-public = public_with(k=_checks.axis)
+public = public_with(k=checks.axis)
 
 # ---- convolution -----------------------------------------------------------------------------
 
@@ -152,32 +152,32 @@ def relation_15(i: int, k: int, s: int, p: int, d: int) -> int:
 
 def _size(function: str, i: int, k: int, *, s: int = 1, p: int = 0, d: int = 1) -> int:
     i, k = _extents(function, i, k, s, p)
-    k_hat = dilated(k, _checks.integer(function, "d", d, minimum=1))
+    k_hat = dilated(k, checks.integer(function, "d", d, minimum=1))
     if k_hat > i + 2 * p:
-        _checks.fail(function, "k", k, f"spans {k_hat} and must fit the padded input ({i + 2 * p})")
+        checks.fail(function, "k", k, f"spans {k_hat} and must fit the padded input ({i + 2 * p})")
     return (i + 2 * p - k_hat) // s + 1
 
 
 def _transposed_size(function: str, i: int, k: int, *, s: int = 1, p: int = 0, a: int = 0) -> int:
     i, k = _extents(function, i, k, s, p)
-    if _checks.integer(function, "a", a, minimum=0) >= s:
-        _checks.fail(function, "a", a, f"must be less than `s` (={s}), of which it is a remainder")
+    if checks.integer(function, "a", a, minimum=0) >= s:
+        checks.fail(function, "a", a, f"must be less than `s` (={s}), of which it is a remainder")
     size = s * (i - 1) + a + k - 2 * p
     if size < 1:
-        _checks.fail(function, "p", p, f"crops everything: the result would have extent {size}")
+        checks.fail(function, "p", p, f"crops everything: the result would have extent {size}")
     return size
 
 
 def _extents(function: str, i: int, k: int, s: int, p: int) -> tuple[int, int]:
-    _checks.integer(function, "s", s, minimum=1)
-    _checks.integer(function, "p", p, minimum=0)
-    i = _checks.integer(function, "i", i, minimum=1)
-    return i, _checks.integer(function, "k", k, minimum=1)
+    checks.integer(function, "s", s, minimum=1)
+    checks.integer(function, "p", p, minimum=0)
+    i = checks.integer(function, "i", i, minimum=1)
+    return i, checks.integer(function, "k", k, minimum=1)
 
 
 def _half(function: str, k: int) -> int:
-    if _checks.integer(function, "k", k, minimum=1) % 2 == 0:
-        _checks.fail(function, "k", k, "must be odd, for half padding to be the same on both sides")
+    if checks.integer(function, "k", k, minimum=1) % 2 == 0:
+        checks.fail(function, "k", k, "must be odd, for half padding to be the same on both sides")
     return k // 2
 
 
@@ -300,12 +300,12 @@ def _extents_of(
     function: str, input_size: Any, kernel_size: Any
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The two, one entry per spatial axis; `input_size` says how many axes there are."""
-    rank = 1 if _checks.is_int(input_size) else len(tuple(input_size))
+    rank = 1 if checks.is_int(input_size) else len(tuple(input_size))
     return (
-        _checks.ints(function, "input_size", input_size, rank, minimum=0),
-        _checks.ints(function, "kernel_size", kernel_size, rank, minimum=1),
+        checks.ints(function, "input_size", input_size, rank, minimum=0),
+        checks.ints(function, "kernel_size", kernel_size, rank, minimum=1),
     )
 
 
 def _like(input_size: Any, sizes: tuple[int, ...]) -> Any:
-    return sizes[0] if _checks.is_int(input_size) else sizes
+    return sizes[0] if checks.is_int(input_size) else sizes

@@ -21,16 +21,17 @@ from typing import Any, TypedDict, Unpack, get_args
 
 import jax
 
-from convjax import _checks, _options
-from convjax._options import takes
-from convjax._public import Check, public_with
-from convjax._recipe import Recipe
-from convjax._types import Extents, Ints, Method, Padding, PaddingMode
-from convjax.counting import Cost, count_macs
-from convjax.functional import separable
-from convjax.functional._prepare import Names, conv_recipe, transpose_recipe
-from convjax.functional._stages import Stages
-from convjax.functional.subpixel import subpixel_recipe
+from convjax._core import checks
+from convjax._core import options as _options
+from convjax._core.aliases import Extents, Ints, Method, Padding, PaddingMode
+from convjax._core.options import takes
+from convjax._core.public import Check, public_with
+from convjax._core.recipe import Recipe
+from convjax._functional import separable
+from convjax._functional.prepare import Names, conv_recipe, transpose_recipe
+from convjax._functional.stages import Stages
+from convjax._functional.subpixel import subpixel_recipe
+from convjax._operation.counting import Cost, count_macs
 
 __all__ = [
     "Cost",
@@ -56,22 +57,22 @@ __all__ = [
 ]
 
 _CHECKS: dict[str, Check] = {
-    "x": _checks.shape,
-    "y": _checks.shape,
-    "kernel": _checks.shape,
-    "depthwise_kernel": _checks.shape,
-    "pointwise_kernel": _checks.shape,
-    "lateral_kernel": _checks.shape,
-    "kernels": _checks.shapes,
-    "spatial_kernels": _checks.shapes,
-    "groups": _checks.positive,
-    "feature_group_count": _checks.positive,
-    "itemsize": _checks.positive,
-    "rank": _checks.positive,
-    "axis": _checks.axis,
-    "order": _checks.natural,
-    "image_size": _checks.positive,
-    "out_features": _checks.positive,
+    "x": checks.shape,
+    "y": checks.shape,
+    "kernel": checks.shape,
+    "depthwise_kernel": checks.shape,
+    "pointwise_kernel": checks.shape,
+    "lateral_kernel": checks.shape,
+    "kernels": checks.shapes,
+    "spatial_kernels": checks.shapes,
+    "groups": checks.positive,
+    "feature_group_count": checks.positive,
+    "itemsize": checks.positive,
+    "rank": checks.positive,
+    "axis": checks.axis,
+    "order": checks.natural,
+    "image_size": checks.positive,
+    "out_features": checks.positive,
 }
 public = public_with(**_CHECKS)
 
@@ -287,9 +288,9 @@ def flattened_conv(
 def channel_shuffle(x: Extents, groups: int, *, axis: int = -1, itemsize: int = 4) -> Cost:
     """Cost of ``convjax.channel_shuffle`` and its inverse: no MACs, every element moved."""
     shape = _shape(x)
-    if shape[axis] % _checks.integer("channel_shuffle", "groups", groups, minimum=1):
+    if shape[axis] % checks.integer("channel_shuffle", "groups", groups, minimum=1):
         rule = f"must divide the channels of `x` (={shape[axis]})"
-        _checks.fail("channel_shuffle", "groups", groups, rule)
+        checks.fail("channel_shuffle", "groups", groups, rule)
     return Cost(bytes=2 * itemsize * math.prod(shape))
 
 
@@ -300,7 +301,7 @@ channel_unshuffle = channel_shuffle
 def pixel_shuffle(x: Extents, scale: Ints, *, itemsize: int = 4) -> Cost:
     """Cost of ``convjax.pixel_shuffle`` and its inverse: no MACs, every element moved."""
     shape = _shape(x)
-    _checks.ints("pixel_shuffle", "scale", scale, len(shape) - 2, minimum=1)
+    checks.ints("pixel_shuffle", "scale", scale, len(shape) - 2, minimum=1)
     return Cost(bytes=2 * itemsize * math.prod(shape))
 
 
@@ -320,7 +321,7 @@ def subpixel_conv(
 @public
 def resize(x: Extents, scale: Ints, *, method: Method = "nearest", itemsize: int = 4) -> Cost:
     """Cost of ``convjax.resize``: bytes; interpolation is elementwise and counts no MACs."""
-    _checks.choice("resize", "method", method, get_args(Method))
+    checks.choice("resize", "method", method, get_args(Method))
     return _moved({"itemsize": itemsize}, _shape(x), _larger("resize", x, scale))
 
 
@@ -336,7 +337,7 @@ def resize_conv(
 ) -> Cost:
     """Cost of ``convjax.resize_conv``: a resize, and a convolution at high resolution."""
     larger = _larger("resize_conv", x, scale)
-    _checks.choice("resize_conv", "method", method, get_args(Method))
+    checks.choice("resize_conv", "method", method, get_args(Method))
     convolution = _cost(options, _recipe("resize_conv", larger, kernel, options))
     return _moved(options, _shape(x), larger) + convolution
 
@@ -346,7 +347,7 @@ def resize_conv(
 def hold(x: Extents, size: Ints, *, order: int = 0, **options: Unpack[HoldOptions]) -> Cost:
     """Cost of ``convjax.hold``: a depthwise convolution per axis, of no weights."""
     stages = Stages("hold", _operand(x), {})
-    sizes = _checks.ints("hold", "size", size, stages.rank, minimum=1)
+    sizes = checks.ints("hold", "size", size, stages.rank, minimum=1)
     kernels = []
     for axis, extent in enumerate(sizes):
         window = [1] * stages.rank
@@ -370,9 +371,9 @@ def spatially_separable_ratio(image_size: int, kernel_size: int) -> Fraction:
         >>> spatially_separable_ratio(5, 3)
         Fraction(8, 9)
     """
-    m = _checks.integer("spatially_separable_ratio", "kernel_size", kernel_size, minimum=1)
+    m = checks.integer("spatially_separable_ratio", "kernel_size", kernel_size, minimum=1)
     outputs = (
-        _checks.integer("spatially_separable_ratio", "image_size", image_size, minimum=m) - m + 1
+        checks.integer("spatially_separable_ratio", "image_size", image_size, minimum=m) - m + 1
     )
     return Fraction(2, m) + Fraction(m - 1, m * outputs)
 
@@ -388,12 +389,12 @@ def depthwise_separable_ratio(out_features: int, kernel_size: Ints, *, rank: int
         Fraction(137, 1152)
     """
     function = "depthwise_separable_ratio"
-    window = _checks.ints(function, "kernel_size", kernel_size, rank, minimum=1)
-    features = _checks.integer(function, "out_features", out_features, minimum=1)
+    window = checks.ints(function, "kernel_size", kernel_size, rank, minimum=1)
+    features = checks.integer(function, "out_features", out_features, minimum=1)
     return Fraction(1, features) + Fraction(1, math.prod(window))
 
 
 def _larger(function: str, x: Extents, scale: Ints) -> tuple[int, ...]:
     n, *space, channels = _shape(x)
-    scales = _checks.ints(function, "scale", scale, len(space), minimum=1)
+    scales = checks.ints(function, "scale", scale, len(space), minimum=1)
     return (n, *(size * factor for size, factor in zip(space, scales, strict=True)), channels)

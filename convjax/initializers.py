@@ -16,13 +16,13 @@ import jax
 import jax.numpy as jnp
 from jax.nn import initializers as _jax
 
-from convjax import _checks
-from convjax._public import public_class, public_with
-from convjax._types import Ints
+from convjax._core import checks
+from convjax._core.aliases import Ints
+from convjax._core.public import public_class, public_with
 
 Initializer = Callable[..., jax.Array]
 
-public = public_with(shape=_checks.shape, groups=_checks.positive)
+public = public_with(shape=checks.shape, groups=checks.positive)
 
 
 class KernelShape(tuple[int, ...]):
@@ -141,9 +141,9 @@ class VarianceScaling:
 
     def __post_init__(self) -> None:
         name = "VarianceScaling"
-        _checks.choice(name, "mode", self.mode, ("fan_in", "fan_out", "fan_avg"))
+        checks.choice(name, "mode", self.mode, ("fan_in", "fan_out", "fan_avg"))
         distributions = ("truncated_normal", "normal", "uniform")
-        _checks.choice(name, "distribution", self.distribution, distributions)
+        checks.choice(name, "distribution", self.distribution, distributions)
 
     def __call__(
         self, key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32, **options: Any
@@ -255,9 +255,9 @@ class _Repeated:
     initializer: Initializer
 
     def __call__(self, key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
-        block = prod(_checks.ints("icnr", "scale", self.scale, len(shape) - 2, minimum=1))
+        block = prod(checks.ints("icnr", "scale", self.scale, len(shape) - 2, minimum=1))
         if shape[-1] % block:
-            _checks.fail(
+            checks.fail(
                 "icnr",
                 "scale",
                 self.scale,

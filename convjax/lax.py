@@ -12,8 +12,8 @@ from typing import Any
 import jax
 from jax import lax
 
-from convjax.eager import Options, are_known, compiled
-from convjax.rebinding import evaluate
+from convjax._core.eager import Options, are_known, compiled
+from convjax._programs.rebind import evaluate
 
 __all__ = [
     "conv",

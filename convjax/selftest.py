@@ -21,9 +21,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from convjax._public import public
-from convjax.functional import conv, conv_transpose
-from convjax.lowerings import LOWERINGS
+from convjax._core.public import public
+from convjax._functional import conv, conv_transpose
+from convjax._lowerings import LOWERINGS
 
 # ---- the oracle --------------------------------------------------------------------------------
 
@@ -284,7 +284,7 @@ def _causal_kernel() -> str | None:
     """The kernel for TPU that computes a causal convolution with all that surrounds it."""
     if _elsewhere("pallas"):
         return SKIPPED
-    from convjax.pallas.checks import of_causal
+    from convjax._lowerings.pallas_kernels.checks import of_causal
 
     return _differ("the value", *of_causal())
 

@@ -21,9 +21,9 @@ import numpy as np
 import tune_select
 
 import convjax
-from convjax.lowerings import depth_fold, depth_sum
-from convjax.lowerings.problem import Problem
-from convjax.lowerings.target import Target
+from convjax._lowerings import depth_fold, depth_sum
+from convjax._lowerings.problem import Problem
+from convjax._lowerings.target import Target
 
 KINDS = ("matrix", "gathered", "written", "vector", "calls")
 

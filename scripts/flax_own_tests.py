@@ -29,21 +29,22 @@ class Plugin(own_tests.Plugin):
 
         import convjax.linen
         import convjax.nn
-        from convjax import modules, operation
+        from convjax import _modules
+        from convjax._operation import primitive
 
-        real_bind, real_apply = operation.conv_p.bind, modules.Plan.apply
+        real_bind, real_apply = primitive.conv_p.bind, _modules.Plan.apply
 
         def bind(*operands: Any, **params: Any) -> Any:
             self.counts["operations bound"] += 1
             return real_bind(*operands, **params)
 
-        def apply(plan: modules.Plan, *args: Any, **options: Any) -> Any:
+        def apply(plan: _modules.Plan, *args: Any, **options: Any) -> Any:
             api = "nnx" if isinstance(plan.module, nnx.Module) else "linen"
             self.counts[f"calls of our {api} {plan.name}"] += 1
             return real_apply(plan, *args, **options)
 
-        operation.conv_p.bind = bind  # type: ignore[method-assign]
-        modules.Plan.apply = apply  # type: ignore[assignment, method-assign]
+        primitive.conv_p.bind = bind  # type: ignore[method-assign]
+        _modules.Plan.apply = apply  # type: ignore[assignment, method-assign]
         for name in NAMES:
             setattr(nnx, name, getattr(convjax.nn, name))
             setattr(linen, name, getattr(convjax.linen, name))

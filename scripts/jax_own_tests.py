@@ -46,11 +46,11 @@ class Plugin(own_tests.Plugin):
         import jax
 
         import convjax.lax
-        from convjax import operation
-        from convjax.lowerings import LOWERINGS, select
+        from convjax._lowerings import LOWERINGS, select
+        from convjax._operation import primitive
 
         algorithm = "" if what == DEFAULT else what
-        real_bind, real_select = operation.conv_p.bind, select.select
+        real_bind, real_select = primitive.conv_p.bind, select.select
         if algorithm and algorithm not in LOWERINGS:
             sys.exit(f"no lowering {algorithm!r}: there are {', '.join(LOWERINGS)}")
 
@@ -65,7 +65,7 @@ class Plugin(own_tests.Plugin):
             self.counts[f"lowered as {choice.name}"] += 1
             return choice
 
-        operation.conv_p.bind = bind  # type: ignore[method-assign]
+        primitive.conv_p.bind = bind  # type: ignore[method-assign]
         select.select = choose  # type: ignore[assignment]
         ours = {name: getattr(convjax.lax, name) for name in convjax.lax.__all__}
         jax.lax = Proxy(jax.lax, ours)  # type: ignore[assignment]
@@ -93,7 +93,7 @@ def main() -> int:
     theirs, _ = run("")
     names = arguments.algorithm.split(",")
     if names == ["all"]:
-        from convjax.lowerings import LOWERINGS
+        from convjax._lowerings import LOWERINGS
 
         names = [DEFAULT, *LOWERINGS]
     status = 0

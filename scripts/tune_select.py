@@ -1,4 +1,4 @@
-"""Measure the thresholds that choose lowerings: `convjax/lowerings/thresholds.py`.
+"""Measure the thresholds that choose lowerings: `convjax/_lowerings/thresholds.py`.
 
     python scripts/tune_select.py FEW_PAIRS ...   # these thresholds; without names, all of them
     python scripts/tune_select.py --rounds 9 --replace FEW_PAIRS
@@ -7,7 +7,8 @@ For each threshold there are convolutions whose size is about half the threshold
 and twice and four times it. Every candidate computes them by force. Their results must be equal, to
 the last bit, on integers. Then they are timed in turn, many times. A row of the threshold's file in
 `benchmarks/select/` has the least time of each: what else the machine does only adds to it. Rows of
-other machines and versions stay; `--replace` drops those of this one. `tests/library/test_thresholds.py`
+other machines and versions stay; `--replace` drops those of this one.
+`tests/library/test_thresholds.py`
 reads the files.
 """
 
@@ -28,7 +29,7 @@ import numpy as np
 import convjax
 from benchmarks.harness import machine
 from benchmarks.harness.timing import Timed, interleaved
-from convjax.lowerings import target, thresholds
+from convjax._lowerings import target, thresholds
 
 FOLDER = pathlib.Path(__file__).resolve().parent.parent / "benchmarks" / "select"
 HEADER = ("jaxlib", "vector_bits", "machine", "date", "role", "x", "kernel", "options", "size")

@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from convjax import _checks
-from convjax._public import public_with
-from convjax._types import ArrayLike, Ints
+from convjax._core import checks
+from convjax._core.aliases import ArrayLike, Ints
+from convjax._core.public import public_with
 
 public = public_with(
-    kernel=_checks.numbers, images=_checks.numbers, width=_checks.number, input_size=_checks.size
+    kernel=checks.numbers, images=checks.numbers, width=checks.number, input_size=checks.size
 )
 
 
@@ -65,15 +65,15 @@ def overlap_counts(
         if not pairs or not layers:
             rule = "must be pairs (kernel_size, strides), one for each layer"
             mend = "For a single layer give `kernel_size`, `strides` and `input_size`."
-            _checks.fail(function, "layers", layers, rule, mend)
+            checks.fail(function, "layers", layers, rule, mend)
     else:
         layers, size = [(kernel_size, strides)], input_size
     if size is None:
-        _checks.fail_type(function, "input_size", size, "must be given")
-    rank = 1 if _checks.is_int(size) else len(tuple(size))
-    space = _checks.ints(function, "input_size", size, rank, minimum=1)
-    windows = [_checks.ints(function, "kernel_size", k, rank, minimum=1) for k, _ in layers]
-    steps = [_checks.ints(function, "strides", s, rank, minimum=1) for _, s in layers]
+        checks.fail_type(function, "input_size", size, "must be given")
+    rank = 1 if checks.is_int(size) else len(tuple(size))
+    space = checks.ints(function, "input_size", size, rank, minimum=1)
+    windows = [checks.ints(function, "kernel_size", k, rank, minimum=1) for k, _ in layers]
+    steps = [checks.ints(function, "strides", s, rank, minimum=1) for _, s in layers]
 
     def along(axis: int) -> np.ndarray:
         counts = np.ones(space[axis], np.int64)
@@ -116,11 +116,11 @@ def phase_gains(kernel: ArrayLike, strides: Ints) -> jax.Array:
     Source: Sugawara, Shiota & Kiya, Super-resolution using convolutional neural networks without
         any checkerboard artifacts, 2018, https://arxiv.org/abs/1806.02658
     """
-    kernel = jnp.asarray(_checks.array("phase_gains", "kernel", kernel))
+    kernel = jnp.asarray(checks.array("phase_gains", "kernel", kernel))
     rank = kernel.ndim - 2
     if rank < 1:
-        _checks.fail("phase_gains", "kernel", kernel.shape, "must have at least one spatial axis")
-    steps = _checks.ints("phase_gains", "strides", strides, rank, minimum=1)
+        checks.fail("phase_gains", "kernel", kernel.shape, "must have at least one spatial axis")
+    steps = checks.ints("phase_gains", "strides", strides, rank, minimum=1)
     fill = [(0, -size % step) for size, step in zip(kernel.shape, steps, strict=False)]
     padded = jnp.pad(kernel, [*fill, (0, 0), (0, 0)])
     return _by_phase(padded, steps, first=0).sum(axis=range(0, 2 * rank, 2))
@@ -161,11 +161,11 @@ def phase_variance_fraction(images: ArrayLike, period: Ints) -> jax.Array:
     function = "phase_variance_fraction"
     images = _images(function, images)
     rank = images.ndim - 2
-    steps = _checks.ints(function, "period", period, rank, minimum=1)
+    steps = checks.ints(function, "period", period, rank, minimum=1)
     repeats = [n // step for n, step in zip(images.shape[1:-1], steps, strict=True)]
     if 0 in repeats or prod(repeats) == 1:
         rule = f"must fit the extents {images.shape[1:-1]} of `images`, and twice on some axis"
-        _checks.fail(function, "period", period, rule)
+        checks.fail(function, "period", period, rule)
     extents = [n * step for n, step in zip(repeats, steps, strict=True)]
     x = _from_first_pixel(images[(slice(None), *(slice(extent) for extent in extents))])
     x = _by_phase(x, steps, first=1)
@@ -221,16 +221,16 @@ def spectral_fraction(images: ArrayLike, period: Ints, *, width: float = 0.06) -
     function = "spectral_fraction"
     images = _images(function, images)
     rank = images.ndim - 2
-    steps = _checks.ints(function, "period", period, rank, minimum=1)
+    steps = checks.ints(function, "period", period, rank, minimum=1)
     if prod(steps) == 1:
-        _checks.fail(function, "period", period, "must be above 1 along some axis")
+        checks.fail(function, "period", period, "must be above 1 along some axis")
     if not 0 <= width < 0.5 / max(steps):
         rule = f"must be at least 0 and below half of 1/`period` (={0.5 / max(steps):g})"
-        _checks.fail(function, "width", width, rule)
+        checks.fail(function, "width", width, rule)
     counted = _near_multiples(images.shape[1:-1], steps, width)
     if not counted.any():
         rule = f"leaves no frequency of `images` {images.shape[1:-1]} near those of the `period`"
-        _checks.fail(function, "width", width, rule)
+        checks.fail(function, "width", width, rule)
     axes = tuple(range(1, 1 + rank))
     x = _from_first_pixel(images)
     largest = jnp.abs(x).max(axes, keepdims=True)
@@ -259,11 +259,11 @@ def _near_multiples(space: Sequence[int], steps: Sequence[int], width: float) ->
 
 def _images(function: str, images: Any) -> jax.Array:
     """`images` as a real array (N, *space, C)."""
-    images = jnp.asarray(_checks.array(function, "images", images))
+    images = jnp.asarray(checks.array(function, "images", images))
     if images.ndim < 3:
-        _checks.fail(function, "images", images.shape, "must be (N, *space, C)")
+        checks.fail(function, "images", images.shape, "must be (N, *space, C)")
     if jnp.issubdtype(images.dtype, jnp.complexfloating):
-        _checks.fail_type(function, "images", str(images.dtype), "must be real")
+        checks.fail_type(function, "images", str(images.dtype), "must be real")
     return images
 
 

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from convjax import _checks
-from convjax._public import public_with
+from convjax._core import checks
+from convjax._core.public import public_with
 
 _EXACT = lax.Precision.HIGHEST
 
@@ -20,7 +20,7 @@ class BlockScores(NamedTuple):
     N: jax.Array
 
 
-@public_with(a=_checks.numbers, b=_checks.numbers, matrix=_checks.numbers, whiten=_checks.flag)
+@public_with(a=checks.numbers, b=checks.numbers, matrix=checks.numbers, whiten=checks.flag)
 def interlayer_covariance(a: jax.Array, b: jax.Array, *, whiten: bool = True) -> jax.Array:
     """Covariance of the responses of two layers, each whitened first: Deep Roots' figure.
 
@@ -57,9 +57,9 @@ def interlayer_covariance(a: jax.Array, b: jax.Array, *, whiten: bool = True) ->
     function = "interlayer_covariance"
     a, b = _responses(function, "a", a), _responses(function, "b", b)
     if len(a) != len(b):
-        _checks.fail(function, "b", b.shape, f"must have the {len(a)} rows (samples) of `a`")
+        checks.fail(function, "b", b.shape, f"must have the {len(a)} rows (samples) of `a`")
     if len(a) < 2:
-        _checks.fail(function, "a", a.shape, "must have at least two rows (samples)")
+        checks.fail(function, "a", a.shape, "must have at least two rows (samples)")
     a, b = a - a.mean(axis=0), b - b.mean(axis=0)
     matrix = _covariance(a, b)
     if not whiten:
@@ -68,7 +68,7 @@ def interlayer_covariance(a: jax.Array, b: jax.Array, *, whiten: bool = True) ->
     return jnp.linalg.multi_dot([left, matrix, right], precision=_EXACT)
 
 
-@public_with(a=_checks.numbers, b=_checks.numbers, matrix=_checks.numbers, whiten=_checks.flag)
+@public_with(a=checks.numbers, b=checks.numbers, matrix=checks.numbers, whiten=checks.flag)
 def block_scores(matrix: jax.Array, groups: int) -> BlockScores:
     """How much of a matrix lies in `groups` equal diagonal blocks.
 
@@ -96,17 +96,17 @@ def block_scores(matrix: jax.Array, groups: int) -> BlockScores:
         https://arxiv.org/abs/1605.06489
     """
     function = "block_scores"
-    matrix = jnp.asarray(_checks.array(function, "matrix", matrix))
-    groups = _checks.integer(function, "groups", groups, minimum=1)
+    matrix = jnp.asarray(checks.array(function, "matrix", matrix))
+    groups = checks.integer(function, "groups", groups, minimum=1)
     if matrix.ndim != 2:
-        _checks.fail(function, "matrix", matrix.shape, "must have two axes")
+        checks.fail(function, "matrix", matrix.shape, "must have two axes")
     if groups == 1:
         mend = "Score an ungrouped layer with the number of blocks it is compared with."
-        _checks.fail(function, "groups", groups, "must be at least 2: one block is all", mend)
+        checks.fail(function, "groups", groups, "must be at least 2: one block is all", mend)
     rows, columns = matrix.shape
     if rows % groups or columns % groups or not matrix.size:
         rule = f"must divide the rows and columns of `matrix` (={matrix.shape})"
-        _checks.fail(function, "groups", groups, rule)
+        checks.fail(function, "groups", groups, rule)
     size = jnp.abs(matrix).astype(jnp.promote_types(jnp.abs(matrix).dtype, jnp.float32))
     inside = jnp.arange(rows)[:, None] * groups // rows == jnp.arange(columns) * groups // columns
     ratio = jnp.mean(size, where=inside) / jnp.mean(size, where=~inside)
@@ -118,12 +118,12 @@ def block_scores(matrix: jax.Array, groups: int) -> BlockScores:
 
 def _responses(function: str, argument: str, value: Any) -> jax.Array:
     """`value` as a matrix in float32 or wider."""
-    value = jnp.asarray(_checks.array(function, argument, value))
+    value = jnp.asarray(checks.array(function, argument, value))
     if value.ndim != 2:
         mend = "Every pixel is a sample: `x.reshape(-1, x.shape[-1])`."
-        _checks.fail(function, argument, value.shape, "must be (samples, channels)", mend)
+        checks.fail(function, argument, value.shape, "must be (samples, channels)", mend)
     if jnp.issubdtype(value.dtype, jnp.complexfloating):
-        _checks.fail_type(function, argument, str(value.dtype), "must be real")
+        checks.fail_type(function, argument, str(value.dtype), "must be real")
     return value.astype(jnp.promote_types(value.dtype, jnp.float32))
 
 

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from convjax import _checks
-from convjax._public import public_with
+from convjax._core import checks
+from convjax._core.public import public_with
 
 
 class EmpiricalField(NamedTuple):
@@ -19,7 +19,7 @@ class EmpiricalField(NamedTuple):
     weights: jax.Array
 
 
-@public_with(fn=_checks.function)
+@public_with(fn=checks.function)
 def channel_reachability(
     fn: Callable[[jax.Array], jax.Array], shape: Sequence[int], *, draws: int = 4, seed: int = 0
 ) -> jax.Array:
@@ -72,7 +72,7 @@ def channel_reachability(
     return lax.map(reach, _keys(function, seed, draws)).any(axis=0)
 
 
-@public_with(fn=_checks.function)
+@public_with(fn=checks.function)
 def empirical_receptive_field(
     fn: Callable[[jax.Array], jax.Array], shape: Sequence[int], *, draws: int = 4, seed: int = 0
 ) -> EmpiricalField:
@@ -118,7 +118,7 @@ def empirical_receptive_field(
     out = _output(function, fn, shape)
     if len(out) != len(shape):
         rule = f"must return as many axes as it takes ({len(shape)})"
-        _checks.fail(function, "fn", out, rule)
+        checks.fail(function, "fn", out, rule)
     middle = (0, *(extent // 2 for extent in out[1:-1]))
 
     def seen(key: jax.Array) -> jax.Array:
@@ -137,25 +137,25 @@ def empirical_receptive_field(
 
 
 def _shape(function: str, shape: Any, least: int) -> tuple[int, ...]:
-    if _checks.is_int(shape) or isinstance(shape, str):
-        _checks.fail_type(function, "shape", shape, "must be a sequence of integers")
+    if checks.is_int(shape) or isinstance(shape, str):
+        checks.fail_type(function, "shape", shape, "must be a sequence of integers")
     shape = tuple(shape)
     if len(shape) < least:
         words = "(..., I)" if least == 1 else "(N, *space, I)"
-        _checks.fail(function, "shape", shape, f"must be {words}, of at least {least} axes")
-    return _checks.ints(function, "shape", shape, len(shape), minimum=1)
+        checks.fail(function, "shape", shape, f"must be {words}, of at least {least} axes")
+    return checks.ints(function, "shape", shape, len(shape), minimum=1)
 
 
 def _output(function: str, fn: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape of what `fn` returns for a float32 array of this shape."""
     out = jax.eval_shape(fn, jax.ShapeDtypeStruct(shape, jnp.float32))
     if not hasattr(out, "shape") or len(out.shape) < 1:
-        _checks.fail_type(function, "fn", out, "must return one array, channels last")
+        checks.fail_type(function, "fn", out, "must return one array, channels last")
     return out.shape
 
 
 def _keys(function: str, seed: Any, draws: Any) -> jax.Array:
-    seed = _checks.integer(function, "seed", seed)
+    seed = checks.integer(function, "seed", seed)
     return jax.random.split(
-        jax.random.key(seed), _checks.integer(function, "draws", draws, minimum=1)
+        jax.random.key(seed), checks.integer(function, "draws", draws, minimum=1)
     )

@@ -3,11 +3,11 @@
 import jax
 import jax.numpy as jnp
 
-from convjax import _checks
-from convjax._public import public_with
+from convjax._core import checks
+from convjax._core.public import public_with
 
 
-@public_with(kernel=_checks.numbers)
+@public_with(kernel=checks.numbers)
 def rank_energy(kernel: jax.Array) -> jax.Array:
     """The energy of every spatial filter that its best approximations of rank 1, 2, ... keep.
 
@@ -37,12 +37,12 @@ def rank_energy(kernel: jax.Array) -> jax.Array:
         https://doi.org/10.1109/CVPR.2013.355
     """
     function = "rank_energy"
-    kernel = jnp.asarray(_checks.array(function, "kernel", kernel))
+    kernel = jnp.asarray(checks.array(function, "kernel", kernel))
     if kernel.ndim != 4 or 0 in kernel.shape[:2]:
         mend = "Of a kernel with three spatial axes, give the planes: `kernel[0]`, `kernel[1]`, ..."
-        _checks.fail(function, "kernel", kernel.shape, "must be (K1, K2, I, O)", mend)
+        checks.fail(function, "kernel", kernel.shape, "must be (K1, K2, I, O)", mend)
     if jnp.issubdtype(kernel.dtype, jnp.complexfloating):
-        _checks.fail_type(function, "kernel", str(kernel.dtype), "must be real")
+        checks.fail_type(function, "kernel", str(kernel.dtype), "must be real")
     kernel = kernel.astype(jnp.promote_types(kernel.dtype, jnp.float32))
     values = jnp.linalg.svd(jnp.moveaxis(kernel, (0, 1), (-2, -1)), compute_uv=False)
     # Relative to the largest, squares neither overflow nor vanish.

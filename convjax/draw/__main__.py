@@ -5,10 +5,10 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from convjax._core.padding import MODES, POLICIES
 from convjax.draw.arithmetic import STEPS_BY, arithmetic
 from convjax.draw.drawing import ENDINGS
 from convjax.kinds import KINDS
-from convjax.padding import MODES, POLICIES
 
 EXAMPLES = """
 examples:

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from convjax import _checks
+from convjax._core import checks
 from convjax.draw.board import described
 from convjax.draw.drawing import Drawing
 from convjax.draw.laying import laid_out, legend
@@ -82,7 +82,7 @@ def arithmetic(
     Source: Dumoulin & Visin, A guide to convolution arithmetic for deep learning, 2016,
         https://arxiv.org/abs/1603.07285
     """
-    _checks.choice("arithmetic", "by", by, STEPS_BY)
+    checks.choice("arithmetic", "by", by, STEPS_BY)
     worked = work_out(
         kind,
         input_size,

@@ -8,13 +8,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from convjax import _checks
+from convjax._core import checks
+from convjax._programs.explain import CostRow, cost_of
 from convjax.draw import colours
 from convjax.draw.drawing import Drawing
 from convjax.draw.scene import Item, Path, Rect, Text, fitted
 from convjax.draw.stages import stages_of
 from convjax.draw.worked import configured, in_the_name_of, kernel_shapes
-from convjax.jaxprs import CostRow, cost_of
 
 _SLANT = 0.55  # of a box's depth, to the right and upward
 _MOST_ROWS = 160
@@ -144,11 +144,11 @@ def layer(
             )
         title = title or layer.replace("_", " ")
     else:
-        shape = _checks.ints("layer", "input_size", input_size, len(tuple(input_size)), minimum=1)
+        shape = checks.ints("layer", "input_size", input_size, len(tuple(input_size)), minimum=1)
         counted = cost_of(layer, jax.ShapeDtypeStruct(shape, jnp.float32))
         rows = operations(counted.rows, len(shape) - 2)
         if not rows:
-            _checks.fail("layer", "layer", layer, "must contain a convolution")
+            checks.fail("layer", "layer", layer, "must contain a convolution")
         found = [(row.name, row) for row in rows]
         shapes = [(1, *row.space, row.channels) for row in rows]
         shapes.append((1, *rows[-1].out_space, rows[-1].features))
@@ -334,7 +334,7 @@ def network(network: Any, shape: Sequence[int], *, title: str = "") -> Drawing:
     Source: the tables of layers of Krizhevsky, Sutskever & Hinton, ImageNet classification with
         deep convolutional neural networks, 2012, https://papers.nips.cc/paper/4824
     """
-    shape = _checks.ints("network", "shape", shape, len(tuple(shape)), minimum=1)
+    shape = checks.ints("network", "shape", shape, len(tuple(shape)), minimum=1)
     if _is_module(network):
         from convjax.models import macs_of
 
@@ -345,7 +345,7 @@ def network(network: Any, shape: Sequence[int], *, title: str = "") -> Drawing:
     merged = _merged(found)
     if not merged or len(merged) > _MOST_ROWS:
         rule = f"has {len(merged)} different operations; 1 to {_MOST_ROWS} can be drawn"
-        _checks.fail("network", "network", type(network).__name__, rule)
+        checks.fail("network", "network", type(network).__name__, rule)
     title = title or f"{type(network).__name__}, on {times(shape[1:])}"
     macs, params = sum(o.macs for o in found), sum(o.params for o in found)
     words = f"{title}: {len(found)} operations, {params:,} weights, {macs:,} multiply-accumulates."

@@ -5,7 +5,7 @@ import html
 from pathlib import Path
 from typing import Any
 
-from convjax import _checks
+from convjax._core import checks
 from convjax.draw import pixels, player, svg
 from convjax.draw.scene import Scene
 
@@ -61,7 +61,7 @@ class Drawing:
     def image(self, *, step: int | None = None, scale: float = 2, theme: str = "light") -> Any:
         """A ``PIL.Image`` of one step, in `scale` pixels per pixel of the SVG; needs Pillow."""
         self._check(step, 1)
-        _checks.choice("image", "theme", theme, pixels.THEMES)
+        checks.choice("image", "theme", theme, pixels.THEMES)
         return pixels.image(self.scene, step, scale=scale, theme=theme)
 
     def save(
@@ -90,11 +90,11 @@ class Drawing:
         """
         file = Path(path)
         if file.suffix.lower() not in ENDINGS:
-            _checks.fail("save", "path", str(path), f"must end in one of {', '.join(ENDINGS)}")
+            checks.fail("save", "path", str(path), f"must end in one of {', '.join(ENDINGS)}")
         self._check(step, seconds)
         if not scale > 0:
-            _checks.fail("save", "scale", scale, "must be above 0")
-        _checks.choice("save", "theme", theme, pixels.THEMES)
+            checks.fail("save", "scale", scale, "must be above 0")
+        checks.choice("save", "theme", theme, pixels.THEMES)
         if file.suffix.lower() == ".svg":
             text = self.svg(step=step, animated=animated, seconds=seconds)
             file.write_text(text, encoding="utf-8")
@@ -107,11 +107,11 @@ class Drawing:
         return file
 
     def _check(self, step: int | None, seconds: float) -> None:
-        if step is not None and not 0 <= _checks.integer("Drawing", "step", step) < self.steps:
+        if step is not None and not 0 <= checks.integer("Drawing", "step", step) < self.steps:
             rule = f"must be from 0 to {self.steps - 1}: the drawing has {self.steps} steps"
-            _checks.fail("Drawing", "step", step, rule)
+            checks.fail("Drawing", "step", step, rule)
         if not seconds > 0:
-            _checks.fail("Drawing", "seconds", seconds, "must be above 0")
+            checks.fail("Drawing", "seconds", seconds, "must be above 0")
 
     def _repr_svg_(self) -> str:
         return self.svg()

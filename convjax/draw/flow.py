@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import convjax
-from convjax import _checks, analysis
+from convjax import analysis
+from convjax._core import checks
 from convjax.draw import colours
 from convjax.draw.drawing import Drawing
 from convjax.draw.heat import grid
@@ -57,7 +58,7 @@ def connectivity(
     function = "connectivity"
     if not layers or (names and len(names) != len(layers)):
         rule = "must be at least one function, and `names` as many"
-        _checks.fail(function, "layers", len(layers), rule)
+        checks.fail(function, "layers", len(layers), rule)
     shape = tuple(shape)
     shapes = [shape]
     for layer in layers:
@@ -65,7 +66,7 @@ def connectivity(
     counts = [s[-1] for s in shapes]
     if max(counts) > _MOST_CHANNELS:
         rule = f"leads to {max(counts)} channels, and at most {_MOST_CHANNELS} can be drawn"
-        _checks.fail(function, "shape", shape, rule)
+        checks.fail(function, "shape", shape, rule)
 
     def reached(layer: Any, shape: Sequence[int]) -> np.ndarray:
         found = analysis.channel_reachability(layer, shape, draws=draws, seed=seed)
@@ -163,7 +164,7 @@ def overlap(kernel_size: Any, strides: Any, input_size: Any) -> Drawing:
     with in_the_name_of("overlap"):
         worked = work_out("transposed", input_size, kernel_size, strides=strides, padding="VALID")
     if worked.rank > 2:
-        _checks.fail("overlap", "input_size", input_size, "must have one or two spatial axes")
+        checks.fail("overlap", "input_size", input_size, "must have one or two spatial axes")
     reads = worked.depends[0]
     counts = reads.sum(axis=1).reshape(worked.values[-1].shape[:-1])
     inner = _inner(counts)
@@ -193,7 +194,7 @@ def _inner(counts: np.ndarray) -> np.ndarray:
 
 
 def _short(value: Any) -> str:
-    return str(value) if _checks.is_int(value) else "×".join(map(str, value))
+    return str(value) if checks.is_int(value) else "×".join(map(str, value))
 
 
 def _paint(reads: np.ndarray, counts: np.ndarray) -> list[Item]:
@@ -253,11 +254,11 @@ def receptive_field(layers: Sequence[Sequence[Any]], *, names: Sequence[str] = (
     function = "receptive_field"
     rows = [(*layer, *(1, 1, 1)[len(layer) :])[:3] for layer in layers]
     field = convjax.arithmetic.receptive_field([row for row in rows])
-    if not _checks.is_int(field.size):
-        _checks.fail(function, "layers", layers, "must have one int for both axes")
+    if not checks.is_int(field.size):
+        checks.fail(function, "layers", layers, "must have one int for both axes")
     if field.size > _MOST_PLACES:
         rule = f"sees {field.size} places, and at most {_MOST_PLACES} can be drawn"
-        _checks.fail(function, "layers", layers, rule)
+        checks.fail(function, "layers", layers, rule)
     fields, items, left = [], [], 0.0
     sizes = [convjax.arithmetic.receptive_field(rows[: n + 1]).size for n in range(len(rows))]
     cell = float(np.clip(300 / max(sizes), 4, 20))

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from convjax import _checks
+from convjax._core import checks
 from convjax.draw import colours
 from convjax.draw.board import shown
 from convjax.draw.drawing import Drawing
@@ -110,10 +110,10 @@ def matrix(
         values = np.asarray(matrix, float)
         if options or input_size is not None:
             given = [*options, *["input_size"] * (input_size is not None)]
-            _checks.fail("matrix", given[0], "given", "is for a kind's name, not for an array")
+            checks.fail("matrix", given[0], "given", "is for a kind's name, not for an array")
     if values.ndim != 2 or not values.size:
-        _checks.fail("matrix", "matrix", values.shape, "must have two axes and be not empty")
-    blocks = _checks.integer("matrix", "blocks", blocks, minimum=1)
+        checks.fail("matrix", "matrix", values.shape, "must have two axes and be not empty")
+    blocks = checks.integer("matrix", "blocks", blocks, minimum=1)
     values = values.T if transpose else values
     high, wide = values.shape
     counted = int(np.count_nonzero(values))
@@ -183,17 +183,17 @@ def filters(kernel: Any, *, groups: int = 1, columns: int | None = None) -> Draw
         networks, 2012, figure 3, https://papers.nips.cc/paper/4824
     """
     function = "filters"
-    kernel = np.asarray(_checks.array(function, "kernel", kernel), float)
+    kernel = np.asarray(checks.array(function, "kernel", kernel), float)
     if kernel.ndim != 4 or not kernel.size:
-        _checks.fail(function, "kernel", kernel.shape, "must be (K1, K2, I, O)")
+        checks.fail(function, "kernel", kernel.shape, "must be (K1, K2, I, O)")
     high, wide, channels, count = kernel.shape
-    groups = _checks.integer(function, "groups", groups, minimum=1)
+    groups = checks.integer(function, "groups", groups, minimum=1)
     if count % groups:
-        _checks.fail(function, "groups", groups, f"must divide the filters (={count})")
+        checks.fail(function, "groups", groups, f"must divide the filters (={count})")
     each = 1 if channels == 3 else channels
     if count * each > 1024:
         rule = f"has {count} filters of {each} pictures, and at most 1024 can be drawn"
-        _checks.fail(function, "kernel", kernel.shape, rule, "Give a part of it.")
+        checks.fail(function, "kernel", kernel.shape, rule, "Give a part of it.")
     side = float(np.clip(640 / max(count * each, 1) ** 0.5, 22, 64))
     per = count // groups
     columns = columns or max(1, round(per**0.5 * (1 if each == 1 else 1 / each)))

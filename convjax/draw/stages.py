@@ -6,11 +6,11 @@ from typing import Any
 
 import jax
 
-from convjax import functional
+from convjax import _functional
+from convjax._functional.stages import per_axis
 from convjax.draw.window import Window, transposed_window_of, window_of
-from convjax.functional._stages import per_axis
 from convjax.kinds import Kind
-from convjax.sizes import Sizes
+from convjax.kinds._sizes import Sizes
 
 Kernels = Sequence[jax.Array]
 
@@ -43,7 +43,7 @@ def _convolving(
     """`conv` with the kernel of this number."""
     return Stage(
         name,
-        lambda x, ks: functional.conv(x, ks[number], feature_group_count=groups, **options),
+        lambda x, ks: _functional.conv(x, ks[number], feature_group_count=groups, **options),
         lambda space, out: window_of("arithmetic", space, size, **options),
         groups,
     )
@@ -77,7 +77,7 @@ def _transposed(kind: Kind, sizes: Sizes, options: dict[str, Any]) -> list[Stage
     return [
         Stage(
             "transposed",
-            lambda x, ks: functional.conv_transpose(x, ks[0], **options),
+            lambda x, ks: _functional.conv_transpose(x, ks[0], **options),
             lambda space, out: transposed_window_of(
                 "arithmetic", space, sizes.kernel_size, out, **options
             ),
@@ -113,7 +113,7 @@ def _flattened(kind: Kind, sizes: Sizes, options: dict[str, Any]) -> list[Stage]
 def _shuffle(sizes: Sizes) -> Stage:
     return Stage(
         "channel shuffle",
-        lambda x, ks: functional.channel_shuffle(x, sizes.groups),
+        lambda x, ks: _functional.channel_shuffle(x, sizes.groups),
         lambda space, out: window_of("arithmetic", space, sizes.ones, padding="VALID"),
         sizes.groups,
     )
@@ -132,13 +132,13 @@ def _resize(kind: Kind, sizes: Sizes, options: dict[str, Any]) -> list[Stage]:
     others = {name: value for name, value in options.items() if name != "method"}
     method = options.get("method", "nearest")
     return [
-        Stage(f"resize {method}", lambda x, ks: functional.resize(x, sizes.scale, method=method)),
+        Stage(f"resize {method}", lambda x, ks: _functional.resize(x, sizes.scale, method=method)),
         _convolving("convolution", sizes.kernel_size, 0, others),
     ]
 
 
 def _pixels(sizes: Sizes) -> Stage:
-    return Stage("pixel shuffle", lambda x, ks: functional.pixel_shuffle(x, sizes.scale))
+    return Stage("pixel shuffle", lambda x, ks: _functional.pixel_shuffle(x, sizes.scale))
 
 
 def _pixel_shuffle(kind: Kind, sizes: Sizes, options: dict[str, Any]) -> list[Stage]:
@@ -156,7 +156,7 @@ def _hold(kind: Kind, sizes: Sizes, options: dict[str, Any]) -> list[Stage]:
     return [
         Stage(
             "hold",
-            lambda x, ks: functional.hold(x, sizes.scale, **options),
+            lambda x, ks: _functional.hold(x, sizes.scale, **options),
             lambda space, out: window_of(
                 "arithmetic", space, size, **{"padding_mode": "edge", **others}
             ),

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from convjax import _checks
-from convjax import padding as paddings
-from convjax.geometry import Geometry, dilated
+from convjax._core import checks
+from convjax._core import padding as paddings
+from convjax._core.geometry import Geometry, dilated
 
 REAL, PADDING, INSERTED, COPY, CROPPED = "real", "padding", "inserted", "copy", "cropped"
 
@@ -120,9 +120,9 @@ def window_of(
     space, size = tuple(space), tuple(size)
     rank = len(space)
     steps: dict[str, Any] = {
-        "strides": _checks.ints(function, "strides", strides, rank, minimum=1),
-        "input_dilation": _checks.ints(function, "input_dilation", input_dilation, rank, minimum=1),
-        "kernel_dilation": _checks.ints(
+        "strides": checks.ints(function, "strides", strides, rank, minimum=1),
+        "input_dilation": checks.ints(function, "input_dilation", input_dilation, rank, minimum=1),
+        "kernel_dilation": checks.ints(
             function, "kernel_dilation", kernel_dilation, rank, minimum=1
         ),
     }

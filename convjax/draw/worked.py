@@ -16,11 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from convjax import _checks
+from convjax._core import checks
 from convjax.draw.stages import Stage, stages_of
 from convjax.draw.window import Window
 from convjax.kinds import KINDS, Kind
-from convjax.sizes import Sizes
+from convjax.kinds._sizes import Sizes
 
 FUNCTION = "arithmetic"
 MOST_CELLS = 1200  # of all tensors together: more is not legible
@@ -129,7 +129,7 @@ def work_out(
     for shape in shapes:
         if prod(shape) > MOST_PAIRS:
             rule = f"makes a kernel of shape {tuple(shape)}, too large to draw"
-            _checks.fail(FUNCTION, "kernel_size", kernel_size, rule)
+            checks.fail(FUNCTION, "kernel_size", kernel_size, rule)
     rng = np.random.default_rng(seed)
     drawn = rng.integers(0, 4, in_shape) if x is None else np.asarray(x)
     if drawn.shape != in_shape:
@@ -140,7 +140,7 @@ def work_out(
     elif hasattr(kernels, "shape"):
         kernels = [kernels]
     if len(kernels) != len(shapes):
-        _checks.fail(FUNCTION, "kernels", len(kernels), f"must be {len(shapes)} arrays for {kind}")
+        checks.fail(FUNCTION, "kernels", len(kernels), f"must be {len(shapes)} arrays for {kind}")
     arrays = [
         _reshaped("kernels", np.asarray(k), shape) for k, shape in zip(kernels, shapes, strict=True)
     ]
@@ -166,7 +166,7 @@ def configured(
     **options: Any,
 ) -> tuple[Kind, Sizes, dict[str, Any], str]:
     """The kind's row, its sizes, the options that its function takes, and the call in words."""
-    row = KINDS[_checks.choice(FUNCTION, "kind", kind, tuple(KINDS))]
+    row = KINDS[checks.choice(FUNCTION, "kind", kind, tuple(KINDS))]
     given = {name: value for name, value in options.items() if value is not None}
     sizes, given = _sizes(
         row, input_size, kernel_size, in_features, out_features, channel_multiplier, scale, given
@@ -183,7 +183,7 @@ def kernel_shapes(row: Kind, sizes: Sizes, options: dict[str, Any]) -> list[tupl
         return shapes
     if sizes.in_features % groups or sizes.out_features % groups:
         rule = f"must divide the channels (={sizes.in_features}, {sizes.out_features})"
-        _checks.fail(FUNCTION, "feature_group_count", groups, rule)
+        checks.fail(FUNCTION, "feature_group_count", groups, rule)
     (*window, fewer, features) = shapes[0]
     return [(*window, fewer // groups, features)]
 
@@ -198,7 +198,7 @@ def _run(
     _check_cells("input_size", x.shape[:-1], x.size + prod(result.shape))
     if x.size * prod(result.shape) > MOST_PAIRS:
         rule = f"gives {x.size} x {prod(result.shape)} pairs of elements; {MOST_PAIRS} can be drawn"
-        _checks.fail(FUNCTION, "input_size", x.shape[:-1], rule, "Give smaller extents.")
+        checks.fail(FUNCTION, "input_size", x.shape[:-1], rule, "Give smaller extents.")
     values = [np.asarray(x, np.float32)]
     whole_weights, whole_depends, values_out = _probe(whole, values[0], real, ones)
     own_weights, own_depends, windows = [], [], []
@@ -256,17 +256,17 @@ def _sizes(
     options: dict[str, Any],
 ) -> tuple[Sizes, dict[str, Any]]:
     """The sizes of the configuration, and the options that the function itself takes."""
-    rank = 1 if _checks.is_int(input_size) else len(tuple(input_size))
+    rank = 1 if checks.is_int(input_size) else len(tuple(input_size))
     if rank not in (1, 2, 3):
         rule = "must have 1, 2 or 3 spatial axes"
-        _checks.fail(FUNCTION, "input_size", input_size, rule)
-    space = _checks.ints(FUNCTION, "input_size", input_size, rank, minimum=1)
-    window = _checks.ints(FUNCTION, "kernel_size", kernel_size, rank, minimum=1)
-    scale = _checks.ints(FUNCTION, "scale", scale, rank, minimum=1)
-    multiplier = _checks.integer(FUNCTION, "channel_multiplier", multiplier, minimum=1)
+        checks.fail(FUNCTION, "input_size", input_size, rule)
+    space = checks.ints(FUNCTION, "input_size", input_size, rank, minimum=1)
+    window = checks.ints(FUNCTION, "kernel_size", kernel_size, rank, minimum=1)
+    scale = checks.ints(FUNCTION, "scale", scale, rank, minimum=1)
+    multiplier = checks.integer(FUNCTION, "channel_multiplier", multiplier, minimum=1)
     usual_in, usual_out, groups = _CHANNELS.get(row.name, (1, 1, 1))
     if "feature_group_count" in options:
-        groups = _checks.integer(
+        groups = checks.integer(
             FUNCTION, "feature_group_count", options["feature_group_count"], minimum=1
         )
         if row.name not in _CHANNELS:
@@ -289,18 +289,18 @@ def _sizes(
     if row.name == "dilated":
         step = options.get("kernel_dilation", 2)
         options = {name: value for name, value in options.items() if name != "kernel_dilation"}
-        step = _checks.ints(FUNCTION, "kernel_dilation", step, rank, minimum=1)
+        step = checks.ints(FUNCTION, "kernel_dilation", step, rank, minimum=1)
         sizes = dataclasses.replace(sizes, kernel_dilation=step)
     grouped = row.name in ("grouped", "shuffled_grouped", "pointwise_grouped", "channel_shuffle")
     for name in ("in_features", "out_features") if grouped else ():
         if getattr(sizes, name) % sizes.groups:
             rule = f"must be a multiple of `feature_group_count` (={sizes.groups})"
-            _checks.fail(FUNCTION, name, getattr(sizes, name), rule)
+            checks.fail(FUNCTION, name, getattr(sizes, name), rule)
     return sizes, options
 
 
 def _features(name: str, value: int | None, usual: int) -> int:
-    return usual if value is None else _checks.integer(FUNCTION, name, value, minimum=1)
+    return usual if value is None else checks.integer(FUNCTION, name, value, minimum=1)
 
 
 def _check_options(row: Kind, options: dict[str, Any]) -> None:
@@ -308,20 +308,20 @@ def _check_options(row: Kind, options: dict[str, Any]) -> None:
         if name not in row.options:
             known = ", ".join(f"`{n}`" for n in row.options if n in _OPTIONS) or "no such options"
             rule = f"is not an option of {row.name}, which takes {known}"
-            _checks.fail(FUNCTION, name, value, rule)
+            checks.fail(FUNCTION, name, value, rule)
 
 
 def _check_cells(name: str, value: Any, cells: int) -> None:
     if cells > MOST_CELLS:
         rule = f"makes {cells:,} cells, and at most {MOST_CELLS:,} can be drawn"
-        _checks.fail(FUNCTION, name, value, rule, "Give smaller extents or fewer channels.")
+        checks.fail(FUNCTION, name, value, rule, "Give smaller extents or fewer channels.")
 
 
 def _reshaped(name: str, array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     """`array` with the axes of extent 1 that `shape` has and it may lack."""
     given, wanted = ([n for n in extents if n > 1] for extents in (array.shape, shape))
     if array.size != prod(shape) or given != wanted:
-        _checks.fail(FUNCTION, name, array.shape, f"must have the shape {tuple(shape)}")
+        checks.fail(FUNCTION, name, array.shape, f"must have the shape {tuple(shape)}")
     return array.reshape(shape)
 
 

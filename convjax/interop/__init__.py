@@ -3,7 +3,7 @@
 These functions work on numpy arrays. They accept the arrays of every framework and import none.
 """
 
-from convjax._public import public_class
+from convjax._core.public import public_class
 from convjax.interop.arrays import FRAMEWORKS
 from convjax.interop.causal import CausalLayer, causal_from_torch
 from convjax.interop.channels import bias_from, bias_to, from_depth_to_space, to_depth_to_space

@@ -5,9 +5,9 @@ A policy agrees, or not, by the remainder of the input's extent modulo the strid
 
 from typing import NamedTuple
 
-from convjax.geometry import Pair
-from convjax.padding import policy_pair
-from convjax.transposed_sizes import transposed_extents
+from convjax._core.geometry import Pair
+from convjax._core.padding import policy_pair
+from convjax._core.transposed_sizes import transposed_extents
 
 POLICIES = ("SAME", "SAME_LOWER", "VALID", "FULL")
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from convjax import _checks
+from convjax._core import checks
 
 #: The frameworks that `kernel_from` and `kernel_to` know.
 FRAMEWORKS = ("torch", "tensorflow", "keras", "equinox", "haiku", "flax", "lax")
@@ -12,7 +12,7 @@ FRAMEWORKS = ("torch", "tensorflow", "keras", "equinox", "haiku", "flax", "lax")
 
 def checked(function: str, argument: str, value: Any) -> np.ndarray:
     """`value` as a numpy array: one of numpy, JAX or a tensor of PyTorch or Keras."""
-    _checks.array(function, argument, value)
+    checks.array(function, argument, value)
     return to_numpy(value)
 
 

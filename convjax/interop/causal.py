@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from convjax import _checks
-from convjax._public import public_with
-from convjax._types import Activation, Ints
+from convjax._core import checks
+from convjax._core.aliases import Activation, Ints
+from convjax._core.public import public_with
 from convjax.interop.arrays import checked
 from convjax.interop.kernels import kernel_from
 from convjax.interop.layers import is_convolution
@@ -37,7 +37,7 @@ class CausalLayer:
     options: dict[str, Any]
 
 
-@public_with(transposed=_checks.flag)
+@public_with(transposed=checks.flag)
 def causal_from_torch(
     layer: object,
     *,
@@ -91,7 +91,7 @@ def causal_from_torch(
         for name, value in given.items():
             if value is not None:
                 rule = "must be None for a module, which has it"
-                _checks.fail(function, name, value, rule)
+                checks.fail(function, name, value, rule)
             given[name] = getattr(layer, name)
         module: Any = layer
         entries: Any = module.state_dict()
@@ -101,21 +101,21 @@ def causal_from_torch(
         given = {name: defaults[name] if v is None else v for name, v in given.items()}
     else:
         rule = "must be a convolution of PyTorch, or a mapping with its entries"
-        _checks.fail_type(function, "layer", type(layer).__name__, rule)
-    left = _LEFT[_checks.choice(function, "padding_mode", padding_mode, tuple(_LEFT))]
+        checks.fail_type(function, "layer", type(layer).__name__, rule)
+    left = _LEFT[checks.choice(function, "padding_mode", padding_mode, tuple(_LEFT))]
     weight, bias = _weight(function, entries)
     rank = weight.ndim - 2
     if rank < 1:
         rule = "must have a weight with at least one spatial axis"
-        _checks.fail(function, "layer", tuple(weight.shape), rule)
-    strides = _checks.ints(function, "stride", given["stride"], rank, minimum=1)
-    steps = _checks.ints(function, "dilation", given["dilation"], rank, minimum=1)
-    count = _checks.integer(function, "groups", given["groups"], minimum=1)
+        checks.fail(function, "layer", tuple(weight.shape), rule)
+    strides = checks.ints(function, "stride", given["stride"], rank, minimum=1)
+    steps = checks.ints(function, "dilation", given["dilation"], rank, minimum=1)
+    count = checks.integer(function, "groups", given["groups"], minimum=1)
     options: dict[str, Any] = {}
     if given["transposed"]:
         if rank > 1 or left != "constant":
             rule = "must be a layer with one spatial axis and zeros before the first input"
-            _checks.fail(function, "layer", tuple(weight.shape), rule)
+            checks.fail(function, "layer", tuple(weight.shape), rule)
         kernel = kernel_from("torch", weight, "transposed", groups=count)
     else:
         kernel = kernel_from("torch", weight, "grouped", groups=count)
@@ -153,9 +153,9 @@ def _weight(function: str, entries: Mapping[str, Any]) -> tuple[np.ndarray, np.n
             norm = np.sqrt((wide**2).sum(tuple(range(1, v.ndim)), keepdims=True))
             if g.shape != norm.shape:
                 rule = f"must be weight norm of the first axis, with lengths {norm.shape}"
-                _checks.fail(function, f"layer[{length!r}]", tuple(g.shape), rule)
+                checks.fail(function, f"layer[{length!r}]", tuple(g.shape), rule)
             return (wide * (g / norm)).astype(v.dtype), bias
     rule = "must hold `weight`, or the two entries of weight norm, and perhaps `bias`"
-    _checks.fail(
+    checks.fail(
         function, "layer", sorted(entries), rule, "Give the entries of one convolution, unprefixed."
     )

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from convjax import _checks
-from convjax._public import public
-from convjax._types import AnyArray, Ints
+from convjax._core import checks
+from convjax._core.aliases import AnyArray, Ints
+from convjax._core.public import public
 from convjax.interop.arrays import FRAMEWORKS, checked
 
 
@@ -33,11 +33,11 @@ def bias_from(framework: str, bias: AnyArray) -> np.ndarray:
         >>> interop.bias_from("equinox", np.ones((8, 1, 1))).shape
         (8,)
     """
-    _checks.choice("bias_from", "framework", framework, FRAMEWORKS)
+    checks.choice("bias_from", "framework", framework, FRAMEWORKS)
     bias = checked("bias_from", "bias", bias)
     if bias.ndim == 0 or max(bias.shape) != bias.size:
         rule = "must have one number per channel: one axis, and others of extent 1"
-        _checks.fail("bias_from", "bias", bias.shape, rule)
+        checks.fail("bias_from", "bias", bias.shape, rule)
     return bias.reshape(-1).copy()
 
 
@@ -63,11 +63,11 @@ def bias_to(framework: str, bias: AnyArray, *, rank: int = 2) -> np.ndarray:
         >>> interop.bias_to("equinox", np.ones(8), rank=2).shape
         (8, 1, 1)
     """
-    _checks.choice("bias_to", "framework", framework, FRAMEWORKS)
+    checks.choice("bias_to", "framework", framework, FRAMEWORKS)
     bias = checked("bias_to", "bias", bias)
-    rank = _checks.integer("bias_to", "rank", rank, minimum=1)
+    rank = checks.integer("bias_to", "rank", rank, minimum=1)
     if bias.ndim != 1:
-        _checks.fail("bias_to", "bias", bias.shape, "must have one axis, the output channels")
+        checks.fail("bias_to", "bias", bias.shape, "must have one axis, the output channels")
     return bias.reshape(-1, *(1,) * rank * (framework == "equinox")).copy()
 
 
@@ -129,19 +129,19 @@ def reordered(
     function: str, array: Any, scale: Any, rank: int, axis: int, *, space_first: bool
 ) -> np.ndarray:
     array = checked(function, "array", array)
-    axis = _checks.integer(function, "axis", axis)
+    axis = checks.integer(function, "axis", axis)
     if not -array.ndim <= axis < array.ndim:
-        _checks.fail(function, "axis", axis, f"must be an axis of `array`, which has {array.ndim}")
-    rank = _checks.integer(function, "rank", rank, minimum=1)
-    block = prod(_checks.ints(function, "scale", scale, _rank_of(scale, rank), minimum=1))
+        checks.fail(function, "axis", axis, f"must be an axis of `array`, which has {array.ndim}")
+    rank = checks.integer(function, "rank", rank, minimum=1)
+    block = prod(checks.ints(function, "scale", scale, _rank_of(scale, rank), minimum=1))
     channels = array.shape[axis]
     if channels % block:
         rule = f"must divide the channels (={channels}) by its product over the spatial axes"
-        _checks.fail(function, "scale", scale, f"{rule}, {block}")
+        checks.fail(function, "scale", scale, f"{rule}, {block}")
     shape = (block, channels // block) if space_first else (channels // block, block)
     order = np.arange(channels).reshape(shape).T.reshape(-1)
     return np.take(array, order, axis=axis)
 
 
 def _rank_of(scale: Any, rank: int) -> int:
-    return rank if _checks.is_int(scale) or not hasattr(scale, "__len__") else len(scale)
+    return rank if checks.is_int(scale) or not hasattr(scale, "__len__") else len(scale)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from convjax.geometry import Pair
+from convjax._core.geometry import Pair
 
 
 def flaxs_arguments(

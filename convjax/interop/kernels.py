@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from convjax import _checks
-from convjax._public import public
-from convjax._types import AnyArray, Ints
+from convjax._core import checks
+from convjax._core.aliases import AnyArray, Ints
+from convjax._core.public import public
 from convjax.interop.arrays import FRAMEWORKS, checked
 from convjax.interop.channels import reordered
 
@@ -153,12 +153,12 @@ def _layouts(
     function: str, framework: Any, kind: Any, transpose_kernel: bool | None
 ) -> tuple[Layout, Layout, Layout]:
     """The three layouts of `framework`, Flax's by what its layer was given."""
-    _checks.choice(function, "framework", framework, FRAMEWORKS)
+    checks.choice(function, "framework", framework, FRAMEWORKS)
     forward, transposed, depthwise = LAYOUTS[framework]
     flax = framework in ("flax", "lax")
     if flax and kind == "transposed":
         if not isinstance(transpose_kernel, (bool, np.bool_)):
-            _checks.fail(
+            checks.fail(
                 function,
                 "transpose_kernel",
                 transpose_kernel,
@@ -168,7 +168,7 @@ def _layouts(
         transposed = ADJOINT if transpose_kernel else transposed
     elif transpose_kernel is not None:
         rule = "is an option of the transposed kernels of flax and lax alone"
-        _checks.fail(function, "transpose_kernel", transpose_kernel, rule)
+        checks.fail(function, "transpose_kernel", transpose_kernel, rule)
     return forward, transposed, depthwise
 
 
@@ -185,16 +185,16 @@ def _convert(
     inward: bool,
 ) -> Any:
     if isinstance(kind, str) and kind in ("channel_shuffle", "pixel_shuffle", "hold"):
-        _checks.fail(function, "kind", kind, "has no kernel")
-    _checks.choice(function, "kind", kind, (*SINGLE_KINDS, *STAGED_KINDS))
+        checks.fail(function, "kind", kind, "has no kernel")
+    checks.choice(function, "kind", kind, (*SINGLE_KINDS, *STAGED_KINDS))
     if groups is not None:
-        groups = _checks.integer(function, "groups", groups, minimum=1)
+        groups = checks.integer(function, "groups", groups, minimum=1)
     if kind in STAGED_KINDS:
         if groups is not None and kind == "spatially_separable":
-            _checks.fail(function, "groups", groups, f'is no option of the kind "{kind}"')
+            checks.fail(function, "groups", groups, f'is no option of the kind "{kind}"')
         if not isinstance(kernel, Sequence):
             rule = f'must be a sequence of kernels for the kind "{kind}"'
-            _checks.fail_type(function, "kernel", type(kernel).__name__, rule)
+            checks.fail_type(function, "kernel", type(kernel).__name__, rule)
         stages = _stages(function, kind, len(kernel))
         return tuple(
             _convert(
@@ -214,12 +214,12 @@ def _convert(
     reorders = kind == "subpixel" and framework in ("tensorflow", "keras")
     if reorders and scale is None:
         rule = f"must be given: {framework}'s depth_to_space has another order of channels"
-        _checks.fail(function, "scale", scale, rule)
+        checks.fail(function, "scale", scale, rule)
     if scale is not None and not reorders:
         rule = 'is an option of the kind "subpixel" of tensorflow and keras alone'
-        _checks.fail(function, "scale", scale, rule)
+        checks.fail(function, "scale", scale, rule)
     if groups is not None and groups > 1 and not (source[which].grouped and target[which].grouped):
-        _checks.fail(
+        checks.fail(
             function,
             "groups",
             groups,
@@ -228,7 +228,7 @@ def _convert(
         )
     if groups is None and "G" in target[which].axes:
         rule = "must be given, the number of input channels, to tell it from the multiplier"
-        _checks.fail(function, "groups", groups, rule)
+        checks.fail(function, "groups", groups, rule)
     result = _write(_read(function, kernel, kind, source[which], groups), target[which])
     if reorders:
         rank = result.ndim - 2
@@ -244,7 +244,7 @@ def _stages(function: str, kind: str, count: int) -> tuple[str, ...]:
         "flattened": ("2 or more kernels", count >= 2),
     }[kind]
     if not fits:
-        _checks.fail(function, "kernel", count, f'must be {wanted} for the kind "{kind}"')
+        checks.fail(function, "kernel", count, f'must be {wanted} for the kind "{kind}"')
     if kind == "depthwise_separable":
         return "depthwise", "pointwise"
     if kind == "flattened":
@@ -257,7 +257,7 @@ def _read(function: str, kernel: Any, kind: str, layout: Layout, groups: int | N
     kernel = checked(function, "kernel", kernel)
     shown = " ".join("*K" if letter == "K" else letter for letter in layout.axes)
     if kernel.ndim < 3:
-        _checks.fail(
+        checks.fail(
             function,
             "kernel",
             kernel.shape,
@@ -275,7 +275,7 @@ def _read(function: str, kernel: Any, kind: str, layout: Layout, groups: int | N
         kernel = np.transpose(kernel, (*space, position["G"], position["O"]))[..., None, :]
         if groups not in (None, kernel.shape[-3]):
             rule = f"must be the input channels of the depthwise kernel (={kernel.shape[-3]})"
-            _checks.fail(function, "groups", groups, rule)
+            checks.fail(function, "groups", groups, rule)
     else:
         part = "I" if layout.whole == "O" else "O"
         kernel = np.transpose(kernel, (*space, position[part], position[layout.whole]))
@@ -283,18 +283,18 @@ def _read(function: str, kernel: Any, kind: str, layout: Layout, groups: int | N
         groups = groups or 1
         if channels % groups:
             rule = f"must divide the channels on the axis {layout.whole} of ({shown})"
-            _checks.fail(function, "groups", groups, f"{rule} (={channels})")
+            checks.fail(function, "groups", groups, f"{rule} (={channels})")
         kernel = kernel.reshape(*window, per_group, groups, channels // groups)
         kernel = np.moveaxis(kernel, -2, -3)
         if layout.whole == "I":
             kernel = np.swapaxes(kernel, -1, -2)
     if kind in _POINTWISE_KINDS and prod(kernel.shape[:rank]) != 1:
         rule = f'must have a window of one tap for the kind "{kind}", not {kernel.shape[:rank]}'
-        _checks.fail(function, "kernel", kernel.shape[:rank], rule)
+        checks.fail(function, "kernel", kernel.shape[:rank], rule)
     if kind == "depthwise" and kernel.shape[-2] != 1:
         rule = f"must have one input channel per group to be depthwise, not {kernel.shape[-2]}"
         mend = f'The order of its axes is ({shown}). Otherwise its kind is "grouped" or "dense".'
-        _checks.fail(function, "kernel", kernel.shape, rule, mend)
+        checks.fail(function, "kernel", kernel.shape, rule, mend)
     return np.flip(kernel, tuple(range(rank))) if layout.reversed else kernel
 
 

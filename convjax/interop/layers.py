@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Any, NoReturn
 
-from convjax import _checks
-from convjax._public import public
+from convjax._core import checks
+from convjax._core.public import public
 from convjax.interop.kernels import SINGLE_KINDS
 
 # kind of layer: PyTorch's entry -> our leaf
@@ -63,16 +63,16 @@ class Layer:
     flattened: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        _checks.choice("Layer", "kind", self.kind, tuple(ENTRIES))
+        checks.choice("Layer", "kind", self.kind, tuple(ENTRIES))
         if self.groups is not None:
-            _checks.integer("Layer", "groups", self.groups, minimum=1)
+            checks.integer("Layer", "groups", self.groups, minimum=1)
             if self.kind not in SINGLE_KINDS:
-                _checks.fail("Layer", "groups", self.groups, "is an option of convolutions alone")
+                checks.fail("Layer", "groups", self.groups, "is an option of convolutions alone")
         elif self.kind == "shuffled_grouped":
             rule = 'must be given for the kind "shuffled_grouped", whose bias is shuffled'
-            _checks.fail("Layer", "groups", None, rule)
+            checks.fail("Layer", "groups", None, rule)
         if self.kind == "transposed" and self.transpose_kernel is None:
-            _checks.fail(
+            checks.fail(
                 "Layer",
                 "transpose_kernel",
                 None,
@@ -83,10 +83,10 @@ class Layer:
             )
         if self.kind != "transposed" and self.transpose_kernel is not None:
             rule = 'is an option of the kind "transposed" alone'
-            _checks.fail("Layer", "transpose_kernel", self.transpose_kernel, rule)
+            checks.fail("Layer", "transpose_kernel", self.transpose_kernel, rule)
         if self.kind != "linear" and self.flattened is not None:
             rule = 'is an option of the kind "linear" alone'
-            _checks.fail("Layer", "flattened", self.flattened, rule)
+            checks.fail("Layer", "flattened", self.flattened, rule)
 
 
 Layers = Mapping[str, "Layer | str"]
@@ -137,7 +137,7 @@ def layers_of(
             found[name] = Layer(words[0], flattened=image)
     if images:
         rule = "must name linear layers of the model"
-        _checks.fail("layers_of", "flattened", sorted(images), rule)
+        checks.fail("layers_of", "flattened", sorted(images), rule)
     return found
 
 
@@ -146,7 +146,7 @@ def table_of(function: str, layers: Layers) -> dict[str, Layer]:
     for name, layer in layers.items():
         if not isinstance(layer, (Layer, str)):
             rule = "must be a `Layer` or the name of a kind"
-            _checks.fail_type(function, f"layers[{name!r}]", layer, rule)
+            checks.fail_type(function, f"layers[{name!r}]", layer, rule)
         found[name] = Layer(layer) if isinstance(layer, str) else layer
     return found
 
@@ -173,7 +173,7 @@ def fail_entry(
     function: str, argument: str, entry: str, value: Any, rule: str, mend: str = ""
 ) -> NoReturn:
     shape = tuple(getattr(value, "shape", ()))
-    _checks.fail(function, f"{argument}[{entry!r}]", shape, rule, mend)
+    checks.fail(function, f"{argument}[{entry!r}]", shape, rule, mend)
 
 
 def is_convolution(module: Any) -> bool:
@@ -185,5 +185,5 @@ def modules(function: str, model: Any) -> list[tuple[str, Any]]:
     """The modules inside a PyTorch model, by name."""
     if not hasattr(model, "named_modules"):
         rule = "must be a PyTorch module, which has `named_modules`"
-        _checks.fail_type(function, "model", type(model).__name__, rule)
+        checks.fail_type(function, "model", type(model).__name__, rule)
     return list(model.named_modules())

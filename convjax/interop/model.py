@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from types import CodeType
 from typing import Any
 
-from convjax.geometry import Pair
+from convjax._core.geometry import Pair
 from convjax.interop.layers import is_convolution, modules
 from convjax.interop.port import Port, check_layer, check_port
 from convjax.interop.torch_layer import PADS

@@ -10,10 +10,10 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from convjax import _checks
-from convjax._public import public_with
-from convjax._types import Ints
-from convjax.geometry import Pair, dilated
+from convjax._core import checks
+from convjax._core.aliases import Ints
+from convjax._core.geometry import Pair, dilated
+from convjax._core.public import public_with
 from convjax.interop.agreement import (
     POLICIES,
     Agreement,
@@ -59,8 +59,8 @@ class Port:
     def verdict(self, policy: str, input_size: Any) -> str:
         """Whether ``padding=policy`` is "equal" to the layer at this size, of an "other shape", or
         a "trap": the same shape, other numbers."""
-        axes = self.agreements[_checks.choice("verdict", "policy", policy, POLICIES)]
-        sizes = _checks.ints("verdict", "input_size", input_size, len(axes), minimum=1)
+        axes = self.agreements[checks.choice("verdict", "policy", policy, POLICIES)]
+        sizes = checks.ints("verdict", "input_size", input_size, len(axes), minimum=1)
         remainders = [n % axis.modulus for n, axis in zip(sizes, axes, strict=True)]
         if all(r in axis.equal for r, axis in zip(remainders, axes, strict=True)):
             return EQUAL
@@ -122,7 +122,7 @@ class Port:
         return text
 
 
-@public_with(transposed=_checks.flag)
+@public_with(transposed=checks.flag)
 def check_port(
     kernel_size: Ints,
     *,
@@ -186,18 +186,18 @@ def check_port(
     """
     function = "check_port"
     if rank is None:
-        if _checks.is_int(kernel_size) or not hasattr(kernel_size, "__len__"):
+        if checks.is_int(kernel_size) or not hasattr(kernel_size, "__len__"):
             rule = "must have one entry per spatial axis where `rank` is not given"
             mend = f"Write ({kernel_size}, {kernel_size}) or give `rank=2` for a Conv2d."
-            _checks.fail(function, "kernel_size", kernel_size, rule, mend)
+            checks.fail(function, "kernel_size", kernel_size, rule, mend)
         rank = len(kernel_size)
-    rank = _checks.integer(function, "rank", rank, minimum=1)
-    window = _checks.ints(function, "kernel_size", kernel_size, rank, minimum=1)
-    strides = _checks.ints(function, "stride", stride, rank, minimum=1)
-    steps = _checks.ints(function, "dilation", dilation, rank, minimum=1)
-    extra = _checks.ints(function, "output_padding", output_padding, rank, minimum=0)
-    groups = _checks.integer(function, "groups", groups, minimum=1)
-    mode = MODES[_checks.choice(function, "padding_mode", padding_mode, tuple(MODES))]
+    rank = checks.integer(function, "rank", rank, minimum=1)
+    window = checks.ints(function, "kernel_size", kernel_size, rank, minimum=1)
+    strides = checks.ints(function, "stride", stride, rank, minimum=1)
+    steps = checks.ints(function, "dilation", dilation, rank, minimum=1)
+    extra = checks.ints(function, "output_padding", output_padding, rank, minimum=0)
+    groups = checks.integer(function, "groups", groups, minimum=1)
+    mode = MODES[checks.choice(function, "padding_mode", padding_mode, tuple(MODES))]
     reach = tuple(dilated(k, d) for k, d in zip(window, steps, strict=True))
     pairs = _pairs(function, padding, rank, reach, strides, transposed)
     _check_transposed(function, transposed, padding_mode, extra, strides, steps)
@@ -222,7 +222,7 @@ def check_port(
 
     sizes = None
     if input_size is not None:
-        sizes = _checks.ints(function, "input_size", input_size, rank, minimum=1)
+        sizes = checks.ints(function, "input_size", input_size, rank, minimum=1)
         _check_size(function, sizes, reach, strides, pairs, extra, transposed, padding_mode)
     axes = list(zip(reach, strides, pairs, extra, strict=True))
     agreements = {p: tuple(find(p, a, *axis) for a, axis in enumerate(axes)) for p in POLICIES}
@@ -239,7 +239,7 @@ def check_port(
     )
 
 
-@public_with(transposed=_checks.flag)
+@public_with(transposed=checks.flag)
 def check_layer(layer: object, *, input_size: Ints | None = None) -> Port:
     """`check_port` of a PyTorch layer: a ``Conv1d`` to ``ConvTranspose3d``.
 
@@ -265,7 +265,7 @@ def check_layer(layer: object, *, input_size: Ints | None = None) -> Port:
     """
     if not is_convolution(layer):
         rule = "must be a convolution of PyTorch (Conv1d to ConvTranspose3d)"
-        _checks.fail_type("check_layer", "layer", type(layer).__name__, rule)
+        checks.fail_type("check_layer", "layer", type(layer).__name__, rule)
     names = ("kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
     options = {name: getattr(layer, name) for name in (*names, "transposed", "output_padding")}
     return check_port(**options, input_size=input_size)
@@ -284,31 +284,31 @@ def _pairs(
         pairs = _checked_pairs(function, padding, rank)
         if transposed and min(map(min, pairs)) < 0:
             rule = "must not be negative for a transposed layer, off whose result it is cut"
-            _checks.fail(function, "padding", padding, rule, "See `output_padding`.")
+            checks.fail(function, "padding", padding, rule, "See `output_padding`.")
         return pairs
     if not isinstance(padding, str):
-        numbers = _checks.ints(function, "padding", padding, rank, minimum=0)
+        numbers = checks.ints(function, "padding", padding, rank, minimum=0)
         return tuple((p, p) for p in numbers)
-    _checks.choice(function, "padding", padding, ("same", "valid"))
+    checks.choice(function, "padding", padding, ("same", "valid"))
     if transposed:
         rule = "must be numbers for a transposed layer: PyTorch has no words there"
-        _checks.fail(function, "padding", padding, rule)
+        checks.fail(function, "padding", padding, rule)
     if padding == "valid":
         return ((0, 0),) * rank
     if any(s > 1 for s in strides):
         rule = 'must not be "same" with a stride above 1: PyTorch refuses it'
-        _checks.fail(function, "padding", padding, rule)
+        checks.fail(function, "padding", padding, rule)
     return tuple(((k - 1) // 2, k // 2) for k in reach)
 
 
 def _checked_pairs(function: str, padding: Any, rank: int) -> tuple[Pair, ...]:
     pairs = [tuple(entry) if hasattr(entry, "__len__") else () for entry in padding]
     if len(pairs) != rank or any(
-        len(pair) != 2 or not all(map(_checks.is_int, pair)) for pair in pairs
+        len(pair) != 2 or not all(map(checks.is_int, pair)) for pair in pairs
     ):
         rule = f'must be an integer, {rank} integers, "same", "valid", or {rank} (low, high) pairs'
         mend = "Pairs are in the order of the axes; those of `F.pad` begin with the last axis."
-        _checks.fail(function, "padding", padding, rule, mend)
+        checks.fail(function, "padding", padding, rule, mend)
     return tuple((int(pair[0]), int(pair[1])) for pair in pairs)
 
 
@@ -323,14 +323,14 @@ def _check_transposed(
     if not transposed:
         if any(extra):
             rule = "must be 0 where the layer is not transposed"
-            _checks.fail(function, "output_padding", extra, rule)
+            checks.fail(function, "output_padding", extra, rule)
         return
     if padding_mode != "zeros":
         rule = 'must be "zeros" for a transposed layer: PyTorch has no other there'
-        _checks.fail(function, "padding_mode", padding_mode, rule)
+        checks.fail(function, "padding_mode", padding_mode, rule)
     if any(a >= max(s, d) for a, s, d in zip(extra, strides, steps, strict=True)):
         rule = f"must be less than the stride {strides} or the dilation {steps}"
-        _checks.fail(function, "output_padding", extra, rule)
+        checks.fail(function, "output_padding", extra, rule)
 
 
 def _check_size(
@@ -346,12 +346,12 @@ def _check_size(
     for n, k, s, (lo, hi), a in zip(sizes, reach, strides, pairs, extra, strict=True):
         if transposed:
             if (n - 1) * s + k - lo - hi + a < 1:
-                _checks.fail(function, "input_size", sizes, "gives an empty output in PyTorch")
+                checks.fail(function, "input_size", sizes, "gives an empty output in PyTorch")
             continue
         if n + lo + hi < k:
             rule = f"must, padded, hold the kernel, which reaches over {k}"
-            _checks.fail(function, "input_size", sizes, rule)
+            checks.fail(function, "input_size", sizes, rule)
         limit = {"reflect": n - 1, "circular": n}.get(padding_mode, max(lo, hi))
         if max(lo, hi) > limit:
             rule = f"is too small for {(lo, hi)} of padding_mode {padding_mode!r}"
-            _checks.fail(function, "input_size", sizes, rule)
+            checks.fail(function, "input_size", sizes, rule)

@@ -13,9 +13,9 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from convjax import _checks
-from convjax._public import public
-from convjax._types import AnyArray, AnyTree
+from convjax._core import checks
+from convjax._core.aliases import AnyArray, AnyTree
+from convjax._core.public import public
 from convjax.interop.arrays import to_numpy
 from convjax.interop.kernels import SINGLE_KINDS, kernel_from, kernel_to
 from convjax.interop.layers import (
@@ -109,7 +109,7 @@ def from_torch(
     idle = [name for name in table if not set("*?[") & set(name) and name not in met]
     if idle:
         rule = "must be layers with entries in `state_dict`"
-        _checks.fail(function, "layers", idle, rule, "Are they named as in PyTorch?")
+        checks.fail(function, "layers", idle, rule, "Are they named as in PyTorch?")
     if wanted is not None:
         _compare(function, found.keys(), wanted.keys(), "state_dict", "like")
         return tree_of({wanted[name][0]: array for name, array in found.items()})
@@ -317,7 +317,7 @@ def _check_mappings(function: str, **arguments: Any) -> None:
                 "layers": "Give `convjax.interop.layers_of(torch_model)`.",
             }.get(name, "For an NNX model give `nnx.state(model)`.")
             rule = "must be a mapping"
-            _checks.fail_type(function, name, type(value).__name__, rule, mend)
+            checks.fail_type(function, name, type(value).__name__, rule, mend)
 
 
 def _fail_unknown(function: str, entry: str, value: Any, layer: Layer) -> NoReturn:
@@ -335,4 +335,4 @@ def _compare(function: str, found: Any, wanted: Any, argument: str, like: str) -
         if missing:
             shown = missing[:8] + [f"and {len(missing) - 8} more"] * (len(missing) > 8)
             mend = "Is a layer called otherwise? Say so in `names`."
-            _checks.fail(function, argument, shown, rule, mend)
+            checks.fail(function, argument, shown, rule, mend)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from convjax import _checks
+from convjax._core import checks
 
 MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 _MODULES = ("ZeroPad", "ReflectionPad", "ReplicationPad", "CircularPad")
@@ -37,7 +37,7 @@ def written(
         else:
             padding, before = 0, f"{PADS[padding_mode]}{rank}d({flat}), "
             padding_mode = "zeros"
-    padding = padding if isinstance(padding, str) else _checks.ints("", "padding", padding, rank)
+    padding = padding if isinstance(padding, str) else checks.ints("", "padding", padding, rank)
     shown = {"kernel_size": window, "stride": strides, "padding": padding}
     others = {
         "output_padding": (extra, (0,) * rank),

@@ -3,14 +3,14 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from convjax import _checks
-from convjax._public import public_with
-from convjax._types import AnyTree
+from convjax._core import checks
+from convjax._core.aliases import AnyTree
+from convjax._core.public import public_with
 
 Tree = dict[Any, Any]
 
 
-@public_with(variables=_checks.mapping, tree=_checks.mapping)
+@public_with(variables=checks.mapping, tree=checks.mapping)
 def split_collections(tree: AnyTree) -> dict[str, Tree]:
     """A tree from `from_torch` as Flax linen's variables: parameters and running averages.
 
@@ -33,7 +33,7 @@ def split_collections(tree: AnyTree) -> dict[str, Tree]:
     return {name: tree_of(part) for name, part in parts.items() if part}
 
 
-@public_with(variables=_checks.mapping, tree=_checks.mapping)
+@public_with(variables=checks.mapping, tree=checks.mapping)
 def merge_collections(variables: AnyTree) -> Tree:
     """Flax linen's variables as one tree, for `to_torch`: the inverse of `split_collections`.
 
@@ -58,7 +58,7 @@ def merge_collections(variables: AnyTree) -> Tree:
         for path, value in leaves(collection):
             if path in found:
                 rule = "is in two collections"
-                _checks.fail("merge_collections", "variables", dotted(path), rule)
+                checks.fail("merge_collections", "variables", dotted(path), rule)
             found[path] = value
     return tree_of(found)
 

@@ -7,7 +7,7 @@ except ImportError as error:
         "convjax.linen needs Flax: install it with `pip install 'convjax[flax]'`."
     ) from error
 
-from convjax._public import public_class
+from convjax._core.public import public_class
 from convjax.linen.causal import CausalConv, CausalConvTranspose
 from convjax.linen.drop_ins import Conv, ConvTranspose
 from convjax.linen.kinds import (

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen
 
-from convjax import _checks
-from convjax._types import Activation, ArrayLike, Ints, MeshAxis, OutputAt
+from convjax._core import checks
+from convjax._core.aliases import Activation, ArrayLike, Ints, MeshAxis, OutputAt
 from convjax.linen.layer import Layer, Spatial, prepared
 
 STATE = "causal_state"  # the collection
@@ -17,10 +17,10 @@ STATE = "causal_state"  # the collection
 def _causal(module: Any, inputs: jax.Array, stream: Any, given: Any) -> Any:
     """A causal layer's result; `stream` says whether and how it goes on from the layer's state."""
     if stream not in (False, True, "step"):
-        _checks.fail(module.row, "stream", stream, 'must be False, True or "step"')
+        checks.fail(module.row, "stream", stream, 'must be False, True or "step"')
     time = getattr(module, "axis", None)
     if time is not None:
-        time = _checks.integer(module.row, "axis", time) % (inputs.ndim + (stream == "step"))
+        time = checks.integer(module.row, "axis", time) % (inputs.ndim + (stream == "step"))
     time = 1 if time is None else time
     if stream == "step":
         inputs = jnp.expand_dims(inputs, time)

@@ -9,7 +9,7 @@ from flax import linen
 from flax.linen import dtypes
 
 from convjax import initializers
-from convjax._types import (
+from convjax._core.aliases import (
     Algorithm,
     ArrayLike,
     Convention,

@@ -10,8 +10,8 @@ import dataclasses
 import jax
 from flax import linen
 
-from convjax import functional
-from convjax._types import Ints, Method, Padding, PaddingMode
+from convjax import _functional
+from convjax._core.aliases import Ints, Method, Padding, PaddingMode
 from convjax.linen.layer import Layer, Spatial
 
 
@@ -289,4 +289,4 @@ class ChannelShuffle(linen.Module):
     @linen.compact
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """`inputs`, its last axis shuffled."""
-        return functional.channel_shuffle(inputs, self.groups)
+        return _functional.channel_shuffle(inputs, self.groups)

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from flax import linen
 from flax.linen import dtypes
 
-from convjax import initializers, modules
-from convjax._types import (
+from convjax import _modules, initializers
+from convjax._core.aliases import (
     Algorithm,
     DType,
     Initializers,
@@ -34,9 +34,9 @@ def convolution(module: Any, inputs: jax.Array, **given: Any) -> jax.Array:
     return plan.apply(inputs, values, **given)
 
 
-def prepared(module: Any, inputs: jax.Array) -> tuple[modules.Plan, jax.Array, dict[str, Any]]:
+def prepared(module: Any, inputs: jax.Array) -> tuple[_modules.Plan, jax.Array, dict[str, Any]]:
     """The plan of a linen module that has a row, and inputs and parameters of one dtype."""
-    plan = modules.plan(module.row, module, inputs.shape[-1], getattr(module, "features", None))
+    plan = _modules.plan(module.row, module, inputs.shape[-1], getattr(module, "features", None))
     plan.check(inputs)
     shapes: dict[str, Any] = {**plan.kernels, **plan.biases}
     values: list[Any] = []
@@ -46,7 +46,7 @@ def prepared(module: Any, inputs: jax.Array) -> tuple[modules.Plan, jax.Array, d
             if name in plan.kernels
             else (module.bias_init, BIAS_INIT)
         )
-        init = modules.per_parameter(init, name, shapes, default)
+        init = _modules.per_parameter(init, name, shapes, default)
         values.append(module.param(name, init, shape, module.param_dtype))
     masked = plan.masked(dict(zip(shapes, values, strict=True)), module.mask)
     values = list(masked.values())

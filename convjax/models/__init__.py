@@ -5,7 +5,7 @@ counts. ``python -m convjax.models NAME key=value ...`` prints the counts of any
 """
 
 import convjax.nn  # noqa: F401  says so where Flax is missing
-from convjax._public import public_class
+from convjax._core.public import public_class
 from convjax.models.alexnet import AlexNet
 from convjax.models.autoencoder import AutoEncoder
 from convjax.models.context import ContextModule, identity_init

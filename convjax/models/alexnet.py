@@ -6,8 +6,9 @@ from typing import Any, Unpack
 import jax
 from flax import nnx
 
-from convjax import _checks, nn
-from convjax._types import DTypes
+from convjax import nn
+from convjax._core import checks
+from convjax._core.aliases import DTypes
 from convjax.arithmetic import conv_output_size
 from convjax.models import parts
 
@@ -68,9 +69,9 @@ class AlexNet(nnx.Module):
         name = "AlexNet"
         f1, f2, f3, f4, f5 = parts.entries(name, "features", features, 5)
         parts.divides(name, "groups", groups, conv1=f1, conv2=f2, conv3=f3, conv4=f4, conv5=f5)
-        _checks.integer(name, "padding", padding, minimum=0)
+        checks.integer(name, "padding", padding, minimum=0)
         smallest = 67 - 2 * padding
-        _checks.integer(name, "resolution", resolution, minimum=smallest)
+        checks.integer(name, "resolution", resolution, minimum=smallest)
 
         def conv(fan_in: int, out: int, size: int, groups: int = 1, **own: Any) -> nn.Conv:
             own |= {"feature_group_count": groups, "kernel_init": parts.HE_NORMAL}

@@ -7,8 +7,9 @@ import jax
 from flax import nnx
 
 import convjax
-from convjax import _checks, initializers, nn
-from convjax._types import DTypes
+from convjax import initializers, nn
+from convjax._core import checks
+from convjax._core.aliases import DTypes
 from convjax.models import parts
 
 UPSAMPLINGS = ("transposed", "transposed_hold", "subpixel", "nearest", "bilinear")
@@ -62,9 +63,9 @@ class AutoEncoder(nnx.Module):
         **options: Unpack[DTypes],
     ):
         name = "AutoEncoder"
-        self.upsampling = _checks.choice(name, "upsampling", upsampling, UPSAMPLINGS)
+        self.upsampling = checks.choice(name, "upsampling", upsampling, UPSAMPLINGS)
         widths = (in_features, *parts.entries(name, "features", features))
-        window = _checks.ints(name, "kernel_size", kernel_size, 2, minimum=1)
+        window = checks.ints(name, "kernel_size", kernel_size, 2, minimum=1)
         own: dict[str, Any] = {**options, "rngs": rngs}
 
         def up(fan_in: int, out: int) -> nnx.Module:

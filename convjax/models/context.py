@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from convjax import _checks, nn
-from convjax._public import public
-from convjax._types import DTypes
+from convjax import nn
+from convjax._core import checks
+from convjax._core.aliases import DTypes
+from convjax._core.public import public
 from convjax.models import parts
 
 DILATIONS = (1, 1, 2, 4, 8, 16, 1)
@@ -96,13 +97,13 @@ class ContextModule(nnx.Module):
         **options: Unpack[DTypes],
     ):
         name = "ContextModule"
-        _checks.integer(name, "channels", channels, minimum=1)
+        checks.integer(name, "channels", channels, minimum=1)
         dilations = parts.entries(name, "dilations", dilations)
         multipliers: Sequence[int] = (1,) * len(dilations)
         if large:
             multipliers = MULTIPLIERS
             if len(dilations) != len(MULTIPLIERS):
-                _checks.fail(name, "dilations", dilations, "must be seven in the large module")
+                checks.fail(name, "dilations", dilations, "must be seven in the large module")
         noise = (0.01 if large else 0.0) if stddev is None else stddev
         kernel_init = identity_init(channels, noise)
         own: dict[str, Any] = {**options, "kernel_init": kernel_init, "rngs": rngs}

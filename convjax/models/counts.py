@@ -13,15 +13,15 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from convjax import _checks
-from convjax._public import public_with
-from convjax.jaxprs import CostTable, cost_of
+from convjax._core import checks
+from convjax._core.public import public_with
+from convjax._programs.explain import CostTable, cost_of
 
 
 def _module(function: str, argument: str, value: Any) -> None:
     if not isinstance(value, nnx.Module):
         mend = "Make it by `nnx.eval_shape`, or as it is."
-        _checks.fail_type(function, argument, type(value).__name__, "must be an NNX module", mend)
+        checks.fail_type(function, argument, type(value).__name__, "must be an NNX module", mend)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,10 +88,10 @@ class Counts:
 
 
 def _convention(function: str, name: str) -> Convention:
-    return CONVENTIONS[_checks.choice(function, "convention", name, tuple(CONVENTIONS))]
+    return CONVENTIONS[checks.choice(function, "convention", name, tuple(CONVENTIONS))]
 
 
-@public_with(model=_module, shape=_checks.size)
+@public_with(model=_module, shape=checks.size)
 def counts_of(model: nnx.Module, shape: Sequence[int]) -> Counts:
     """The parameters of `model`, and the multiply-accumulates of its forward pass on this shape.
 
@@ -119,7 +119,7 @@ def counts_of(model: nnx.Module, shape: Sequence[int]) -> Counts:
     return Counts(**sizes, conv_macs=sum(row.macs for row in rows) - dense, dense_macs=dense)
 
 
-@public_with(model=_module, shape=_checks.size)
+@public_with(model=_module, shape=checks.size)
 def macs_of(model: nnx.Module, shape: Sequence[int]) -> CostTable:
     """The multiply-accumulates of every convolution and dense layer, counted by `convjax.cost_of`.
 
@@ -144,7 +144,7 @@ def macs_of(model: nnx.Module, shape: Sequence[int]) -> CostTable:
     return cost_of(forward, state, jax.ShapeDtypeStruct(tuple(shape), jnp.float32))
 
 
-@public_with(model=_module, shape=_checks.size)
+@public_with(model=_module, shape=checks.size)
 def parameters_of(model: nnx.Module) -> dict[str, dict[str, int]]:
     """How many weights, biases, norms and statistics each layer of `model` has, by its path.
 

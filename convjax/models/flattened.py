@@ -6,8 +6,9 @@ from typing import Any, Unpack
 import jax
 from flax import nnx
 
-from convjax import _checks, nn
-from convjax._types import DTypes
+from convjax import nn
+from convjax._core import checks
+from convjax._core.aliases import DTypes
 from convjax.models import parts
 
 
@@ -47,7 +48,7 @@ class FlattenedLayer(nnx.Module):
         rngs: nnx.Rngs,
         **options: Unpack[DTypes],
     ):
-        _checks.integer("FlattenedLayer", "stages", stages, minimum=1)
+        checks.integer("FlattenedLayer", "stages", stages, minimum=1)
         own: dict[str, Any] = {**options, "stage_bias": True, "rngs": rngs}
         widths = (in_features, *(out_features,) * stages)
         self.layers = nnx.List(
@@ -104,8 +105,8 @@ class FlattenedNetwork(nnx.Module):
         **options: Unpack[DTypes],
     ):
         features = parts.entries("FlattenedNetwork", "features", features)
-        _checks.integer("FlattenedNetwork", "stages", stages, minimum=1)
-        window = _checks.ints("FlattenedNetwork", "kernel_size", kernel_size, 2, minimum=1)
+        checks.integer("FlattenedNetwork", "stages", stages, minimum=1)
+        window = checks.ints("FlattenedNetwork", "kernel_size", kernel_size, 2, minimum=1)
         own: dict[str, Any] = {**options, "rngs": rngs}
         layers: list[nnx.Module] = []
         for number, (i, o) in enumerate(zip((3, *features), features, strict=False)):

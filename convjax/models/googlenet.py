@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from convjax import _checks, nn
-from convjax._types import DTypes
+from convjax import nn
+from convjax._core import checks
+from convjax._core.aliases import DTypes
 from convjax.models import parts
 
 # Output channels: 1x1 | before 3x3, 3x3 | before 5x5, 5x5 | after the pool.
@@ -179,7 +180,7 @@ class GoogLeNet(nnx.Module):
         )
         blocks, features = {}, wide
         for name in modules:
-            _checks.choice("GoogLeNet", "modules", name, tuple(MODULES))
+            checks.choice("GoogLeNet", "modules", name, tuple(MODULES))
             row = [parts.scaled(number, width) for number in MODULES[name]]
             block = Inception(features, row, reductions=reductions, large=large, **own)
             blocks[name], features = block, block.out_features

@@ -7,7 +7,7 @@ import jax
 from flax import nnx
 
 from convjax import nn
-from convjax._types import DTypes
+from convjax._core.aliases import DTypes
 from convjax.models import parts
 
 FEATURES = (192, 160, 96, 192, 192, 192, 192, 192)

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from convjax import _checks, initializers
+from convjax import initializers
+from convjax._core import checks
 
 HE_NORMAL = initializers.he_normal()
 
@@ -95,7 +96,7 @@ def positive(function: str, argument: str, value: Any) -> float:
     """`value`, if it is a finite number above 0."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not number or not 0 < value < float("inf"):
-        _checks.fail(function, argument, value, "must be a number above 0")
+        checks.fail(function, argument, value, "must be a number above 0")
     return value
 
 
@@ -105,20 +106,20 @@ def entries(
     """`value` as a tuple of `count` integers of at least 1; of any number, but some, by default."""
     several = tuple(value)
     if count is None and not several:
-        _checks.fail(function, argument, several, "must have at least one entry")
-    numbers = [_checks.integer(function, argument, n, minimum=1) for n in several]
+        checks.fail(function, argument, several, "must have at least one entry")
+    numbers = [checks.integer(function, argument, n, minimum=1) for n in several]
     if count not in (None, len(numbers)):
-        _checks.fail(function, argument, several, f"must have {count} entries, not {len(numbers)}")
+        checks.fail(function, argument, several, f"must have {count} entries, not {len(numbers)}")
     return tuple(numbers)
 
 
 def divides(function: str, argument: str, groups: int, **features: int) -> None:
     """Fail unless `groups` divides each of the named numbers of channels."""
-    _checks.integer(function, argument, groups, minimum=1)
+    checks.integer(function, argument, groups, minimum=1)
     for name, number in features.items():
         if number % groups:
             rule = f"must divide the channels of {name} (={number})"
             whole = math.gcd(*features.values())
             possible = [g for g in range(1, whole + 1) if whole % g == 0]
             mend = f"These do: {', '.join(map(str, possible))}."
-            _checks.fail(function, argument, groups, rule, mend)
+            checks.fail(function, argument, groups, rule, mend)

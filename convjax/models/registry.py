@@ -8,7 +8,7 @@ from typing import Any
 import jax
 from flax import nnx
 
-from convjax import _checks
+from convjax._core import checks
 from convjax.models.alexnet import AlexNet
 from convjax.models.autoencoder import AutoEncoder
 from convjax.models.context import ContextModule
@@ -90,23 +90,23 @@ class Network:
             key, equals, text = word.partition("=")
             if not equals:
                 rule = "must be key=value"
-                _checks.fail(self.name, "option", word, rule, f"Keys: {', '.join(self.keys)}.")
+                checks.fail(self.name, "option", word, rule, f"Keys: {', '.join(self.keys)}.")
             self._known(key)
             known = self.arguments.get(key)
             read, form = _READERS[known.annotation if known else int]
             try:
                 options[key] = read(text)
             except (ValueError, KeyError):
-                options[key] = _checks.fail(self.name, key, text, f"must be {form}")
+                options[key] = checks.fail(self.name, key, text, f"must be {form}")
             if isinstance(options[key], int) and not isinstance(options[key], bool):
                 least = 0 if known and known.default == 0 else 1
-                _checks.integer(self.name, key, options[key], minimum=least)
+                checks.integer(self.name, key, options[key], minimum=least)
         return options
 
     def _known(self, key: str) -> None:
         if key not in self.keys:
             rule = f"must be one of {', '.join(self.keys)}"
-            _checks.fail(self.name, "key", key, rule)
+            checks.fail(self.name, "key", key, rule)
 
     def shape(self, options: Mapping[str, Any]) -> tuple[int, ...]:
         """The shape of one input, (1, *space, C)."""

@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from convjax import _checks, nn
-from convjax._public import public_with
-from convjax._types import DTypes
+from convjax import nn
+from convjax._core import checks
+from convjax._core.aliases import DTypes
+from convjax._core.public import public_with
 from convjax.models import parts
 from convjax.models.resnet import Bottleneck, ResNet, apply, project
 
@@ -60,10 +61,10 @@ class PathsBottleneck(nnx.Module):
         rngs: nnx.Rngs,
         **options: Unpack[DTypes],
     ):
-        _checks.choice("PathsBottleneck", "form", form, FORMS[1:])
+        checks.choice("PathsBottleneck", "form", form, FORMS[1:])
         if not stride_in_3x3:
             rule = "must be True: the paper strides in the 3x3"
-            _checks.fail("PathsBottleneck", "stride_in_3x3", stride_in_3x3, rule)
+            checks.fail("PathsBottleneck", "stride_in_3x3", stride_in_3x3, rule)
         parts.divides("PathsBottleneck", "groups", groups, the_paths=mid_features)
         own: dict[str, Any] = {**options, "rngs": rngs}
         each = mid_features // groups
@@ -98,7 +99,7 @@ class PathsBottleneck(nnx.Module):
 def _block(function: str, argument: str, value: Any) -> None:
     if not isinstance(value, (PathsBottleneck, Bottleneck)):
         rule = "must be a bottleneck: `PathsBottleneck` or `Bottleneck`"
-        _checks.fail_type(function, argument, type(value).__name__, rule)
+        checks.fail_type(function, argument, type(value).__name__, rule)
 
 
 @public_with(block=_block, grouped=_block)
@@ -187,9 +188,9 @@ class ResNeXt(ResNet):
         rngs: nnx.Rngs,
         **options: Unpack[DTypes],
     ):
-        _checks.integer("ResNeXt", "cardinality", cardinality, minimum=1)
-        _checks.integer("ResNeXt", "width", width, minimum=1)
-        _checks.choice("ResNeXt", "form", form, FORMS)
+        checks.integer("ResNeXt", "cardinality", cardinality, minimum=1)
+        checks.integer("ResNeXt", "width", width, minimum=1)
+        checks.choice("ResNeXt", "form", form, FORMS)
         paths = functools.partial(PathsBottleneck, form=form)
         super().__init__(
             depths=depths,

@@ -7,8 +7,9 @@ import jax
 from flax import nnx
 
 import convjax
-from convjax import _checks, nn
-from convjax._types import DTypes
+from convjax import nn
+from convjax._core import checks
+from convjax._core.aliases import DTypes
 from convjax.models import parts
 
 
@@ -55,7 +56,7 @@ class AtrousHead(nnx.Module):
         **options: Unpack[DTypes],
     ):
         rates = parts.entries("AtrousHead", "rates", rates)
-        self.scale = _checks.integer("AtrousHead", "scale", scale, minimum=1)
+        self.scale = checks.integer("AtrousHead", "scale", scale, minimum=1)
         own: dict[str, Any] = {**options, "rngs": rngs}
         hidden = {**own, "kernel_init": parts.HE_NORMAL}
         self.fc6 = nnx.List(

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from convjax import _checks, nn
-from convjax._types import DTypes
+from convjax import nn
+from convjax._core import checks
+from convjax._core.aliases import DTypes
 from convjax.models import parts
 
 # Output channels of stage 2 by number of groups; each later stage has twice as many.
@@ -131,13 +132,13 @@ class ShuffleNetV1(nnx.Module):
         name = "ShuffleNetV1"
         if groups not in STAGE_2:
             rule = f"must be one of {', '.join(map(str, STAGE_2))}"
-            _checks.fail(name, "groups", groups, rule)
+            checks.fail(name, "groups", groups, rule)
         parts.positive(name, "width", width)
         stage = parts.scaled(STAGE_2[groups], width)
         if not _divides(groups, width):
             rule = f"with {groups} groups gives bottlenecks that do not divide ({stage / 4:g})"
             good = [f"{n / 4:g}" for n in range(1, 9) if _divides(groups, n / 4)]
-            _checks.fail(name, "width", width, rule, f"These do: {', '.join(good)}.")
+            checks.fail(name, "width", width, rule, f"These do: {', '.join(good)}.")
         first = parts.scaled(CONV_1, width) if conv1 is None else conv1
         if conv1 is None:
             first += (stage - first) % groups
@@ -145,7 +146,7 @@ class ShuffleNetV1(nnx.Module):
             rule = (
                 f"must leave of the {stage} channels of stage 2 what divides into {groups} groups"
             )
-            _checks.fail(name, "conv1", conv1, rule)
+            checks.fail(name, "conv1", conv1, rule)
         own: dict[str, Any] = {**options, "rngs": rngs}
         conv = nn.Conv(3, first, (3, 3), 2, padding=1, use_bias=False, **own)
         self.stem = parts.ConvNorm(conv, first, **own)

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from convjax import _checks, nn
-from convjax._types import DTypes
+from convjax import nn
+from convjax._core import checks
+from convjax._core.aliases import DTypes
 from convjax.models import parts
 
 
@@ -56,8 +57,8 @@ class UNet3D(nnx.Module):
         rngs: nnx.Rngs,
         **options: Unpack[DTypes],
     ):
-        _checks.choice("UNet3D", "padding", padding, ("SAME", "VALID"))
-        _checks.integer("UNet3D", "levels", levels, minimum=0)
+        checks.choice("UNet3D", "padding", padding, ("SAME", "VALID"))
+        checks.integer("UNet3D", "levels", levels, minimum=0)
         own: dict[str, Any] = {**options, "rngs": rngs}
         adjoint = {**own, "convention": "adjoint"}
 

@@ -7,7 +7,7 @@ except ImportError as error:
         "convjax.nn needs Flax: install it with `pip install 'convjax[flax]'`."
     ) from error
 
-from convjax._public import public_class
+from convjax._core.public import public_class
 from convjax.nn.causal import CausalConv, CausalConvTranspose, CausalState
 from convjax.nn.drop_ins import Conv, ConvTranspose
 from convjax.nn.grouped import (

@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from convjax import _checks, _options, modules
-from convjax._types import ArrayLike, Ints, MeshAxis, Sharding
+from convjax import _modules
+from convjax._core import checks
+from convjax._core import options as _options
+from convjax._core.aliases import ArrayLike, Ints, MeshAxis, Sharding
 from convjax.nn.layer import Layer, LayerOptions, takes
 
 
@@ -79,7 +81,7 @@ class _Causal(Layer):
         if isinstance(inputs, (tuple, list)):
             if self._repeats_the_edge():
                 rule = 'must be the first inputs where `padding_mode` is "edge", which repeats them'
-                _checks.fail(self.row, "inputs", tuple(inputs), rule)
+                checks.fail(self.row, "inputs", tuple(inputs), rule)
             inputs = jnp.zeros(inputs, self.param_dtype if self.dtype is None else self.dtype)
         plan, first, values = self._prepared(jnp.asarray(inputs))
         self.state = CausalState(plan.first_state(first, values))
@@ -110,9 +112,9 @@ class _Causal(Layer):
         outputs = self.stream(jnp.expand_dims(inputs, time))
         return jnp.squeeze(outputs, time) if outputs.shape[time] == 1 else outputs
 
-    def _prepared(self, inputs: jax.Array) -> tuple[modules.Plan, jax.Array, dict[str, Any]]:
+    def _prepared(self, inputs: jax.Array) -> tuple[_modules.Plan, jax.Array, dict[str, Any]]:
         """The plan, and inputs and parameters of one dtype."""
-        plan = modules.plan(self.row, self, self.in_features, self.out_features)
+        plan = _modules.plan(self.row, self, self.in_features, self.out_features)
         plan.check(inputs)
         bias = None if self.bias is None else self.bias[...]
         inputs, kernel, bias = self.promote_dtype(

@@ -8,7 +8,7 @@ from flax import nnx
 from flax.nnx.nn import dtypes
 
 from convjax import initializers
-from convjax._types import (
+from convjax._core.aliases import (
     Algorithm,
     ArrayLike,
     Convention,
@@ -31,7 +31,7 @@ KERNEL_INIT = initializers.drop_in()
 class Conv(Layer):
     """Convolution with all of ``flax.nnx.Conv``'s arguments, numbers and initial values.
 
-    See `convjax.conv`; the words for padding are those of `convjax.interop.flax.conv`. An integer
+    See `convjax.conv`; the words for padding are those of `flax.nnx.Conv`. An integer
     `kernel_size` means one spatial axis, and raises for images, which Flax convolves along one of
     their axes only.
 
@@ -130,7 +130,7 @@ class Conv(Layer):
 class ConvTranspose(Layer):
     """Transposed convolution with all of ``flax.nnx.ConvTranspose``'s arguments and numbers.
 
-    With ``convention="flax"`` it is `convjax.interop.flax.conv_transpose`: the kernel is
+    With ``convention="flax"`` it is `flax.nnx.ConvTranspose`: the kernel is
     (*K, I/G, O), or with `transpose_kernel` (*K, O/G, I), and padding in numbers surrounds the
     input. With ``convention="adjoint"`` it is `convjax.conv_transpose`, the adjoint of a
     convolution with the same options, whose kernel (*K, O/G, I) and `padding` it takes.

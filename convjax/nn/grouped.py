@@ -5,8 +5,9 @@ from typing import Any, Unpack
 import jax
 from flax import nnx
 
-from convjax import _checks, functional
-from convjax._types import Ints
+from convjax import _functional
+from convjax._core import checks
+from convjax._core.aliases import Ints
 from convjax.nn.layer import (
     DepthwiseLayerOptions,
     Layer,
@@ -167,8 +168,8 @@ class ChannelShuffle(nnx.Module):
     """
 
     def __init__(self, groups: int) -> None:
-        self.groups = _checks.integer("ChannelShuffle", "groups", groups, minimum=1)
+        self.groups = checks.integer("ChannelShuffle", "groups", groups, minimum=1)
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """`inputs`, its last axis shuffled."""
-        return functional.channel_shuffle(inputs, self.groups)
+        return _functional.channel_shuffle(inputs, self.groups)

@@ -10,10 +10,8 @@ import jax.numpy as jnp
 from flax import nnx
 from flax.nnx.nn import dtypes
 
-from convjax import initializers, modules
-from convjax._options import SpatialOptions
-from convjax._options import takes as functions_takes
-from convjax._types import (
+from convjax import _modules, initializers
+from convjax._core.aliases import (
     Algorithm,
     DType,
     Initializers,
@@ -27,6 +25,8 @@ from convjax._types import (
     ResultType,
     Sharding,
 )
+from convjax._core.options import SpatialOptions
+from convjax._core.options import takes as functions_takes
 
 NONE: Mapping[str, Any] = MappingProxyType({})
 KERNEL_INIT = initializers.lecun_normal()
@@ -154,15 +154,15 @@ class Layer(nnx.Module):
         self.mask = nnx.data(dict(mask) if isinstance(mask, Mapping) else mask)
         self.dtype = dtype
         self.param_dtype = param_dtype
-        self.precision = modules.frozen(precision)
+        self.precision = _modules.frozen(precision)
         self.preferred_element_type = preferred_element_type
-        self.algorithm = modules.frozen(algorithm)
+        self.algorithm = _modules.frozen(algorithm)
         self.promote_dtype = promote_dtype
         if "kernel_size" in attributes:
             attributes = {**attributes, "given_kernel_size": attributes["kernel_size"]}
-        for name, value in {**attributes, **modules.options(self.row, options)}.items():
-            setattr(self, name, modules.attribute(name, value))
-        plan = modules.plan(self.row, self, in_features, out_features)
+        for name, value in {**attributes, **_modules.options(self.row, options)}.items():
+            setattr(self, name, _modules.attribute(name, value))
+        plan = _modules.plan(self.row, self, in_features, out_features)
         self.in_features, self.out_features = plan.sizes.in_features, plan.sizes.out_features
         if "kernel_size" in attributes:
             self.kernel_size = plan.sizes.kernel_size
@@ -173,11 +173,11 @@ class Layer(nnx.Module):
                 if name in plan.kernels
                 else (bias_init, bias_metadata, BIAS_INIT)
             )
-            value = modules.per_parameter(init, name, shapes, default)(
+            value = _modules.per_parameter(init, name, shapes, default)(
                 rngs.params(), shape, param_dtype
             )
             setattr(
-                self, name, nnx.Param(value, **modules.per_parameter(metadata, name, shapes, NONE))
+                self, name, nnx.Param(value, **_modules.per_parameter(metadata, name, shapes, NONE))
             )
         if not use_bias:
             self.bias = nnx.data(None)
@@ -189,7 +189,7 @@ class Layer(nnx.Module):
             inputs: any number of leading batch axes, none too.
             out_sharding: sharding of the result, under explicit mesh axes.
         """
-        plan = modules.plan(self.row, self, self.in_features, self.out_features)
+        plan = _modules.plan(self.row, self, self.in_features, self.out_features)
         plan.check(inputs)
         names = dict.fromkeys([*plan.kernels, *plan.biases, "bias"])
         held = [getattr(self, name) for name in names]

@@ -4,7 +4,7 @@ from typing import Any, Unpack
 
 from flax import nnx
 
-from convjax._types import Ints
+from convjax._core.aliases import Ints
 from convjax.nn.layer import Layer, SpatialLayerOptions, takes
 
 

@@ -10,7 +10,7 @@ import pytest
 from problems import problem
 
 import convjax
-from convjax.lowerings import block_diagonal
+from convjax._lowerings import block_diagonal
 
 BLOCKS = ("block_diagonal",) * 3
 

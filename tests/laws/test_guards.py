@@ -13,7 +13,7 @@ import pytest
 from jax import lax
 
 import convjax
-from convjax.lowerings import rules, target
+from convjax._lowerings import rules, target
 
 RELEASE = target.known_release(target.installed())[0]
 

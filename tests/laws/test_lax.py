@@ -14,7 +14,7 @@ from jax import lax
 
 import convjax
 import convjax.lax as ours
-from convjax.operation import conv_p
+from convjax._operation.primitive import conv_p
 
 NAMES = sorted(ours.__all__)
 

@@ -14,10 +14,10 @@ from compilation import AS_USERS
 
 import convjax
 import convjax.lax
-from convjax import boundary, operation
-from convjax.lowerings import LOWERINGS, problem, select
-from convjax.lowerings._tools import row_sums
-from convjax.lowerings.target import Target
+from convjax._lowerings import LOWERINGS, problem, select
+from convjax._lowerings.target import Target
+from convjax._lowerings.tools import row_sums
+from convjax._operation import grouping, primitive
 
 # test_pallas.py has the kernels, which are interpreted here.
 OTHERS = [name for name in LOWERINGS if name not in ("direct", "pallas")]
@@ -40,10 +40,10 @@ def forced(request, monkeypatch):
 
     monkeypatch.setitem(LOWERINGS, name, dataclasses.replace(lowering, run=counted))
     monkeypatch.setattr(select, "select", choose)
-    for kept in (operation._compiled, boundary._once):  # outside jit, what was compiled is kept
+    for kept in (primitive._compiled, grouping._once):  # outside jit, what was compiled is kept
         kept.cache_clear()
     yield name, calls
-    for kept in (operation._compiled, boundary._once):
+    for kept in (primitive._compiled, grouping._once):
         kept.cache_clear()
 
 
@@ -339,7 +339,7 @@ def test_tiles(shape, kernel_shape, options):
 )
 def test_phases_are_channels_of_one_convolution(monkeypatch, window, dilation, padding, shape):
     """Whatever is padded or cut off."""
-    from convjax.lowerings import polyphase
+    from convjax._lowerings import polyphase
 
     monkeypatch.setattr(polyphase, "_WASTE", float("inf"))
     x = jnp.asarray(oracle.integers(0, (*shape, 3)))

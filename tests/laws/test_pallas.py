@@ -14,8 +14,8 @@ from jax.sharding import PartitionSpec as P
 from sharded import mesh_of, needs_devices
 
 import convjax
-from convjax.lowerings import pallas
-from convjax.pallas import tiles
+from convjax._lowerings import pallas
+from convjax._lowerings.pallas_kernels import tiles
 
 TRIPLE = ("pallas",) * 3
 
@@ -94,7 +94,7 @@ def test_equals_direct_in_tiles(case, budget, monkeypatch):
         seen.append(real(*arguments))
         return seen[-1]
 
-    from convjax.pallas import depthwise
+    from convjax._lowerings.pallas_kernels import depthwise
 
     monkeypatch.setattr(depthwise, "tiles", noted)
     for found, wanted in zip(both(case, forced(case)), both(case, "direct"), strict=True):

@@ -11,7 +11,7 @@ from jax.sharding import PartitionSpec as P
 from sharded import mesh_of, needs_devices
 
 import convjax
-from convjax.pallas import tiles
+from convjax._lowerings.pallas_kernels import tiles
 
 C = 6
 

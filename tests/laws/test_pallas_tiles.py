@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from convjax.geometry import Geometry
-from convjax.pallas import tiles
+from convjax._core.geometry import Geometry
+from convjax._lowerings.pallas_kernels import tiles
 
 RNG = np.random.default_rng(20)
 
@@ -53,7 +53,7 @@ def test_taps_meet_what_the_definition_says():
 @pytest.mark.parametrize("budget", [12 << 20, 2 << 20, 700_000])
 def test_pieces_hold_what_their_taps_read(monkeypatch, budget):
     """Every input that a tile's taps read lies in one of its pieces, once, and in the scratch."""
-    scratch = pytest.importorskip("convjax.pallas.scratch")
+    scratch = pytest.importorskip("convjax._lowerings.pallas_kernels.scratch")
     monkeypatch.setattr(tiles, "VMEM", budget)
     several = ragged = 0
     made_lines = lines()

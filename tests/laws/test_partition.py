@@ -9,10 +9,10 @@ import math
 import numpy as np
 import pytest
 
-from convjax import partition
-from convjax.geometry import Geometry
-from convjax.layout import canonical
-from convjax.partition import Axis, Factor
+from convjax._core.geometry import Geometry
+from convjax._core.layout import canonical
+from convjax._sharding import partition
+from convjax._sharding.partition import Axis, Factor
 
 
 def whole(x, kernel, axis):

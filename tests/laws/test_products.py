@@ -10,7 +10,7 @@ import oracle
 import pytest
 
 import convjax
-from convjax.lowerings._tools import products
+from convjax._lowerings.tools import products
 
 SIZES = {"n": 3, "a": 2, "b": 4, "i": 5, "o": 6, "g": 2}
 

@@ -11,10 +11,10 @@ import strategies
 from hypothesis import given, settings
 
 import convjax
-from convjax._options import DEFAULTS
-from convjax._recipe import Recipe
-from convjax.functional._prepare import Names, conv_recipe, transpose_recipe
-from convjax.layout import Layout
+from convjax._core.layout import Layout
+from convjax._core.options import DEFAULTS
+from convjax._core.recipe import Recipe
+from convjax._functional.prepare import Names, conv_recipe, transpose_recipe
 
 PACKAGE = os.path.dirname(convjax.__file__)
 X, K = np.ones((1, 8, 8, 4), np.float32), np.ones((3, 3, 4, 6), np.float32)
@@ -41,7 +41,7 @@ def walk(function) -> list[str]:
         file = frame.f_code.co_filename
         if event == "call" and file.startswith(PACKAGE):
             name = os.path.relpath(file, PACKAGE)
-            if name == "operation.py" and frame.f_code.co_name == "_abstract_eval":
+            if name == "_operation/primitive.py" and frame.f_code.co_name == "_abstract_eval":
                 sys.setprofile(None)  # the primitive is bound
             elif not stays or stays[-1] != name:
                 stays.append(name)
@@ -62,24 +62,24 @@ def test_the_walk_to_the_primitive_visits_each_file_once(name):
     walk(WALKS[name])
     stays = walk(WALKS[name])
     assert len(stays) == len(set(stays)), stays
-    assert stays[0] == "_public.py" and stays[1].startswith("functional/")
-    assert stays.index("functional/_prepare.py") < stays.index("boundary.py")
+    assert stays[0] == "_core/public.py" and stays[1].startswith("_functional/")
+    assert stays.index("_functional/prepare.py") < stays.index("_operation/grouping.py")
     assert len(stays) <= 11
 
 
 @pytest.mark.parametrize("name", sorted(WALKS))
 def test_the_first_walk_makes_the_recipe_before_it_applies_it(name):
     """It goes through the checks, too, but comes back to no file that has done its part."""
-    from convjax import eager
+    from convjax._core import eager
 
     eager._once.cache_clear()
     stays = walk(WALKS[name])
     for earlier, later in (
-        (stays[1], "functional/_prepare.py"),
-        ("functional/_prepare.py", "boundary.py"),
-        ("functional/_numerics.py", "boundary.py"),
-        ("padding.py", "boundary.py"),
-        ("boundary.py", "operation.py"),
+        (stays[1], "_functional/prepare.py"),
+        ("_functional/prepare.py", "_operation/grouping.py"),
+        ("_functional/numerics.py", "_operation/grouping.py"),
+        ("_core/padding.py", "_operation/grouping.py"),
+        ("_operation/grouping.py", "_operation/primitive.py"),
     ):
         last = len(stays) - 1 - stays[::-1].index(earlier)
         assert last < stays.index(later), stays

@@ -28,8 +28,8 @@ from problems import (
     problem,
 )
 
-from convjax.lowerings import LOWERINGS, rules, select, thresholds
-from convjax.lowerings.target import Target
+from convjax._lowerings import LOWERINGS, rules, select, thresholds
+from convjax._lowerings.target import Target
 
 ONE_CPU = ("0.10", "0.12", "0.12 avx512", "no ynnpack")
 

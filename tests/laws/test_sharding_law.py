@@ -21,7 +21,7 @@ from jax.sharding import PartitionSpec as P
 from sharded import both_gradients, equal, mesh_of, needs_devices
 
 import convjax
-from convjax import distributed
+from convjax._sharding import distributed
 
 pytestmark = needs_devices
 

@@ -13,10 +13,10 @@ import strategies
 from hypothesis import strategies as st
 
 import convjax
-from convjax import operation
-from convjax.geometry import Geometry
-from convjax.lowerings import problem, taps
-from convjax.lowerings._tools.strips import strips
+from convjax._core.geometry import Geometry
+from convjax._lowerings import problem, taps
+from convjax._lowerings.tools.strips import strips
+from convjax._operation import primitive
 
 
 @pytest.fixture
@@ -26,9 +26,9 @@ def always(monkeypatch):
     monkeypatch.setattr(taps, "_BYTES_PER_PRODUCT", 1e-9)
     monkeypatch.setattr(taps, "_IN_STRIPS", 10**6)
     monkeypatch.setattr(taps, "_IN_STRIPS_OF_GRADIENTS", 10**6)
-    operation._compiled.cache_clear()
+    primitive._compiled.cache_clear()
     yield
-    operation._compiled.cache_clear()
+    primitive._compiled.cache_clear()
 
 
 @hypothesis.given(

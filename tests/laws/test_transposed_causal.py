@@ -12,7 +12,7 @@ from flax import nnx
 
 import convjax
 from convjax import arithmetic, cost, linen, nn
-from convjax.interop import flax
+from convjax._modules import conventions
 
 # kernel and stride: decoders of SoundStream and EnCodec, odd ones, and gaps between the copies
 SIZES = [(16, 8), (10, 5), (4, 2), (3, 1), (5, 2), (4, 4), (2, 3), (1, 2)]
@@ -87,8 +87,8 @@ def test_every_convention_looks_back(k, s, convention):
     else:
         options["transpose_kernel"] = convention != "flax"
         if convention == "flax":
-            kernel = flax.forward_kernel(kernel)
-        function = flax.conv_transpose(y, kernel, **options)
+            kernel = conventions.forward_kernel(kernel)
+        function = conventions.conv_transpose(y, kernel, **options)
     np.testing.assert_array_equal(function, wanted)
     layer = nn.ConvTranspose(3, 4, (k,), use_bias=False, rngs=nnx.Rngs(0), **options)
     layer.kernel[...] = jnp.asarray(kernel)
@@ -186,7 +186,9 @@ def test_boundary_modes_would_fold_the_future_back(mode):
     with pytest.raises(ValueError, match=message):
         cost.conv_transpose(y, kernel, strides=2, padding="CAUSAL", padding_mode=mode)
     with pytest.raises(ValueError, match=message):
-        flax.conv_transpose(y, kernel, transpose_kernel=True, padding="CAUSAL", padding_mode=mode)
+        conventions.conv_transpose(
+            y, kernel, transpose_kernel=True, padding="CAUSAL", padding_mode=mode
+        )
 
 
 @pytest.mark.parametrize(

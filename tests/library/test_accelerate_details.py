@@ -16,8 +16,8 @@ from jax import lax
 from jax.experimental import io_callback
 
 import convjax
-from convjax.rebinding import rebound
-from convjax.traversal import walk
+from convjax._programs.rebind import rebound
+from convjax._programs.walk import walk
 
 KERNELS = np.stack([K, -K, K[::-1]])
 

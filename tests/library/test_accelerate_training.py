@@ -154,7 +154,7 @@ import jax, keras, numpy as np
 import pytest
 import convjax
 from cases import near
-from convjax import rebinding
+from convjax._programs import rebind as rebinding
 from keras import layers
 from test_accelerate_training import X, Y, assert_trains_alike
 

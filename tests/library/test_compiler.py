@@ -10,8 +10,8 @@ import pytest
 from compilation import AS_USERS
 
 import convjax
-from convjax.lowerings import target
-from convjax.lowerings.target import LARGE, SMALL, Target
+from convjax._lowerings import target
+from convjax._lowerings.target import LARGE, SMALL, Target
 
 
 def by_ynnpack(function, *operands, options=None):

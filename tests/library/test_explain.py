@@ -12,10 +12,10 @@ from jax import lax
 from jax.sharding import PartitionSpec as P
 
 import convjax
-from convjax import jaxprs
-from convjax.jaxprs import cost_of, explain
-from convjax.lowerings import select
-from convjax.lowerings.target import Target
+from convjax._lowerings import select
+from convjax._lowerings.target import Target
+from convjax._programs import explain as jaxprs
+from convjax._programs.explain import cost_of, explain
 
 
 def like(*shape, dtype=jnp.float32):

@@ -11,7 +11,7 @@ import pytest
 from flax import linen as flax_linen
 from flax import nnx
 
-from convjax import initializers, linen, modules, nn
+from convjax import _modules, initializers, linen, nn
 from convjax.initializers import KernelShape, VarianceScaling, icnr, kernel_shape, lecun_normal
 
 DRAWS = 64
@@ -101,7 +101,7 @@ def test_variance_is_kept(name, own):
     assert 0.9 < backward < 1.1
 
 
-@pytest.mark.parametrize("name", modules.ROWS)
+@pytest.mark.parametrize("name", _modules.ROWS)
 def test_defaults(name):
     """`lecun_normal` everywhere, but for the two drop-ins, in both APIs."""
     drop_in = name in ("Conv", "ConvTranspose")

@@ -8,7 +8,7 @@ import pytest
 from flax import nnx
 
 import convjax
-from convjax.interop import flax
+from convjax._modules import conventions
 
 
 def integers(seed, *shape):
@@ -29,7 +29,7 @@ def test_boundaries(padding, input_dilation, space):
     x, kernel = integers(1, 2, *space, 3), integers(2, 4, 5, 3, 6)
     theirs = nnx.Conv(3, 6, (4, 5), padding=padding, use_bias=False, rngs=nnx.Rngs(0))
     theirs.kernel[...] = kernel
-    np.testing.assert_array_equal(flax.conv(x, kernel, padding=padding), theirs(x))
+    np.testing.assert_array_equal(conventions.conv(x, kernel, padding=padding), theirs(x))
 
 
 @pytest.mark.parametrize("padding", ["CIRCULAR", "REFLECT"])
@@ -39,7 +39,9 @@ def test_boundaries_come_before_input_dilation(padding):
     mode = {"CIRCULAR": "wrap", "REFLECT": "reflect"}[padding]
     extended = jnp.pad(x, [(0, 0), (1, 1), (0, 0)], mode=mode)
     expected = convjax.conv(extended, kernel, padding="VALID", input_dilation=2)
-    np.testing.assert_array_equal(flax.conv(x, kernel, padding=padding, input_dilation=2), expected)
+    np.testing.assert_array_equal(
+        conventions.conv(x, kernel, padding=padding, input_dilation=2), expected
+    )
 
 
 def test_causal():
@@ -51,11 +53,11 @@ def test_causal():
         )
         theirs.kernel[...] = kernel
         np.testing.assert_array_equal(
-            flax.conv(x, kernel, padding="CAUSAL", **dilations), theirs(x)
+            conventions.conv(x, kernel, padding="CAUSAL", **dilations), theirs(x)
         )
     x, kernel = integers(1, 1, 5, 4, 2), integers(2, 3, 3, 2, 3)
     np.testing.assert_array_equal(
-        flax.conv(x, kernel, padding="CAUSAL"), convjax.conv(x, kernel, padding="CAUSAL")
+        conventions.conv(x, kernel, padding="CAUSAL"), convjax.conv(x, kernel, padding="CAUSAL")
     )
 
 
@@ -93,7 +95,7 @@ def test_groups_of_transposed(options, transpose_kernel):
         return layer(x)
 
     expected = [theirs(xs, k) for xs, k in zip(jnp.split(x, groups, -1), parts, strict=True)]
-    got = flax.conv_transpose(
+    got = conventions.conv_transpose(
         x, kernel, **options, feature_group_count=groups, transpose_kernel=transpose_kernel
     )
     np.testing.assert_array_equal(got, jnp.concatenate(expected, -1))
@@ -104,8 +106,8 @@ def test_output_padding(padding):
     """What Flax's next longer padding gives: zeros after the last input, in our extents."""
     x, kernel = integers(1, 1, 3, 4, 2), integers(2, 4, 3, 2, 5)
     options = {"strides": (3, 2), "padding": padding}
-    plain = flax.conv_transpose(x, kernel, **options)
-    longer = flax.conv_transpose(x, kernel, output_padding=(2, 1), **options)
+    plain = conventions.conv_transpose(x, kernel, **options)
+    longer = conventions.conv_transpose(x, kernel, output_padding=(2, 1), **options)
     assert longer.shape == (1, plain.shape[1] + 2, plain.shape[2] + 1, 5)
     np.testing.assert_array_equal(longer[:, : plain.shape[1], : plain.shape[2]], plain)
 
@@ -117,7 +119,7 @@ def test_padding_mode_is_the_adjoints(mode):
     options = {"strides": 2, "padding_mode": mode}
     forward = convjax.conv(u, kernel, padding=((2, 1),), **options)
     v = integers(3, *forward.shape)
-    back = flax.conv_transpose(
+    back = conventions.conv_transpose(
         v,
         kernel,
         padding=[(4 - 1 - 2, 4 - 1 - 1)],
@@ -135,7 +137,7 @@ def test_causal_transposed(k, s):
     kernel = jnp.ones((k, 1, 1))
     for i in range(4):
         x = jnp.zeros((1, 4, 1)).at[0, i].set(1.0)
-        y = flax.conv_transpose(x, kernel, strides=s, padding="CAUSAL")[0, :, 0]
+        y = conventions.conv_transpose(x, kernel, strides=s, padding="CAUSAL")[0, :, 0]
         assert y.shape == (4 * s,)
         touched = np.flatnonzero(y)
         assert touched[0] == i * s and (touched >= i * s).all()
@@ -143,9 +145,9 @@ def test_causal_transposed(k, s):
 
 def test_forward_kernel_is_its_own_inverse():
     kernel = integers(1, 3, 2, 4, 6)
-    once = flax.forward_kernel(kernel, 2)
+    once = conventions.forward_kernel(kernel, 2)
     assert once.shape == (3, 2, 3, 8)
-    np.testing.assert_array_equal(flax.forward_kernel(once, 2), kernel)
+    np.testing.assert_array_equal(conventions.forward_kernel(once, 2), kernel)
 
 
 X, K = jnp.ones((1, 5, 6, 4)), jnp.ones((3, 3, 4, 2))
@@ -155,36 +157,36 @@ X, K = jnp.ones((1, 5, 6, 4)), jnp.ones((3, 3, 4, 2))
     ("call", "message"),
     [
         (
-            lambda: flax.conv(X, K, padding="CIRCULAR", padding_mode="edge"),
+            lambda: conventions.conv(X, K, padding="CIRCULAR", padding_mode="edge"),
             r"conv: `padding_mode` \(='edge'\) must be 'constant' under padding 'CIRCULAR'",
         ),
         (
-            lambda: flax.conv(X, K, padding="PERIODIC"),
+            lambda: conventions.conv(X, K, padding="PERIODIC"),
             r"conv: `padding` \(='PERIODIC'\) must be one of \"SAME\"",
         ),
         (
-            lambda: flax.conv(
+            lambda: conventions.conv(
                 X, K, conv_general_dilated=jax.lax.conv_general_dilated, algorithm="taps"
             ),
             r"conv: `algorithm` \(='taps'\) speaks of this library's own convolution",
         ),
         (
-            lambda: flax.conv_transpose(X, K, padding="CIRCULAR", padding_mode="wrap"),
+            lambda: conventions.conv_transpose(X, K, padding="CIRCULAR", padding_mode="wrap"),
             r"conv_transpose: `padding_mode` \(='wrap'\) must be 'constant' under padding",
         ),
         (
-            lambda: flax.conv_transpose(X, K, padding="REFLECT"),
+            lambda: conventions.conv_transpose(X, K, padding="REFLECT"),
             r"conv_transpose: `padding` \(='REFLECT'\) must be one of .*See `padding_mode`",
         ),
         (
-            lambda: flax.conv_transpose(X, K, strides=2, output_padding=1),
+            lambda: conventions.conv_transpose(X, K, strides=2, output_padding=1),
             r"conv_transpose: `output_padding` \(=1\) must be 0 under padding 'SAME'",
         ),
         (
-            lambda: flax.conv_transpose(X, K, padding=[1, 2, 3]),
+            lambda: conventions.conv_transpose(X, K, padding=[1, 2, 3]),
             r"conv_transpose: `padding` .* must be a policy name",
         ),
-        (lambda: flax.conv(X, K, strides=0), r"conv: `strides` \(=0\) must be at least 1"),
+        (lambda: conventions.conv(X, K, strides=0), r"conv: `strides` \(=0\) must be at least 1"),
     ],
 )
 def test_errors(call, message):

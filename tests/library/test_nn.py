@@ -237,7 +237,7 @@ def test_without_flax(room):
     code = f"""
 import sys
 sys.modules["flax"] = None
-import convjax, convjax.initializers, convjax.interop.flax, convjax.modules
+import convjax, convjax.initializers, convjax._modules.conventions, convjax._modules
 try:
     convjax.{room}
 except ImportError as error:

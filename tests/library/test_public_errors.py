@@ -126,7 +126,7 @@ EXAMPLES |= {f"convjax.cost.{kind}": (args, {}) for kind, args in {
     "pixel_unshuffle": (_X, 2), "subpixel_conv": (_X, (3, 3, 4, 8), 2), "resize": (_X, 2),
     "resize_conv": (_X, _K, 2), "hold": (_X, 2),
 }.items()}  # fmt: skip
-EXAMPLES["convjax.compiler.compiler_options"] = ((), {"platform": "cpu"})
+EXAMPLES["convjax._lowerings.compiler.compiler_options"] = ((), {"platform": "cpu"})
 
 
 # ---- the example of the docstring, with one argument changed -----------------------------------

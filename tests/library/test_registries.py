@@ -62,7 +62,7 @@ import importlib, json, pkgutil, sys, warnings
 warnings.simplefilter("ignore")
 import jax, convjax
 from jax import lax
-from convjax.operation import conv_p
+from convjax._operation.primitive import conv_p
 
 for module in pkgutil.walk_packages(jax.__path__, "jax."):
     if not any(word in module.name for word in ("test", "tools", "collect_profile")):

@@ -13,7 +13,7 @@ import pytest
 from compilation import AS_USERS, flags
 
 from convjax import selftest
-from convjax.lowerings import LOWERINGS, matmul
+from convjax._lowerings import LOWERINGS, matmul
 
 LAST = r"selftest: (\d+) checks passed on cpu in \d+ s"
 
@@ -114,7 +114,7 @@ def test_what_a_lowering_refuses_is_skipped(monkeypatch, capsys):
 
 def test_a_wrong_choice_fails_every_law(monkeypatch, capsys):
     """What `select` chooses is wrong: values and gradients are, whatever `direct` says."""
-    from convjax.lowerings import direct
+    from convjax._lowerings import direct
 
     original = direct.convolution
 

@@ -16,8 +16,8 @@ import pytest
 import tune_select
 
 import convjax
-from convjax.lowerings import thresholds
-from convjax.lowerings.target import Target
+from convjax._lowerings import thresholds
+from convjax._lowerings.target import Target
 
 ROOT = Path(__file__).resolve().parents[2]
 # Geometric mean of chosen over best, over all files of a target: at most. The rows are of one core,

@@ -12,13 +12,13 @@ from typing import Any, get_args, get_origin
 import pytest
 
 import convjax
-from convjax import _options, _types, padding
-from convjax.lowerings import LOWERINGS
+from convjax._core import aliases, options, padding
+from convjax._lowerings import LOWERINGS
 
 ROOT = Path(__file__).parents[1]
 MODULES = """
     convjax convjax.analysis convjax.arithmetic convjax.cost convjax.equivalents
-    convjax.initializers convjax.interop convjax.interop.flax convjax.kinds convjax.linen
+    convjax.initializers convjax.interop convjax._modules.conventions convjax.kinds convjax.linen
     convjax.models convjax.nn
 """.split()
 FLAX = ("convjax.linen", "convjax.models", "convjax.nn")
@@ -28,12 +28,12 @@ EXEMPT = {"convjax.convs_saveable"}
 
 # Unions of JAX and numpy in which `Any` stands for a dtype's class, or for nested sequences; and
 # trees of other libraries, whose keys and leaves only these know.
-KNOWN = [_types.AnyArray, _types.DType, _types.Precision, _types.AnyTree]
+KNOWN = [aliases.AnyArray, aliases.DType, aliases.Precision, aliases.AnyTree]
 
 
 def is_loose(annotation: Any) -> bool:
     """Whether `annotation` is `Any` or missing, or has `Any` as a member, however deep."""
-    if isinstance(annotation, _options.Named):
+    if isinstance(annotation, options.Named):
         annotation = annotation.type
     if annotation is Any or annotation is inspect.Parameter.empty:
         return True
@@ -96,11 +96,11 @@ PUBLICS = publics()
 def test_the_search_finds_what_it_looks_for():
     assert len(PUBLICS) > 130
     assert set(parameters(convjax.conv)) == {
-        "x", "kernel", *typing.get_type_hints(_options.ConvOptions)
+        "x", "kernel", *typing.get_type_hints(options.ConvOptions)
     }  # fmt: skip
     for annotation in (Any, int | Any, list[Any], typing.Sequence[Any]):
         assert is_loose(annotation)
-    for annotation in (_types.Ints, _types.Padding, _types.ResultType, int | None, object):
+    for annotation in (aliases.Ints, aliases.Padding, aliases.ResultType, int | None, object):
         assert not is_loose(annotation)
 
 
@@ -113,9 +113,9 @@ def test_no_public_option_is_any(name):
 
 
 def test_the_words_of_types_are_the_words_that_functions_accept():
-    assert get_args(_types.Policy) == padding.POLICIES
-    assert get_args(_types.Mode) == padding.MODES
-    assert set(get_args(_types.Lowering)) == set(LOWERINGS)
+    assert get_args(aliases.Policy) == padding.POLICIES
+    assert get_args(aliases.Mode) == padding.MODES
+    assert set(get_args(aliases.Lowering)) == set(LOWERINGS)
 
 
 def test_signatures_show_every_option_with_its_default():
@@ -128,13 +128,13 @@ def test_signatures_show_every_option_with_its_default():
         value = getattr(convjax, name)
         if name in ("channel_shuffle", "channel_unshuffle"):
             continue  # their `axis` is the axis of the channels
-        if inspect.isfunction(value) and value.__module__.startswith("convjax.functional"):
+        if inspect.isfunction(value) and value.__module__.startswith("convjax._functional"):
             signature = inspect.signature(value)
             assert not [p for p in signature.parameters.values() if p.kind is p.VAR_KEYWORD]
             defaults = {p.name: p.default for p in signature.parameters.values()}
-            for option in defaults.keys() & _options.DEFAULTS.keys():
+            for option in defaults.keys() & options.DEFAULTS.keys():
                 if (name, option) not in {("hold", "padding_mode"), ("dilated_conv", DILATION)}:
-                    assert defaults[option] == _options.DEFAULTS[option]
+                    assert defaults[option] == options.DEFAULTS[option]
 
 
 DILATION = "kernel_dilation"  # an argument of `dilated_conv`, without a default

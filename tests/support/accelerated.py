@@ -10,7 +10,7 @@ from jax import lax
 from jax.ad_checkpoint import checkpoint_policies
 
 import convjax
-from convjax.traversal import trace, walk
+from convjax._programs.walk import trace, walk
 
 X = oracle.integers(1, (2, 5, 6, 4), bound=1)
 K = oracle.integers(2, (3, 2, 2, 4), bound=1)

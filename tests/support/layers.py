@@ -14,7 +14,7 @@ from flax import nnx
 
 import convjax
 from convjax import linen, nn
-from convjax.interop import flax as conventions
+from convjax._modules import conventions
 
 IN, OUT = 6, 12
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from convjax.geometry import Geometry
-from convjax.lowerings.problem import Problem
-from convjax.lowerings.target import Target
+from convjax._core.geometry import Geometry
+from convjax._lowerings.problem import Problem
+from convjax._lowerings.target import Target
 
 TARGETS = {
     "0.10": Target.of("cpu", "0.10"),  # YNNPACK is slow for every plane

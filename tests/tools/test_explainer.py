@@ -13,7 +13,7 @@ import convjax
 from convjax import cost
 from convjax.draw.worked import work_out
 from convjax.kinds import KINDS
-from convjax.sizes import Sizes
+from convjax.kinds._sizes import Sizes
 
 FOLDER = Path(__file__).parents[2] / "docs" / "explainer"
 MODES = ("constant", "reflect", "symmetric", "edge", "wrap")

@@ -83,12 +83,7 @@ def loaded(code: str) -> set[str]:
 
 
 # What `import convjax` may load: the operation, its functions, and what reads programs
-LIGHT = """
-    _checks _options _public _recipe _symbolic _types accelerate boundary changes compiler
-    counting distributed eager exchange extension functional geometry jaxprs lax layout
-    lowerings operation padding partition rebinding registries sharding splits
-    transposed_sizes traversal
-"""
+LIGHT = "_core _functional _lowerings _operation _programs _sharding arithmetic lax"
 
 
 def test_import_is_light():
@@ -134,8 +129,8 @@ def test_source(name):
             assert node.attr != "_src", f"line {node.lineno}: jax's private modules"
             lax = ast.unparse(node.value).split(".")[-1].strip("_") == "lax"
             if lax and node.attr in CONVOLUTIONS:
-                assert name.startswith("lowerings/") or name == "lax.py", f"line {node.lineno}"
-    if not (name.startswith("lowerings/") or name == "lax.py"):
+                assert name.startswith("_lowerings/") or name == "lax.py", f"line {node.lineno}"
+    if not (name.startswith("_lowerings/") or name == "lax.py"):
         assert not starts(modules, *(f"jax.lax.{convolution}" for convolution in CONVOLUTIONS))
     if not name.startswith(OPTIONAL_ROOMS):
         roots = {m.split(".")[0] for m in modules}
@@ -145,28 +140,52 @@ def test_source(name):
 @pytest.mark.parametrize("name", TREES)
 def test_imports_run_downward(name):
     modules = imports(name)
-    assert not starts(modules, "experiments")
+    assert not starts(modules, "experiments", "benchmarks")
     if name in {
-        "_checks.py",
-        "padding.py",
-        "geometry.py",
-        "counting.py",
+        "_core/checks.py",
+        "_core/padding.py",
+        "_core/geometry.py",
+        "_operation/counting.py",
         "cost.py",
-    }:  # of jax, at most its symbolic sizes
+    }:
+        # Of jax, at most its symbolic sizes
         assert not starts(modules, "jax.numpy", "jax.lax"), "integers know no arrays"
-    if name == "operation.py" or name.startswith("lowerings/"):
-        above = ("boundary", "functional", "kinds", "equivalents", "jaxprs", "lax", "nn", "linen")
-        above += ("analysis",)
-        assert not starts(modules, *(f"convjax.{room}" for room in above))
-    if name.startswith("functional/"):
-        assert not starts(modules, "flax", "convjax.nn", "convjax.linen", "convjax.lax")
-        assert not starts(modules, "convjax.kinds", "convjax.equivalents", "convjax.jaxprs")
-        assert not starts(modules, "convjax.analysis")
-    if name.startswith(("interop/", "modules/")) or name == "initializers.py":
-        assert not starts(modules, "convjax.nn", "convjax.linen", "convjax.models")
+    if name.startswith("_functional/"):
+        assert not starts(modules, "flax")
     if name.startswith(("nn/", "linen/")):  # glue: what they compute is not decided there
-        functions = {m for m in starts(modules, "convjax.functional") if m.count(".") > 1}
-        assert not functions | starts(modules, "convjax.kinds", "convjax.operation", "numpy")
+        functions = {m for m in starts(modules, "convjax._functional") if m.count(".") > 2}
+        assert not functions | starts(modules, "convjax.kinds", "convjax._operation", "numpy")
+
+
+def room(module: str) -> str:
+    """The room of a module: what stands beside `__init__.py`."""
+    return module.split(".")[1]
+
+
+def test_rooms_have_no_circle():
+    """So they have an order in which every import runs downward."""
+    rooms: dict[str, set[str]] = {}
+    for name in TREES:
+        if name == "__init__.py":
+            continue
+        here = name.removesuffix(".py").split("/")[0]
+        needed = {room(m) for m in imports(name) if m.startswith("convjax.")}
+        rooms.setdefault(here, set()).update(needed - {here})
+    rooms = {here: needed & rooms.keys() for here, needed in rooms.items()}
+    list(graphlib.TopologicalSorter(rooms).static_order())  # raises CycleError
+
+
+def test_the_house_is_easy_to_see():
+    """Few rooms; what has no underscore is public; and no file is long."""
+    rooms = {path.removesuffix(".py").split("/")[0] for path in TREES} - {"__init__"}
+    assert len(rooms) <= 20
+    shown = {name for name in dir(convjax) if not name.startswith("__")}
+    public = {name for name in rooms if not name.startswith("_")} - {"selftest"}  # a command
+    assert not {name for name in shown if name.startswith("_")}
+    assert public <= shown
+    assert shown == public | set(convjax.__all__)
+    longest = {path: len((PACKAGE / path).read_text().splitlines()) for path in TREES}
+    assert max(longest.values()) <= 400, max(longest, key=longest.__getitem__)
 
 
 def test_imports_have_no_circle():

@@ -1,0 +1,206 @@
+"""The options of the public functions: names, types and defaults, once for all of them.
+
+A function takes ``**options: Unpack[SomeOptions]`` and is decorated with ``takes(SomeOptions)``,
+which gives it the signature that ``help`` and an editor show.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, TypedDict, TypeVar, get_type_hints
+
+from convjax._core import aliases
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Computed(TypedDict, total=False):
+    """How it is computed, and in which layout."""
+
+    dimension_numbers: aliases.DimensionNumbers
+    precision: aliases.Precision
+    preferred_element_type: aliases.ResultType
+    algorithm: aliases.Algorithm
+
+
+class Numerics(Computed, total=False):
+    """The same, and how the result is sharded."""
+
+    out_sharding: aliases.Sharding
+
+
+class PointwiseOptions(Numerics, total=False):
+    """Of kernels that have one tap."""
+
+    strides: aliases.Ints
+
+
+class HoldOptions(PointwiseOptions, total=False):
+    """Of the fixed filter of `hold`."""
+
+    padding: aliases.Padding
+    padding_mode: aliases.PaddingMode
+
+
+class SpatialOptions(TypedDict, total=False):
+    """Of what moves over space: which outputs there are, and what they see."""
+
+    strides: aliases.Ints
+    padding: aliases.Padding
+    padding_mode: aliases.PaddingMode
+    kernel_dilation: aliases.Ints
+
+
+class WindowOptions(SpatialOptions, Numerics, total=False):
+    """Of kernels that move over space."""
+
+
+class DepthwiseOptions(WindowOptions, total=False):
+    """Of `depthwise_conv`."""
+
+    input_dilation: aliases.Ints
+
+
+class ConvOptions(DepthwiseOptions, total=False):
+    """Of `conv` and its variants."""
+
+    feature_group_count: int
+
+
+class MatrixOptions(SpatialOptions, total=False):
+    """Of `equivalents.conv_matrix`."""
+
+    input_dilation: aliases.Ints
+    feature_group_count: int
+    dimension_numbers: aliases.DimensionNumbers
+
+
+class TransposeOptions(WindowOptions, total=False):
+    """Of `conv_transpose`."""
+
+    feature_group_count: int
+    output_padding: aliases.Ints
+    output_shape: aliases.Ints | None
+
+
+class CausalLayerOptions(TypedDict, total=False):
+    """Of causal convolutions: what a layer holds."""
+
+    activation: aliases.Activation
+    axis: int | None
+    strides: aliases.Ints
+    output_at: aliases.OutputAt
+    padding: aliases.CausalPadding
+    padding_mode: aliases.PaddingMode
+    kernel_dilation: aliases.Ints
+    feature_group_count: int
+
+
+class CausalOptions(CausalLayerOptions, Numerics, total=False):
+    """Of `causal_conv`."""
+
+
+class StepOptions(Computed, total=False):
+    """Of `causal_step`."""
+
+    activation: aliases.Activation
+    axis: int | None
+    padding: aliases.CausalPadding
+    padding_mode: aliases.PaddingMode
+    kernel_dilation: aliases.Ints
+    feature_group_count: int
+
+
+class StateOptions(TypedDict, total=False):
+    """Of `init_state`."""
+
+    axis: int | None
+    strides: aliases.Ints
+    output_at: aliases.OutputAt
+    padding_mode: aliases.PaddingMode
+    kernel_dilation: aliases.Ints
+    dimension_numbers: aliases.DimensionNumbers
+
+
+class CausalTransposeLayerOptions(TypedDict, total=False):
+    """Of causal transposed convolutions: what a layer holds."""
+
+    activation: aliases.Activation
+    strides: int
+    kernel_dilation: int
+    feature_group_count: int
+
+
+class CausalTransposeOptions(CausalTransposeLayerOptions, Computed, total=False):
+    """Of `causal_conv_transpose`."""
+
+
+#: The default of every option, in the order in which signatures list them.
+DEFAULTS: dict[str, Any] = {
+    "activation": None,
+    "axis": None,
+    "strides": 1,
+    "output_at": "first",
+    "padding": "SAME",
+    "padding_mode": "constant",
+    "input_dilation": 1,
+    "kernel_dilation": 1,
+    "feature_group_count": 1,
+    "output_padding": 0,
+    "output_shape": None,
+    "dimension_numbers": None,
+    "precision": None,
+    "preferred_element_type": None,
+    "out_sharding": None,
+    "algorithm": None,
+}
+
+
+class Named:
+    """A type of `convjax._core.aliases` in a signature: ``help`` prints its name, not its parts."""
+
+    def __init__(self, name: str, type: Any) -> None:
+        self.name, self.type = name, type
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+# The aliases that `convjax._core.aliases` declares, and not what it imports.
+_NAMES = {
+    value: Named(name, value)
+    for name, value in vars(aliases).items()
+    if name in aliases.__annotations__
+}
+
+
+def _named(annotation: Any) -> Any:
+    return _NAMES.get(annotation, annotation)
+
+
+def takes(tail: type, **others: Any) -> Callable[[F], F]:
+    """Show the options of `tail`, a TypedDict, in the signature instead of ``**options``.
+
+    `others` are defaults that differ from the defaults of `DEFAULTS`, or that it has not.
+    """
+    types, defaults = get_type_hints(tail), {**DEFAULTS, **others}
+    options = [
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=_named(types[name])
+        )
+        for name, default in defaults.items()
+        if name in types
+    ]
+
+    def decorate(function: F) -> F:
+        signature = inspect.signature(function)
+        before = [
+            parameter.replace(annotation=_named(parameter.annotation))
+            for parameter in signature.parameters.values()
+            if parameter.kind is not parameter.VAR_KEYWORD
+        ]
+        function.__signature__ = signature.replace(  # type: ignore[attr-defined]
+            parameters=[*before, *options]
+        )
+        return function
+
+    return decorate

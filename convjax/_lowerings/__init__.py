@@ -1,0 +1,49 @@
+"""Ways to execute a convolution, and the choice between them.
+
+problem    what is asked: sizes (`Problem`) and a request (`Call`)
+lowering   what answers: the record (`Lowering`) with which each file of a lowering ends
+target     where it will run (`Target`)
+rules      where which lowering is right and fast; `planes` has what it asks of two spatial axes
+thresholds the numbers that rules compare sizes with, and the measurements behind them
+select     the choice, a function of a problem and a target
+run        runs what was chosen
+_tools/    what lowerings are written with
+
+Every other file is one lowering.
+"""
+
+from convjax._lowerings import (
+    block_diagonal,
+    channels_last,
+    depth_fold,
+    depth_sum,
+    direct,
+    fft,
+    matmul,
+    pallas,
+    patchify,
+    per_group,
+    polyphase,
+    spread_rows,
+    taps,
+)
+from convjax._lowerings.lowering import Lowering
+
+LOWERINGS: dict[str, Lowering] = {
+    file.LOWERING.name: file.LOWERING
+    for file in (
+        direct,
+        channels_last,
+        taps,
+        matmul,
+        patchify,
+        per_group,
+        block_diagonal,
+        polyphase,
+        depth_fold,
+        depth_sum,
+        spread_rows,
+        pallas,
+        fft,
+    )
+}

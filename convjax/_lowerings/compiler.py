@@ -1,0 +1,69 @@
+"""Options of XLA's compiler that make convolutions faster."""
+
+from convjax._core import checks
+from convjax._core.public import public
+from convjax._lowerings import target
+
+_YNNPACK = target.YNNPACK_FLAG
+_SUMS = "LIBRARY_FUSION_TYPE_REDUCE"  # what YNNPACK keeps: without it XLA's own sums are slower
+_WIDTH = "xla_cpu_prefer_vector_width"
+_CHANNELS_LAST = "xla_gpu_force_conv_nhwc"
+_PLATFORMS = ("cpu", "gpu", "cuda", "rocm", "tpu")
+
+
+@public
+def compiler_options(platform: str) -> dict[str, str | bool | int]:
+    """Options for ``jax.jit(f, compiler_options=...)`` under which convolutions compile best.
+
+    There are two for CPUs, and one for CUDA.
+
+    The first keeps YNNPACK for sums only. jaxlib 0.10 to 0.12 compute dense two-dimensional
+    convolutions by YNNPACK. Without it, these convolutions and their gradients take half to two
+    thirds of the time on jaxlib 0.10. On 0.12 they take about four fifths of the time forward and
+    two thirds in training, if nothing else runs on the machine's other cores. With vectors of 512
+    bits (AVX-512), 0.12 is faster with YNNPACK: there, and on 0.11, the option is left out.
+
+    The second asks XLA for vectors of 512 bits. XLA uses 256 bits by default. With 512 bits, sums
+    over taps, as in depthwise convolutions, took two thirds to nine tenths of the time (AMD Zen 4).
+    Processors without AVX-512 compile as before.
+
+    The option for CUDA keeps channels last. In programs compiled for an H200 and not run, XLA gives
+    volumes to cuDNN with channels first, and copies operands and results into that order and back.
+    With the option it does not. It is for operands with channels last: with channels first it would
+    cause such copies. Nobody has timed it.
+
+    No other platform is known to need an option: there the dictionary is empty.
+
+    JAX takes options from the outermost ``jit`` only and shows them to no function. So this library
+    can neither set them by itself nor choose lowerings by them. It does read the environment: if
+    ``XLA_FLAGS`` has ``--xla_cpu_experimental_ynn_fusion_type=LIBRARY_FUSION_TYPE_REDUCE``, it does
+    not use the lowering `spread_rows`. The benchmarks in the documentation have the figures.
+
+    Args:
+        platform: "cpu", "gpu", "cuda", "rocm" or "tpu".
+
+    Returns:
+        Names and values, as ``jax.jit`` takes them.
+
+    Raises:
+        ValueError: `platform` is none of these.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, convjax
+        >>> options = convjax.compiler_options("cpu")
+        >>> step = jax.jit(convjax.conv, compiler_options=options)
+        >>> step(jnp.ones((1, 8, 8, 3)), jnp.ones((3, 3, 3, 4))).shape
+        (1, 8, 8, 4)
+
+    Source: XLA's flags, xla/debug_options_flags.cc, 2026,
+        https://github.com/openxla/xla
+    """
+    checks.choice("compiler_options", "platform", platform, _PLATFORMS)
+    release, unknown = target.known_release(target.installed())
+    if platform not in ("cpu", "cuda") or unknown:  # an unknown release may refuse an option
+        return {}
+    if platform == "cuda":
+        return {_CHANNELS_LAST: True}
+    is_slow = target.LARGE in target.JAXLIB[release].slower[target.vector_bits()]
+    off: dict[str, str | bool | int] = {_YNNPACK: _SUMS} if is_slow else {}
+    return off | {_WIDTH: 512}

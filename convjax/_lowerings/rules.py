@@ -1,0 +1,318 @@
+"""Where which lowering is right, where it is fast, and where a threshold decides.
+
+There are three lists.
+
+CORRECT  where a lowering computes wrong numbers, and what runs in its place. Never for speed.
+FAST     kinds of convolutions that lax computes slowly, by factors, and what computes them instead.
+         The first that holds decides.
+TUNED    exceptions within a kind: a threshold says where another lowering is faster still.
+
+A platform without a row of FAST has lax's own convolution, and `explain` says that nothing was
+measured there. `select` puts the lists together.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+from convjax._lowerings import (
+    block_diagonal,
+    depth_fold,
+    depth_sum,
+    matmul,
+    patchify,
+    planes,
+    taps,
+)
+from convjax._lowerings import thresholds as at
+from convjax._lowerings.problem import (
+    Problem,
+    count,
+    is_dilated,
+    is_product,
+    window_exceeds_output,
+)
+from convjax._lowerings.target import Target
+from convjax._lowerings.tools.slices import crops
+
+Holds = Callable[[Problem, Target], bool]
+
+
+class Guard(NamedTuple):
+    """Where the lowerings in `wrong` compute wrong numbers, one of `instead` runs: the first that
+    accepts."""
+
+    name: str
+    where: Callable[[Target], bool]
+    holds: Callable[[Problem], bool]
+    wrong: tuple[str, ...]
+    instead: tuple[str, ...]
+    why: str
+
+
+class Rule(NamedTuple):
+    """A kind of convolutions, on some targets, and its lowering: None where only exceptions to the
+    rule are faster than lax."""
+
+    name: str
+    where: Callable[[Target], bool]
+    holds: Callable[[Problem], bool]
+    lowering: str | None
+    why: str = ""
+
+
+class Tuned(NamedTuple):
+    """Within the rule of the name `within`, `lowering` runs where `holds`."""
+
+    name: str
+    within: str
+    lowering: str
+    holds: Holds
+    why: str
+
+
+# ---- targets -----------------------------------------------------------------------------------
+
+
+def on_one_cpu(target: Target) -> bool:
+    return target.is_one_cpu
+
+
+def split_by_xla(target: Target) -> bool:
+    return target.split == "XLA"
+
+
+def split_by_xla_on_cpus(target: Target) -> bool:
+    return target.split == "XLA" and target.platform == "cpu"
+
+
+def on_cpu(target: Target) -> bool:
+    return target.platform == "cpu"
+
+
+def on_tpu(target: Target) -> bool:
+    return target.platform == "tpu" and target.split != "XLA"
+
+
+# ---- CORRECT -----------------------------------------------------------------------------------
+
+_LAX = ("direct", "channels_last")  # lowerings that are one call of lax's convolution
+
+CORRECT = (
+    Guard(
+        "a cropped input is read beyond its end",  # seen on jaxlib 0.10.2, not on 0.12.0
+        on_cpu,
+        lambda p: p.groups == 1 and any(crops(p.geometry)),
+        wrong=("direct",),
+        instead=("channels_last",),
+        why="XLA's convolution on a CPU reads beyond an input that is cropped before and padded "
+        "after, so the input is cropped first",
+    ),
+    Guard(
+        "the gradient of a grouped kernel is counted too often",  # seen on jaxlib 0.10.2 and 0.12.0
+        split_by_xla,
+        lambda p: p.groups != 1 and p.role == "kernel_gradient",
+        wrong=_LAX,
+        instead=("matmul", "taps"),
+        why="XLA's partitioner counts the gradient of a grouped kernel too often on meshes of "
+        "several axes; matrix products are split rightly",
+    ),
+    Guard(
+        "a NaN crosses from group to group",  # seen on jaxlib 0.10.2 and 0.12.0
+        on_one_cpu,
+        lambda p: p.groups != 1 and window_exceeds_output(p),
+        wrong=_LAX,
+        instead=("per_group", "matmul"),
+        why="XLA's gradient of a grouped kernel on a CPU mixes the groups, and carries a NaN of "
+        "one group into the others",
+    ),
+)
+
+
+# ---- FAST --------------------------------------------------------------------------------------
+
+
+def _is_volume(problem: Problem) -> bool:
+    return problem.groups == 1 and problem.geometry.rank == 3
+
+
+def _is_made_of_tiles(problem: Problem) -> bool:
+    """Whether something is made of tiles, and lax is not as fast: it is in a plane of windows."""
+    made = patchify.tiled(problem)
+    lax_is_slow = made is not None and (made != "windows" or problem.geometry.rank > 2)
+    return lax_is_slow and not is_product(problem)
+
+
+def _leaves_a_matrix_unit_idle(problem: Problem) -> bool:
+    """Whether XLA for TPU gives each group a unit of which the group fills less than half."""
+    channels = block_diagonal.channels(problem)
+    if is_product(problem):
+        return problem.role != "kernel_gradient"
+    few = at.FEW_IN_GRADIENTS if problem.role == "kernel_gradient" else at.FEW_OF_A_UNIT
+    return 1 < channels <= few.value
+
+
+FAST = (
+    Rule("tiles", on_one_cpu, _is_made_of_tiles, None),
+    Rule(
+        "dilated input",
+        on_one_cpu,
+        is_dilated,
+        "polyphase",
+        "a dilated input (a transposed convolution, or the input gradient of a strided one): "
+        "XLA multiplies the zeros between its elements; the phases of the output meet none",
+    ),
+    Rule(
+        "groups",
+        on_one_cpu,
+        lambda p: p.groups != 1,
+        "per_group",
+        "groups: XLA on a CPU has no fast path for grouped convolutions; one dense convolution "
+        "for each group has",
+    ),
+    Rule(
+        "product",
+        on_one_cpu,
+        is_product,
+        "matmul",
+        "the window, or the result, has one element: the convolution is a matrix product",
+    ),
+    Rule(
+        "volume",
+        on_one_cpu,
+        _is_volume,
+        "depth_fold",
+        "a volume: XLA on a CPU has a fast path for two spatial axes, not for three; the depths "
+        "of the window become input channels",
+    ),
+    Rule("plane", on_one_cpu, lambda p: p.groups == 1 and p.geometry.rank == 2, None),
+    Rule(
+        "other order of axes",
+        on_one_cpu,
+        lambda p: p.groups == 1 and not p.channels_last,
+        "channels_last",
+        "channels are not last: XLA on a CPU has a fast path for channels last only, and moves "
+        "axes by itself except in loops",
+    ),
+    Rule(
+        "groups, split by XLA",
+        split_by_xla_on_cpus,
+        lambda p: p.groups != 1,
+        "matmul",
+        "groups that XLA splits over several CPUs: it would gather all groups of a grouped "
+        "convolution; it gathers none for matrix products",
+    ),
+    Rule(
+        "groups on a TPU",
+        on_tpu,
+        lambda p: p.groups != 1 and _leaves_a_matrix_unit_idle(p),
+        "block_diagonal",
+        "groups of few channels: each leaves most of a TPU's matrix unit idle, blocks of them fill "
+        "it; fewer cycles by XLA's estimate for programs compiled for v5e and v6e, none was timed",
+    ),
+)
+
+
+# ---- TUNED -------------------------------------------------------------------------------------
+
+
+def _has_few_pairs(problem: Problem) -> bool:
+    """Whether a group has few products for each tap, or in a kernel's gradient by rows, for each
+    position of the window: few pairs of channels."""
+    inputs = problem.n if taps.by_rows(problem) else problem.i
+    return count((inputs, problem.o)) <= at.FEW_PAIRS.value
+
+
+def _moves_less_in_sums(problem: Problem) -> bool:
+    """Whether adding results of depths moves less than folding depths into inputs."""
+    if not planes.cuts_off_little(problem):
+        return False
+    moved = (depth_sum.elements_moved(problem), depth_fold.elements_moved(problem))
+    return moved[0] <= moved[1] < math.inf
+
+
+TUNED = (
+    Tuned(
+        "tiles of many channels",
+        "tiles",
+        "patchify",
+        lambda p, t: not _has_few_pairs(p),
+        "windows that tile the input: the convolution is one matrix product of tiles",
+    ),
+    Tuned(
+        "phases of large groups",
+        "dilated input",
+        "per_group",
+        lambda p, t: p.groups != 1 and not _has_few_pairs(p) and not is_product(p),
+        "a dilated input in groups of many channels: phases interleave faster within a group",
+    ),
+    Tuned(
+        "dilated depth of a volume",
+        "dilated input",
+        "depth_sum",
+        lambda p, t: (
+            p.geometry.rank == 3
+            and p.geometry.input_dilation[1:] == (1, 1)
+            and _moves_less_in_sums(p)
+        ),
+        "a volume whose depth is dilated: XLA on a CPU has a fast path for its planes, and adding "
+        "planes moves less than copying depths",
+    ),
+    Tuned(
+        "groups of few channels",
+        "groups",
+        "taps",
+        lambda p, t: _has_few_pairs(p),
+        "groups of few channels (depthwise): XLA's grouped convolution on a CPU handles one "
+        "element at a time; summing shifted inputs is 10 to 40 times faster",
+    ),
+    Tuned(
+        "product of many groups",
+        "groups",
+        "matmul",
+        lambda p, t: is_product(p) and count((p.groups,)) > at.GROUPS_WRITTEN_OUT.value,
+        "the window has one element, in many groups: one matrix product has all groups",
+    ),
+    Tuned(
+        "volume with few results",
+        "volume",
+        "depth_sum",
+        lambda p, t: _moves_less_in_sums(p),
+        "a volume: XLA on a CPU has a fast path for two spatial axes, not for three; planes are "
+        "convolved and added, which moves less than copying depths",
+    ),
+    Tuned(
+        "plane with few outputs",
+        "plane",
+        "depth_sum",
+        planes.has_few_outputs,
+        "few output channels: XLA's convolution on a CPU takes longer to gather the inputs under "
+        "each window than to multiply them; rows of taps are convolved at once and added",
+    ),
+    Tuned(
+        "plane for which YNNPACK is slow",
+        "plane",
+        "spread_rows",
+        planes.is_gathered_fast,
+        "XLA gives this convolution to YNNPACK, which takes longer than Eigen on this jaxlib; "
+        "written with a dilated input it stays with Eigen",
+    ),
+    Tuned(
+        "plane with few channels",
+        "plane",
+        "depth_fold",
+        planes.has_few_channels,
+        "few channels (in a kernel's gradient: examples): XLA on a CPU gathers windows slowly; "
+        "one axis of the window becomes channels",
+    ),
+    Tuned(
+        "groups of few channels, split by XLA",
+        "groups, split by XLA",
+        "taps",
+        lambda p, t: (
+            _has_few_pairs(p) and (p.role != "kernel_gradient" or matmul.accepts(p) is not None)
+        ),
+        "groups of few channels that XLA splits over several CPUs: it would gather all groups of "
+        "a grouped convolution; it gathers none for sums of shifted inputs",
+    ),
+)

@@ -1,0 +1,269 @@
+"""The `taps` lowering: a sum over taps of shifted inputs times kernel elements, channel by channel.
+
+It is for groups of one or few channels. One multiplication covers all groups, as a vector, and XLA
+fuses the sum into one pass over the input. A kernel's gradient is a sum over its rows (`row_sums`).
+"""
+
+import dataclasses
+import functools
+import itertools
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from convjax._core.geometry import Geometry
+from convjax._core.layout import arranged, restored
+from convjax._lowerings.lowering import Lowering, always
+from convjax._lowerings.problem import (
+    Call,
+    Problem,
+    count,
+    is_large,
+    rounded,
+    size_in_bytes,
+    window_exceeds_output,
+)
+from convjax._lowerings.tools import row_sums
+from convjax._lowerings.tools.slices import looped_over, padded, piece, pieces
+from convjax._lowerings.tools.strips import Strip, joined, pieces_of, strips
+from convjax._lowerings.tools.xla import isolated, keep_multithreaded
+from convjax._sharding.sharding import same_varying
+
+_CHANNELS = 16  # per group, at most
+_UNROLLED = 64  # products written out; more of them are looped over, so that compiling stays quick
+# Strips write products out again, and each takes longer to compile than a small input to copy:
+_BYTES_PER_PRODUCT = 15 << 10  # of a large input, at least
+_IN_STRIPS = 400  # products, at most
+_IN_STRIPS_OF_GRADIENTS = 100  # which are compiled together with others
+
+
+def accepts(problem: Problem) -> str | None:
+    inputs = problem.n if by_rows(problem) else problem.i
+    if max(count((inputs,)), count((problem.o,))) > _CHANNELS:
+        return f"it has more than {_CHANNELS} channels per group ({inputs} and {problem.o})"
+    if by_rows(problem) and math.isinf(count((*problem.window, problem.i))):
+        return f"it has a symbolic size among {problem.window} and {problem.i}"
+    if math.isinf(count(problem.window)):
+        return f"its window {problem.window} has a symbolic size"
+    return None
+
+
+def by_rows(problem: Problem) -> bool:
+    """Whether it sums over the rows of the input, as for the gradient of a kernel.
+
+    Forward, few products are written out even for fewer outputs than taps: so an output is the same
+    sum in the same order, whatever the number of outputs, down to the bit.
+    """
+    few = count((*problem.window, problem.i)) <= _UNROLLED
+    return window_exceeds_output(problem) and not (problem.role == "forward" and few)
+
+
+def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
+    shape = call.out_shape(x, kernel)
+    out_space = tuple(shape[axis] for axis in call.layout.out.space)
+    if by_rows(call.problem):
+        return row_sums.kernel_gradient_by_rows(x, kernel, call, shape)
+    summed: Callable[..., jax.Array] = functools.partial(_shift, call=call, out_space=out_space)
+    several = count(call.layout.kernel.sizes(kernel.shape, "out")) > 1
+    if call.target.is_one_cpu and not call.groups_first and several:
+        # Isolated from what arranges weights and results, which XLA would do at every product.
+        summed = isolated(summed)
+    y = summed(x, _arranged(kernel, call).astype(call.accumulator(x)))
+    roles = "out batch group space" if call.groups_first else "batch space out group"
+    return restored(y, call.layout.out, roles, shape)
+
+
+def _shift(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.Array:
+    """(N, *out_space, O, G), or (O, N, G, *out_space): every tap shifts the whole input.
+
+    `x` is the caller's, `kernel` is arranged for `_Weights`.
+    """
+    weights = _Weights(kernel, call.groups_first, call.geometry.reversal, call.nothing)
+    geometry, rank = call.geometry, call.geometry.rank
+    axes = _in_strips(x, weights, call)
+    # Where groups are last, several channels stay behind them: XLA would copy them to be elsewhere.
+    roles, first = "batch space contract group", 1
+    if call.groups_first:
+        roles, first = "contract batch group space", 3
+    elif weights.inputs > 1:
+        roles = "batch space group contract"
+    result, x = call.result_type(x), arranged(x, call.layout.x, roles)
+    if axes:
+        return _strips_summed(x, first, geometry, weights, axes).astype(result)
+    looped = looped_over(weights.window, _UNROLLED // weights.inputs)
+    if looped == 0:
+        met = pieces(x, geometry, first, weights.window, out_space, call.is_split_by_xla)
+        y: jax.Array = weights.summed((weights.elements(tap), shifted) for tap, shifted in met)
+        return y.astype(result)
+    x = padded(x, geometry, first).astype(weights.kernel.dtype)
+    trailing = list(np.ndindex(*weights.window[looped:]))
+
+    def added(total: jax.Array, leading: Any) -> tuple[jax.Array, None]:
+        """`total` and the taps whose first coordinates are `leading`."""
+        if call.target.is_one_cpu and call.target.one_thread_loops:
+            leading = keep_multithreaded(leading)
+        taps = [(*leading, *others) for others in trailing]
+        starts = [
+            [t * d for t, d in zip(tap, geometry.kernel_dilation, strict=True)] for tap in taps
+        ]
+        met = (piece(x, first, start, geometry.strides, out_space) for start in starts)
+        return weights.summed(zip(map(weights.elements, taps), met, strict=True), total), None
+
+    sizes = (*x.shape[:first], *out_space, *x.shape[first + rank :])
+    zeros = jnp.zeros(weights.of_results(sizes), weights.kernel.dtype)
+    leading = np.array(list(np.ndindex(*weights.window[:looped])), np.int32)
+    y, _ = lax.scan(added, same_varying(zeros, x, kernel)[0], leading)
+    return y.astype(result)
+
+
+def _arranged(kernel: jax.Array, call: Call) -> jax.Array:
+    """The caller's kernel with as many axes as the results: slices broadcast without a reshape."""
+    axes = call.layout.kernel
+    # Of one channel there is nothing to move: XLA reads weights where the caller's kernel lies.
+    one = math.prod(kernel.shape[axis] for axis in (*axes.contract, *axes.out)) == 1
+    roles = "out contract group space" if call.groups_first else "space contract out group"
+    return arranged(kernel, axes, roles, one and not call.is_split_by_xla)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Weights:
+    """The kernel in the layout of the products.
+
+    Channels-last: a kernel (*window, I, O, G) for products (N, *space, O, G). Where groups come
+    first: a kernel (O, I, G, *window) for products (O, N, G, *space).
+    """
+
+    kernel: jax.Array
+    groups_first: bool
+    reversal: bool
+    nothing: Any = None  # of the call
+
+    @property
+    def window(self) -> tuple[Any, ...]:
+        return self.kernel.shape[3:] if self.groups_first else self.kernel.shape[:-3]
+
+    @property
+    def inputs(self) -> Any:
+        return self.kernel.shape[1 if self.groups_first else -3]
+
+    @property
+    def outputs(self) -> Any:
+        return self.kernel.shape[0 if self.groups_first else -2]
+
+    @property
+    def groups(self) -> Any:
+        return self.kernel.shape[2 if self.groups_first else -1]
+
+    # lax's functions, not operators: these take half the time to trace
+
+    @property
+    def times(self) -> Callable[..., Any]:
+        return lax.bitwise_and if self.kernel.dtype == np.bool_ else lax.mul
+
+    @property
+    def plus(self) -> Callable[..., Any]:
+        return lax.bitwise_or if self.kernel.dtype == np.bool_ else lax.add
+
+    def elements(self, tap: tuple[Any, ...]) -> list[jax.Array]:
+        """The elements of one tap: a slice per input channel, which broadcasts to the products."""
+        at = tap
+        if self.reversal:
+            at = tuple(size - 1 - t for t, size in zip(tap, self.window, strict=True))
+        if self.groups_first:
+            ones = (1,) * len(at)
+            sizes = (1, self.groups, *ones)
+            return [
+                piece(self.kernel, 1, (i, 0, *at), (1, 1, *ones), sizes) for i in range(self.inputs)
+            ]
+        ones = (1,) * (len(at) + 1)
+        return [piece(self.kernel, 0, (*at, i), ones, ones) for i in range(self.inputs)]
+
+    def of_results(self, of_inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The shape of the results for inputs, or pieces of them, of this shape."""
+        if self.groups_first:
+            return (self.outputs, *of_inputs[1:])
+        return (*of_inputs[:-2], self.outputs, self.groups)
+
+    def _channel(self, shifted: jax.Array, i: int) -> jax.Array:
+        """Input channel `i` of a piece, its axes as the results', with one element for outputs."""
+        if self.inputs == 1:
+            return shifted
+        if self.groups_first:
+            return lax.slice_in_dim(shifted, i, i + 1)
+        return lax.expand_dims(lax.index_in_dim(shifted, i, -1, keepdims=False), (-2,))
+
+    def summed(self, met: Iterable[tuple[list[jax.Array], jax.Array]], total: Any = None) -> Any:
+        """`total` (None for nothing) and what the taps add. Each tap has its `elements`, and the
+        piece of the input that it meets."""
+        for elements, shifted in met:
+            shape = self.of_results(shifted.shape)
+            shifted = lax.convert_element_type(shifted, self.kernel.dtype)
+            for i, element in enumerate(elements):
+                channel = _spread(self._channel(shifted, i), shape)
+                term = self.times(channel, _spread(element, shape))
+                term = term if self.nothing is None else rounded(term, self.nothing)
+                total = term if total is None else self.plus(total, term)
+        return total
+
+
+def _spread(x: jax.Array, shape: tuple[Any, ...]) -> jax.Array:
+    """`x`, whose axes are the last of the result, broadcast to `shape`."""
+    if x.shape == shape:
+        return x
+    return lax.broadcast_in_dim(x, shape, range(len(shape) - x.ndim, len(shape)))
+
+
+def _in_strips(x: jax.Array, weights: _Weights, call: Call) -> list[list[Strip]]:
+    """The strips of every axis by which to sum; none where padding `x` costs less."""
+    if call.groups_first or call.is_split_by_xla:
+        return []
+    axes = strips(call.geometry, call.layout.x.sizes(x.shape, "space"), weights.window)
+    products = weights.inputs * math.prod(sum(len(strip.taps) for strip in axis) for axis in axes)
+    most = _IN_STRIPS if call.role == "forward" else _IN_STRIPS_OF_GRADIENTS
+    worth = size_in_bytes(x) // _BYTES_PER_PRODUCT
+    return axes if is_large(x) and products <= min(most, worth) else []
+
+
+def _strips_summed(
+    x: jax.Array, first: int, geometry: Geometry, weights: _Weights, axes: list[list[Strip]]
+) -> jax.Array:
+    """(N, *out_space, O, G), in strips: no padding is written, nor multiplied."""
+    regions = list(itertools.product(*axes))
+    on_padding = _on_padding(weights, regions)
+    elements = {tap: weights.elements(tap) for tap in np.ndindex(*weights.window)}
+    parts = []
+    for number, region in enumerate(regions):
+        total = None
+        if any(len(strip.taps) < taps for strip, taps in zip(region, weights.window, strict=True)):
+            sizes = [strip.end - strip.begin for strip in region]
+            shape = (*x.shape[:first], *sizes, *x.shape[first + len(sizes) :])
+            nothing = lax.index_in_dim(on_padding, number, keepdims=False)
+            total = _spread(nothing, weights.of_results(shape))
+        met = pieces_of(x, geometry, first, region)
+        parts.append(weights.summed(((elements[tap], shifted) for tap, shifted in met), total))
+    return joined(parts, first, axes)
+
+
+def _on_padding(weights: _Weights, regions: Sequence[Sequence[Strip]]) -> jax.Array:
+    """(regions, O, G): what taps add that meet padding in each region. That is nothing, unless the
+    product with zero is a NaN."""
+    window = weights.window
+    outside = np.array([
+        [any(t not in strip.taps for t, strip in zip(tap, region, strict=True))
+         for tap in np.ndindex(*window)]
+        for region in regions
+    ]).reshape(-1, *window, 1, 1, 1)  # fmt: skip
+    reduced = range(1, 2 + len(window))
+    if weights.reversal:
+        outside = np.flip(outside, tuple(reduced[:-1]))
+    zero = jnp.zeros((), weights.kernel.dtype)
+    products = jnp.where(outside, weights.times(weights.kernel, zero), zero)
+    return lax.reduce(products, zero, weights.plus, reduced)
+
+
+LOWERING = Lowering("taps", run, accepts, always)

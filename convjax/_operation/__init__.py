@@ -1,0 +1,1 @@
+"""The operation: a JAX primitive, the way from users' arrays to it, and boundary modes."""

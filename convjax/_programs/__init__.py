@@ -1,0 +1,1 @@
+"""Programs of others, as jaxprs: walked, counted, explained, and rewritten."""

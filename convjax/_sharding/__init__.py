@@ -1,0 +1,1 @@
+"""Several devices: who computes what, what they send each other, and who asks."""
