@@ -7,7 +7,7 @@ Plant one fault at a time in a copy, and see a test turn red.
     python scripts/mutate.py --check    # only whether every fault still finds its place (fast)
     python scripts/mutate.py --jobs 4
 
-`faults.py` lists them: each is one exact replacement in one file of `convjax/`.
+`faults/` lists them: each is one exact replacement in one file of `convjax/`.
 """
 
 import argparse

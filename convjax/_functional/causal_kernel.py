@@ -128,7 +128,7 @@ def _fused(
     activation: Any,
     precision: Any,
 ) -> jax.Array:
-    """(N, T, C) of x (N, T, C) and kernel (K, C): `convjax._lowerings.pallas_kernels.causal` on TPU."""
+    """(N, T, C) of x (N, T, C) and kernel (K, C): on TPU by `pallas_kernels.causal`."""
     return _once(x, kernel, bias, state, places, dilation, activation, precision)
 
 
