@@ -184,8 +184,8 @@ def to_torch(
                 found[counter] = np.array(number)
     if like is not None:
         for entry, array in found.items():
-            if entry in like and tuple(like[entry].shape) != array.shape:
-                rule = f"is not of the shape that `like` has there, {tuple(like[entry].shape)}"
+            if entry in like and tuple(np.shape(like[entry])) != array.shape:
+                rule = f"is not of the shape that `like` has there, {tuple(np.shape(like[entry]))}"
                 fail_entry(function, "result", entry, array, rule)
         _compare(function, found.keys(), like.keys(), "tree", "like")
         found = {entry: found[entry] for entry in like}

@@ -97,21 +97,21 @@ class Inception(nnx.Module):
     ):
         row = parts.entries("Inception", "features", features, 6)
         one, reduce3, three, reduce5, five, projection = row
-        options |= {"batch_norm": batch_norm, "rngs": rngs}
+        own: dict[str, Any] = {**options, "batch_norm": batch_norm, "rngs": rngs}
 
         def branch(reduce: int, out: int, size: int) -> nnx.List:
             if not reductions:
-                return nnx.List([_conv(in_features, out, size, **options)])
+                return nnx.List([_conv(in_features, out, size, **own)])
             stages = [
-                _conv(in_features, reduce, 1, **options),
-                _conv(reduce, out, size, **options),
+                _conv(in_features, reduce, 1, **own),
+                _conv(reduce, out, size, **own),
             ]
             return nnx.List(stages)
 
-        project = [_conv(in_features, projection, 1, **options)] if reductions else []
+        project = [_conv(in_features, projection, 1, **own)] if reductions else []
         self.branches = nnx.List(
             [
-                nnx.List([_conv(in_features, one, 1, **options)]),
+                nnx.List([_conv(in_features, one, 1, **own)]),
                 branch(reduce3, three, 3),
                 branch(reduce5, five, large),
                 nnx.List(project),
