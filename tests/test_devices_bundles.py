@@ -100,6 +100,19 @@ MISSED = {
 }
 
 
+# Where the target is missed: more than 1.5 times the floor, and vector slots are free.
+MISSED = {
+    ('v5e', '7x7 small image', 'float32', 'forward'),
+    ('v5e', '7x7 small image', 'float32', 'input_gradient'),
+    ('v5e', 'causal k4, packed', 'bfloat16', 'forward'),
+    ('v6e', 'causal k4, packed', 'bfloat16', 'forward'),
+    ('v6e', 'causal k4, surrounded', 'bfloat16', 'forward'),
+    ('v6e', 'causal k8', 'bfloat16', 'forward'),
+    ('v6e', 'causal k8', 'bfloat16', 'input_gradient'),
+    ('v6e', 'causal k8', 'bfloat16', 'kernel_gradient'),
+}
+
+
 def test_kernels_are_near_the_floor_or_fill_the_vector_unit():
     """At most 1.5 times what memory allows, or four of five vector slots filled, but for a few."""
     far = {
