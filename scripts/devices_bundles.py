@@ -156,7 +156,7 @@ def program(row: Row, role: str) -> Any:
         def surrounded(x: Any, kernel: Any) -> Any:
             state = jnp.ones((n, row.window[0] - 1, groups), x.dtype)
             steps = jnp.arange(space[0], dtype=jnp.int32)
-            given = {
+            given: dict[str, Any] = {
                 "bias": jnp.ones(groups, x.dtype),
                 "state": state,
                 "activation": "silu",
@@ -170,8 +170,9 @@ def program(row: Row, role: str) -> Any:
         return surrounded, ("x", "kernel")
 
     def forward(x: Any, kernel: Any) -> Any:
+        by_kernels: Any = ("pallas", "pallas", "pallas")
         return convjax.conv(
-            x, kernel, feature_group_count=groups, algorithm=("pallas",) * 3, **row.options
+            x, kernel, feature_group_count=groups, algorithm=by_kernels, **row.options
         )
 
     if role == "forward":

@@ -162,7 +162,7 @@ MEASURED = {
 
 def function(case: Case, name: str | None) -> Any:
     """The convolution, or the gradient of its kernel, by the lowering of this name."""
-    algorithm = name if case.role == "forward" or name is None else (None, None, name)
+    algorithm: Any = name if case.role == "forward" or name is None else (None, None, name)
     conv: Any = functools.partial(convjax.conv, **case.options, algorithm=algorithm)
     if case.role == "forward":
         return conv

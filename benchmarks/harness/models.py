@@ -168,7 +168,7 @@ def torch_calls(name: str, shape: tuple[int, ...], role: str) -> dict[str, Calla
         return {}
     if name not in _TORCHVISION and name != "ConvMixer":
         return {}
-    calls = {}
+    calls: dict[str, Callable[[], Any]] = {}
     labels = torch.arange(shape[0]) % CLASSES
     for layout in ("contiguous_format", "channels_last"):
         order = getattr(torch, layout)

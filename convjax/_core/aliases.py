@@ -56,12 +56,14 @@ ResultType: TypeAlias = DTypeLike | None
 Sharding: TypeAlias = NamedSharding | PartitionSpec | None
 
 Lowering: TypeAlias = Literal[
+    "block_diagonal",
     "channels_last",
     "depth_fold",
     "depth_sum",
     "direct",
     "fft",
     "matmul",
+    "pallas",
     "patchify",
     "per_group",
     "polyphase",

@@ -69,9 +69,7 @@ def pairs(function: str, padding: Any, rank: int) -> tuple[Pair, ...]:
         return ((int(padding), int(padding)),) * rank
     forms = f"must be a policy name, an integer, {rank} integers, or {rank} (low, high) pairs"
     try:
-        entries = [
-            int(entry) if checks.is_int(entry) else tuple(entry) for entry in tuple(padding)
-        ]
+        entries = [int(entry) if checks.is_int(entry) else tuple(entry) for entry in tuple(padding)]
     except TypeError:
         checks.fail_type(function, "padding", padding, forms)
     result = []

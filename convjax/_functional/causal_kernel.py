@@ -40,8 +40,8 @@ def fits(made: Plan, x: Any, kernel: Any, state: Any, ids: Any, mask: Any) -> bo
 
 def run(
     made: Plan,
-    x: jax.Array,
-    kernel: jax.Array,
+    x: Any,
+    kernel: Any,
     bias: Any,
     state: Any,
     segment_ids: Any,

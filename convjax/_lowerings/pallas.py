@@ -57,9 +57,10 @@ def _tiles_refused(problem: Problem, strides: tuple[int, ...]) -> str | None:
     window, out = problem.window, problem.out_space
     if gradient:
         window, out = out, window
-    lines = _lines(problem.geometry, problem.space, window, out, strides=strides, dilation=dilation)
+    steps = {"strides": strides, "dilation": dilation}
+    rows, columns = _lines(problem.geometry, problem.space, window, out, **steps)
     try:
-        tiles.tiles(*lines, 1, tiles.LANES, 4)
+        tiles.tiles(rows, columns, 1, tiles.LANES, 4)
     except ValueError as error:
         return str(error)
     return None

@@ -353,10 +353,6 @@ def test_arms_enlarge_by_four_and_the_cures_keep_a_constant(name):
 
 def test_reduced_pictures_are_means():
     images = np.random.default_rng(0).normal(size=(2, 8, 8, 3))
-    assert upscaling.reduced(images)[1, 1, 0] == pytest.approx(
-        images[1, 4:, :4].mean((0, 1))
-    )
-    assert (
-        upscaling.artifact(np.tile([[0.0, 1], [1, 0]], (32, 32))[None, :, :, None], 2) == 1
-    )
+    assert upscaling.reduced(images)[1, 1, 0] == pytest.approx(images[1, 4:, :4].mean((0, 1)))
+    assert upscaling.artifact(np.tile([[0.0, 1], [1, 0]], (32, 32))[None, :, :, None], 2) == 1
     assert convjax.resize(jnp.ones((1, 2, 2, 1)), 4).shape == (1, 8, 8, 1)

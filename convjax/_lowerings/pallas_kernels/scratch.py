@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -104,6 +105,7 @@ def _zeros(scratch: Any, top: int, bottom: int, left: int, right: int) -> None:
             by_chunks(right - left, min(right - left, _WIDE), row)
 
     def columns(row: Any, start: Any, count: int) -> None:
+        where: Any
         if isinstance(start, int):
             where = slice(left + start, left + start + count)
         else:
@@ -114,7 +116,7 @@ def _zeros(scratch: Any, top: int, bottom: int, left: int, right: int) -> None:
 
 
 def fill(
-    scratch: Any, image: Any, refs: list[Any], made: Tiles, rows: Line, columns: Line, tile: Any
+    scratch: Any, image: Any, refs: Sequence[Any], made: Tiles, rows: Line, columns: Line, tile: Any
 ) -> None:
     """Copy one image's part to the scratch; `tile` is its (row, column) in the grid.
 
@@ -124,7 +126,9 @@ def fill(
     side = tile[1] * (made.columns.steps * columns.stride) if made.halo else 0
     for ref, (high, wide) in zip(refs, _blocks(made, rows, columns), strict=True):
 
-        def copied(start: Any, count: int, ref: Any = ref, high: Any = high, wide: Any = wide):
+        def copied(
+            start: Any, count: int, ref: Any = ref, high: Any = high, wide: Any = wide
+        ) -> None:
             for at in range(count):
                 row = start + at
                 inside = None
@@ -198,7 +202,9 @@ def by_chunks(size: int, chunk: int, run: Any) -> None:
         run(whole * chunk, size % chunk)
 
 
-def load(scratch: Any, row: Any, made: Tiles, columns: Line, start: Any, count: int, offset: int):
+def load(
+    scratch: Any, row: Any, made: Tiles, columns: Line, start: Any, count: int, offset: int
+) -> Any:
     """Inputs of steps ``start``, ``start + 1`` ..., `count` of them, at a tap's `offset`."""
     stride = columns.stride
     if stride == 1:
@@ -237,7 +243,7 @@ def is_first() -> Any:
     return (pl.program_id(2) == 0) & (pl.program_id(3) == 0) & (pl.program_id(4) == 0)
 
 
-def _compiler_params(semantics: tuple[str, ...]) -> Any:
+def _compiler_params(semantics: Any) -> Any:
     from jax.experimental.pallas import tpu as pltpu
 
     return pltpu.CompilerParams(dimension_semantics=semantics)
