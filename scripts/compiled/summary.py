@@ -6,7 +6,7 @@ from pathlib import Path
 
 from compiled import table, targets
 
-PAGE = table.FOLDER.parent.parent / "docs" / "devices.md"
+PAGE = table.ROOT / "docs" / "devices.md"
 _START, _END = "<!-- compiled -->\n", "<!-- end of compiled -->"
 
 

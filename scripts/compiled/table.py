@@ -8,7 +8,8 @@ from typing import Any
 
 from compiled import geometries, reading, targets
 
-FOLDER = Path(__file__).resolve().parent.parent.parent / "benchmarks" / "results" / "devices"
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "benchmarks" / "results" / "devices"
 COLUMNS = (
     *("target", "dtype", "program", "row", "kind", "fitted", "library", "lowerings"),
     *("cycles", "bytes", "floor", "passes", "copies", "transposes", "calls", "collectives"),
