@@ -12,7 +12,7 @@ from typing import Any
 import jax
 from jax import lax
 
-from convjax._core.eager import Options, are_known, compiled
+from convjax._core.eager import Options, are_known, compiled, kept
 from convjax._programs.rebind import evaluate
 
 __all__ = [
@@ -36,7 +36,8 @@ def _drop_in(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
 
     @functools.lru_cache(maxsize=1024)
     def once(options: Options) -> Callable[..., jax.Array]:
-        return compiled(lambda arrays: traced(arrays, options.given))
+        arguments = {name: kept(value) for name, value in options.given.items()}
+        return compiled(lambda arrays: traced(arrays, arguments))
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> jax.Array:

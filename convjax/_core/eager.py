@@ -49,7 +49,7 @@ def _once(make: Callable[..., Any], key: Any, x: Any, kernel: Any, known: Any, n
 class Options:
     """The options of a call, equal to those of the same types and values: a key of a cache.
 
-    Making one raises a ``TypeError`` where a value has no hash.
+    Making one raises a ``TypeError`` where a value has no hash, or one that outlives its values.
     """
 
     def __init__(self, given: Mapping[str, Any]) -> None:
@@ -68,4 +68,13 @@ def _typed(value: Any) -> Any:
     """`value` with every type in it: 1, 1.0 and True are not one option, nor are (1,) and [1]."""
     if isinstance(value, (list, tuple)):
         return type(value), *map(_typed, value)
+    if hasattr(type(value), "__iter__") and not isinstance(value, str):
+        raise TypeError(f"{value!r} may hold other values later, under the same hash")
     return type(value), value
+
+
+def kept(value: Any) -> Any:
+    """`value` with copies of the lists in it, which their owner may change."""
+    if type(value) in (list, tuple):
+        return type(value)(map(kept, value))
+    return list(value) if isinstance(value, list) else value

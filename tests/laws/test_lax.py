@@ -443,3 +443,12 @@ def test_an_eager_call_reads_the_precision_in_force():
     with jax.default_matmul_precision("float32"):
         assert precision() != default
     assert precision() == default
+
+
+def test_a_list_that_its_owner_changes_is_not_read_again():
+    """A call for other shapes is traced with the options of its own call."""
+    strides, one = [1, 1], np.ones((1, 1, 3, 3), np.float32)
+    ours.conv_general_dilated(np.ones((1, 1, 8, 8), np.float32), one, strides, "SAME")
+    strides[:] = [2, 2]
+    y = ours.conv_general_dilated(np.ones((1, 1, 6, 6), np.float32), one, [1, 1], "SAME")
+    assert y.shape == (1, 1, 6, 6)

@@ -170,6 +170,25 @@ def test_an_option_without_a_hash_is_taken_all_the_same():
     assert set(DEFAULTS) > {"strides", "padding"}
 
 
+class Entries:
+    """A sequence that is hashed by its identity, and may change."""
+
+    def __init__(self, entries):
+        self.entries = entries
+
+    def __iter__(self):
+        return iter(self.entries)
+
+
+@pytest.mark.parametrize("make", [list, Entries, np.array])
+def test_options_that_were_changed_are_read_anew(make):
+    strides = make([1, 1])
+    assert convjax.conv(X, K, strides=strides).shape == (1, 8, 8, 6)
+    changed = strides.entries if make is Entries else strides
+    changed[:] = [2, 4]
+    assert convjax.conv(X, K, strides=strides).shape == (1, 4, 2, 6)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
