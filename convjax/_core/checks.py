@@ -57,7 +57,10 @@ def ints(
     elif isinstance(value, str) or not isinstance(value, (Iterable, Sequence)):
         fail_type(function, argument, value, f"must be an integer or a sequence of {rank} integers")
     else:
-        entries = tuple(value)
+        try:
+            entries = tuple(value)
+        except TypeError:  # an array without axes
+            entries = (None,)
         if not all(is_int(entry) for entry in entries):
             fail_type(
                 function, argument, value, f"must be an integer or a sequence of {rank} integers"

@@ -147,6 +147,9 @@ def layout_of(function: str, dimension_numbers: Any, ndim: int) -> Layout:
     if dimension_numbers is None:
         return channels_last(ndim)
     if isinstance(dimension_numbers, lax.ConvDimensionNumbers):
+        if any(len(spec) != ndim for spec in dimension_numbers):
+            rule = f"must be of {ndim} axes, as the kernel is"
+            checks.fail(function, "dimension_numbers", tuple(dimension_numbers), rule)
         return Layout.merged(dimension_numbers)
     rule = (
         f'must be None or three strings of {ndim} distinct letters, such as ("NCHW", "OIHW", '

@@ -25,6 +25,13 @@ Y, TRANSPOSED = ones(2, 6, 7, 5), ones(3, 2, 4, 5)
 # What is wrong with an option of `conv`: options, type of error, argument and value, rule, mend
 OPTIONS = [
     ({"strides": 0}, ValueError, "`strides` (=0)", "at least 1"),
+    ({"strides": np.array(1.5)}, TypeError, "`strides` (=array(1.5))", "must be an integer"),
+    (
+        {"dimension_numbers": jax.lax.ConvDimensionNumbers(*[(0, 2, 1)] * 3)},
+        ValueError,
+        "`dimension_numbers` (=((0, 2, 1), (0, 2, 1), (0, 2, 1)))",
+        "must be of 4 axes",
+    ),
     ({"strides": -1}, ValueError, "`strides` (=-1)", "at least 1"),
     ({"strides": (1, 0)}, ValueError, "`strides` (=(1, 0))", "at least 1"),
     (
