@@ -10,7 +10,9 @@ import os
 import pathlib
 import re
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal, get_args
+
+from convjax._core import checks
 
 Split = Literal["nobody", "XLA"]
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
@@ -113,7 +115,12 @@ class Target:
             vector_bits: the width of the processor's vectors, 256 or 512.
             ynnpack: False if ``XLA_FLAGS`` keeps convolutions away from YNNPACK.
             split: who splits the convolution over several devices.
+
+        Raises:
+            ValueError, TypeError: a name, a version or a width that there is not.
         """
+        _check(platform, jaxlib, vector_bits, split)
+        checks.flag("Target.of", "ynnpack", ynnpack)
         if platform != "cpu":
             return cls(platform, split)
         row, note = known_release(jaxlib)
@@ -136,6 +143,19 @@ class Target:
     def is_one_cpu(self) -> bool:
         """Whether the program is compiled for a CPU, and XLA splits nothing over devices."""
         return self.platform == "cpu" and self.split == "nobody"
+
+
+def _check(platform: Any, jaxlib: Any, vector_bits: Any, split: Any) -> None:
+    function, word = "Target.of", str(platform).lower()
+    if not isinstance(platform, str) or (word in (*PLATFORMS, "gpu") and platform not in PLATFORMS):
+        rule = 'must be "cpu", "cuda", "rocm", "tpu", or another name that JAX lowers for'
+        hint = 'A "gpu" is "cuda" or "rocm".' if word == "gpu" else ""
+        checks.fail(function, "platform", platform, rule, hint)
+    if not (isinstance(jaxlib, str) and re.match(r"\d+\.\d+", jaxlib)):
+        checks.fail(function, "jaxlib", jaxlib, 'must be a version in words, such as "0.12"')
+    if vector_bits not in (256, 512):
+        checks.fail(function, "vector_bits", vector_bits, "must be 256 or 512")
+    checks.choice(function, "split", split, get_args(Split))
 
 
 def known_release(jaxlib: str) -> tuple[str, str]:

@@ -160,3 +160,22 @@ def test_other_platforms_need_none(platform):
 def test_unknown_platforms():
     with pytest.raises(ValueError, match=r"^compiler_options: `platform` \(='metal'\) must be one"):
         convjax.compiler_options("metal")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        (("gpu",), {}, r"`platform` \(='gpu'\) must be .* \"cuda\" or \"rocm\"\.$"),
+        (("CPU",), {}, r"`platform` \(='CPU'\) must be \"cpu\""),
+        ((5,), {}, r"`platform` \(=5\)"),
+        (("cpu", 0.12), {}, r"`jaxlib` \(=0.12\) must be a version in words"),
+        (("cpu", "new"), {}, r"`jaxlib` \(='new'\)"),
+        (("cpu",), {"vector_bits": 128}, r"`vector_bits` \(=128\) must be 256 or 512"),
+        (("cpu",), {"split": "us"}, r"`split` \(='us'\) must be one of \"nobody\", \"XLA\""),
+        (("cpu",), {"ynnpack": "no"}, r"`ynnpack` \(='no'\) must be True or False"),
+    ],
+    ids=str,
+)
+def test_a_target_that_there_is_not_is_refused_in_words(arguments, options, message):
+    with pytest.raises((TypeError, ValueError), match=f"^Target.of: {message}"):
+        Target.of(*arguments, **options)
