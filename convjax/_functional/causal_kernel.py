@@ -10,7 +10,7 @@ from jax import lax
 from convjax._functional import sequences
 from convjax._functional.causal_plan import Plan, activated, biased
 from convjax._functional.dense import conv
-from convjax._sharding.sharding import same_varying
+from convjax._sharding.sharding import same_varying, varying
 
 _TAPS = 8  # at most
 
@@ -23,18 +23,19 @@ def fits(made: Plan, x: Any, kernel: Any, state: Any, ids: Any, mask: Any) -> bo
     (out,) = made.layout.kernel.sizes(kernel.shape, "out")
     (channels,) = made.layout.x.sizes(x.shape, "contract")
     sizes = (*x.shape, *kernel.shape)
-    preferred = made.numerics["preferred_element_type"]
+    # Every check of the options, in the words of `causal_conv`.
+    recipe = made.recipe(x, kernel, made.low, made.mode, None)
     return (
         all(isinstance(size, int) and size > 0 for size in sizes)
         and made.window[0] <= _TAPS
         and made.strides == (1,)
         and per_group == 1
-        and out == made.groups == channels
+        and out == recipe.groups == channels
         and x.dtype == kernel.dtype
         and x.dtype in (jnp.bfloat16, jnp.float32)
-        and preferred in (None, x.dtype)
+        and recipe.result_type in (None, x.dtype)
         and (made.mode == "constant" or (state is not None and ids is None))
-        and made.numerics.get("out_sharding") is None
+        and recipe.out_sharding is None
     )
 
 
@@ -83,7 +84,7 @@ def run(
         *(None if party is None else next(varying) for party in parties),
         made.dilation[0],
         named,
-        made.numerics["precision"],
+        made.recipe(x, kernel, made.low, made.mode, None).precision,
     )
     y = jnp.moveaxis(y, (0, 1, 2), (*axes.out.batch, made.out_axis, *axes.out.out))
     if not isinstance(activation, str):
@@ -154,6 +155,7 @@ def _once(
         else functools.partial(activated, "causal_conv", activation=activation),
         dtype=x.dtype,
     )
+    separate = functools.partial(_parts, algorithm=None, **rest)
     y: jax.Array = lax.platform_dependent(
         x,
         kernel,
@@ -161,10 +163,15 @@ def _once(
         state,
         places,
         tpu=functools.partial(as_kernel, interpret=False),
-        cpu=functools.partial(as_kernel, interpret=True),
-        default=functools.partial(_parts, algorithm=None, **rest),
+        cpu=functools.partial(as_kernel, interpret=True) if _interprets(x) else separate,
+        default=separate,
     )
     return y
+
+
+def _interprets(x: jax.Array) -> bool:
+    """Whether JAX can interpret kernels: not where it checks types in ``shard_map``."""
+    return not varying(x)
 
 
 @_fused.defjvp
@@ -209,15 +216,14 @@ def _parts(
         state = jnp.zeros((x.shape[0], held, x.shape[2]), x.dtype)
     both = jnp.concatenate([state, x], 1)
     if places is None:
-        y = conv(
-            both,
-            kernel[:, None],
-            padding="VALID",
-            kernel_dilation=dilation,
-            feature_group_count=x.shape[2],
-            algorithm=algorithm,
-            precision=precision,
-        )
+        options = {"kernel_dilation": dilation, "precision": precision}
+        separate = functools.partial(_valid, algorithm=None, **options)
+        if algorithm is None:
+            y = separate(both, kernel)
+        else:
+            by_name = functools.partial(_valid, algorithm=algorithm, **options)
+            here = by_name if _interprets(x) else separate
+            y = lax.platform_dependent(both, kernel, tpu=by_name, cpu=here, default=separate)
     else:
         total = jnp.zeros((), jnp.float32)
         for tap in range(kernel.shape[0]):
@@ -229,3 +235,8 @@ def _parts(
     if bias is not None:
         y = y + bias
     return activated("causal_conv", y, activation)
+
+
+def _valid(both: jax.Array, kernel: jax.Array, **options: Any) -> jax.Array:
+    groups = both.shape[2]
+    return conv(both, kernel[:, None], padding="VALID", feature_group_count=groups, **options)

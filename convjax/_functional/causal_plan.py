@@ -16,6 +16,7 @@ from convjax._core.aliases import Activation, OutputAt
 from convjax._core.geometry import Pair
 from convjax._core.layout import Layout, layout_of
 from convjax._core.options import DEFAULTS
+from convjax._core.recipe import Recipe
 from convjax._core.symbolic import certainly
 from convjax._functional.prepare import (
     Names,
@@ -90,6 +91,10 @@ class Plan:
         self, x: jax.Array, kernel: jax.Array, low: int, mode: str = "constant"
     ) -> jax.Array:
         """The convolution, with `low` inputs more on the left of the causal axis."""
+        return apply(self.recipe(x, kernel, low, mode, self.algorithm), x, kernel)
+
+    def recipe(self, x: Any, kernel: Any, low: int, mode: str, algorithm: Any) -> Recipe:
+        """The recipe of `convolve`, by this algorithm."""
         padding, modes = list(self.others), list(self.modes)
         padding.insert(self.index, (low, 0))
         modes[self.index] = mode
@@ -99,12 +104,11 @@ class Plan:
             "padding_mode": tuple(modes),
             "kernel_dilation": self.dilation,
             "feature_group_count": self.groups,
-            "algorithm": self.algorithm,
+            "algorithm": algorithm,
             **self.numerics,
         }
         names = Names(self.function)
-        recipe = resolved(names, self.layout, x.shape, kernel.shape, self.dtype, options)
-        return apply(recipe, x, kernel)
+        return resolved(names, self.layout, x.shape, kernel.shape, self.dtype, options)
 
     def of_x(self, steps: jax.Array) -> jax.Array:
         """`steps` (N, T) with the axes of x."""

@@ -15,6 +15,7 @@ from convjax._core.geometry import Geometry
 from convjax._core.layout import arranged, restored
 from convjax._lowerings.lowering import Lowering, never
 from convjax._lowerings.problem import Call, Problem, count
+from convjax._sharding.sharding import varying
 
 WINDOW = 7  # elements along each of two axes, at most
 LINE = 8  # elements along the only axis, at most
@@ -71,6 +72,11 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
         raise ValueError(
             "algorithm 'pallas' is a program of one device, which XLA cannot split. Shard over "
             "explicit mesh axes, or call it inside `jax.shard_map`."
+        )
+    if _interpret(call) and (varying(x) or varying(kernel)):
+        raise ValueError(
+            "algorithm 'pallas' is interpreted on a CPU, which JAX cannot do where `jax.shard_map` "
+            "checks types. Give it `check_vma=False`."
         )
     shape = call.out_shape(x, kernel)
     made = _kernel_gradient if call.role == "kernel_gradient" else _convolution

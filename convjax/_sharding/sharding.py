@@ -130,14 +130,15 @@ def named_sharding(function: str, sharding: Any, ndim: int) -> Any:
 
 def same_varying(*operands: jax.Array) -> list[jax.Array]:
     """The operands, all varying over the same manual mesh axes, as ``shard_map`` wants them."""
-    union = frozenset().union(*map(_varying, operands))
+    union = frozenset().union(*map(varying, operands))
     return [
-        lax.pcast(x, tuple(sorted(union - _varying(x), key=str)), to="varying")
-        if union - _varying(x)
+        lax.pcast(x, tuple(sorted(union - varying(x), key=str)), to="varying")
+        if union - varying(x)
         else x
         for x in operands
     ]
 
 
-def _varying(x: Any) -> frozenset[Any]:
+def varying(x: Any) -> frozenset[Any]:
+    """The manual mesh axes over which `x` varies, by its type."""
     return frozenset(jax.typeof(x).manual_axis_type.varying)

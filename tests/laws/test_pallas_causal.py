@@ -151,3 +151,79 @@ def test_a_program_for_tpu_has_one_kernel():
         run = jax.jit(partial(called, "pallas", bias=bias, activation="silu", segment_ids=packed))
         text = jax.export.export(run, platforms=["tpu"])(x, kernel, state=state).mlir_module()
         assert text.count("tpu_custom_call") == 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"precision": "bogus"},
+        {"precision": {}},
+        {"feature_group_count": float(C)},
+        {"preferred_element_type": np.ones(2)},
+        {"preferred_element_type": "nonsense"},
+        {"out_sharding": 3},
+        {"padding_mode": "reflect"},
+    ],
+    ids=str,
+)
+def test_wrong_options_are_refused_as_without_the_kernel(options):
+    x, kernel, *_ = operands(5)
+    texts = []
+    for algorithm in (None, "pallas"):
+        with pytest.raises((TypeError, ValueError), match="^causal_conv: ") as error:
+            called(algorithm, x, kernel, **options)
+        texts.append((error.type, str(error.value)))
+    assert texts[0] == texts[1]
+
+
+def test_options_in_lists():
+    x, kernel, *_ = operands(5)
+    options = {"precision": ["highest", "highest"], "kernel_dilation": [2]}
+    equal(called("pallas", x, kernel, **options), called(None, x, kernel, **options))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_gpu_computes_the_separate_operations_and_their_gradients(packed):
+    x, kernel, _, bias, ids = operands(8)
+
+    def loss(x, kernel):
+        options = {"bias": bias, "segment_ids": ids if packed else None}
+        return called("pallas", x, kernel, activation="silu", **options)[0].sum()
+
+    traced = jax.jit(jax.value_and_grad(loss, (0, 1))).trace(x, kernel)
+    assert "tpu_custom_call" not in traced.lower(lowering_platforms=("cuda",)).as_text()
+
+
+@needs_devices
+def test_a_shard_map_that_checks_types():
+    """JAX cannot interpret kernels there: a CPU computes the separate operations, a TPU has
+    kernels."""
+    x, kernel, state, bias, _ = operands(8)
+    mesh = mesh_of((2,), ("t",))
+
+    def gradients(algorithm):
+        def loss(x, kernel, state):
+            options = {"state": state, "bias": bias, "mesh_axis": "t", "return_state": False}
+            y = called(algorithm, x, kernel, **options)
+            return jax.lax.psum((y * y).sum(), "t")
+
+        specs = (P(None, "t"), P(), P())
+        mapped = jax.shard_map(loss, mesh=mesh, in_specs=specs, out_specs=P())
+        return jax.jit(jax.value_and_grad(mapped, (0, 1, 2)))
+
+    equal(gradients("pallas")(x, kernel, state), gradients(None)(x, kernel, state))
+    text = gradients("pallas").trace(x, kernel, state).lower(lowering_platforms=("tpu",)).as_text()
+    assert "tpu_custom_call" in text
+
+
+@needs_devices
+def test_a_kernel_that_jax_cannot_interpret_is_refused_in_words():
+    x, kernel, *_ = operands(8)
+    mapped = jax.shard_map(
+        lambda x: convjax.depthwise_conv(x, kernel, algorithm="pallas"),
+        mesh=mesh_of((2,), ("n",)),
+        in_specs=P("n"),
+        out_specs=P("n"),
+    )
+    with pytest.raises(ValueError, match="'pallas' is interpreted on a CPU.*`check_vma=False`"):
+        jax.jit(mapped)(x)
