@@ -73,8 +73,7 @@ def public(
         name: its public name, by default its own; of an ``__init__`` that of the class.
         options_of: the function that takes the ``**options`` of `function`.
         checks: a check of `convjax._core.checks` for arguments by their names. Where there are
-        some,
-            arguments that pass them, and do not fit together, are named in the error as well.
+            some, arguments that pass them, and do not fit together, are named in the error as well.
     """
     signature = inspect.signature(function)
     parameters = dict(signature.parameters)

@@ -7,7 +7,7 @@ rules      where which lowering is right and fast; `planes` has what it asks of 
 thresholds the numbers that rules compare sizes with, and the measurements behind them
 select     the choice, a function of a problem and a target
 run        runs what was chosen
-_tools/    what lowerings are written with
+tools/     what lowerings are written with
 
 Every other file is one lowering.
 """

@@ -20,7 +20,7 @@ class Lowering:
             layout. `layout.arranged` brings operands into the order that suits a lowering.
         accepts: ``accepts(problem)`` is None, or says why the lowering cannot execute it.
         isolated: ``isolated(problem, chosen)`` says whether XLA on a CPU must compile it as a call
-            that it does not inline (`_tools.xla.isolated` says what that does). ``chosen(smaller)``
+            that it does not inline (`tools.xla.isolated` says what that does). ``chosen(smaller)``
             is the name of the lowering that a smaller convolution would get.
         exact: False if results on integers are rounded.
         platforms: the platforms that can compile it; empty for all.

@@ -30,7 +30,7 @@ class Split(Protocol):
     spatial: dict[str, tuple[int, ...]]  # each party's spatial axes
     factors: list[Factor]
     result: np.dtype
-    calls: bool  # whether its parts hold calls that are to stay calls (`lowerings._tools.xla`)
+    calls: bool  # whether its parts hold calls that are to stay calls (`_lowerings/tools/xla.py`)
 
     def plan(self, specs: Mapping[str, Sequence[Names]], independent: bool = False) -> Plan:
         """Which mesh axes split what, if the parties lie as `specs` says (`partition.choose`)."""
