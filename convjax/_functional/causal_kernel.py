@@ -1,6 +1,7 @@
 """A causal depthwise convolution by one kernel for TPU, with what surrounds it, where asked for."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -216,14 +217,23 @@ def _parts(
         state = jnp.zeros((x.shape[0], held, x.shape[2]), x.dtype)
     both = jnp.concatenate([state, x], 1)
     if places is None:
-        options = {"kernel_dilation": dilation, "precision": precision}
-        separate = functools.partial(_valid, algorithm=None, **options)
+
+        def by(name: Any) -> Callable[..., jax.Array]:
+            return functools.partial(
+                conv,
+                padding="VALID",
+                kernel_dilation=dilation,
+                feature_group_count=x.shape[2],
+                algorithm=name,
+                precision=precision,
+            )
+
         if algorithm is None:
-            y = separate(both, kernel)
+            y = by(None)(both, kernel[:, None])
         else:
-            by_name = functools.partial(_valid, algorithm=algorithm, **options)
-            here = by_name if _interprets(x) else separate
-            y = lax.platform_dependent(both, kernel, tpu=by_name, cpu=here, default=separate)
+            cpu = by(algorithm if _interprets(x) else None)
+            platforms = {"tpu": by(algorithm), "cpu": cpu, "default": by(None)}
+            y = lax.platform_dependent(both, kernel[:, None], **platforms)
     else:
         total = jnp.zeros((), jnp.float32)
         for tap in range(kernel.shape[0]):
@@ -235,8 +245,3 @@ def _parts(
     if bias is not None:
         y = y + bias
     return activated("causal_conv", y, activation)
-
-
-def _valid(both: jax.Array, kernel: jax.Array, **options: Any) -> jax.Array:
-    groups = both.shape[2]
-    return conv(both, kernel[:, None], padding="VALID", feature_group_count=groups, **options)
