@@ -6,6 +6,7 @@ from collections.abc import Callable
 import jax
 
 from convjax._lowerings.problem import Call, Problem
+from convjax._lowerings.target import Target
 
 Chosen = Callable[[Problem], str]
 
@@ -24,6 +25,7 @@ class Lowering:
             is the name of the lowering that a smaller convolution would get.
         exact: False if results on integers are rounded.
         platforms: the platforms that can compile it; empty for all.
+        one_device: whether it is a program that XLA cannot split over devices.
     """
 
     name: str
@@ -32,11 +34,17 @@ class Lowering:
     isolated: Callable[[Problem, Chosen], bool]
     exact: bool = True
     platforms: frozenset[str] = frozenset()
+    one_device: bool = False
 
-    def refusal(self, problem: Problem, platform: str) -> str | None:
-        """Why it cannot execute `problem` on `platform`, or None."""
-        if self.platforms and platform not in self.platforms:
-            return f"it is for {', '.join(sorted(self.platforms))}, not for {platform}"
+    def refusal(self, problem: Problem, target: Target) -> str | None:
+        """Why it cannot execute `problem` on `target`, or None."""
+        if self.platforms and target.platform not in self.platforms:
+            return f"it is for {', '.join(sorted(self.platforms))}, not for {target.platform}"
+        if self.one_device and target.split == "XLA":
+            return (
+                "it is a program of one device, which XLA cannot split; shard over explicit mesh "
+                "axes, or call it inside `jax.shard_map`"
+            )
         return self.accepts(problem)
 
 

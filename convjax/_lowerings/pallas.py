@@ -68,11 +68,6 @@ def _tiles_refused(problem: Problem, strides: tuple[int, ...]) -> str | None:
 
 
 def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
-    if call.is_split_by_xla:
-        raise ValueError(
-            "algorithm 'pallas' is a program of one device, which XLA cannot split. Shard over "
-            "explicit mesh axes, or call it inside `jax.shard_map`."
-        )
     if _interpret(call) and (varying(x) or varying(kernel)):
         raise ValueError(
             "algorithm 'pallas' is interpreted on a CPU, which JAX cannot do where `jax.shard_map` "
@@ -169,4 +164,6 @@ def _kernel_gradient(x: jax.Array, cotangent: jax.Array, call: Call, shape: Any)
 
 
 # A kernel is one call, which XLA does not repeat. On a CPU it is interpreted, for tests.
-LOWERING = Lowering("pallas", run, accepts, never, platforms=frozenset({"tpu", "cpu"}))
+LOWERING = Lowering(
+    "pallas", run, accepts, never, platforms=frozenset({"tpu", "cpu"}), one_device=True
+)

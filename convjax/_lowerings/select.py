@@ -57,7 +57,7 @@ def _trusted(name: str, why: str, problem: Problem, target: Target) -> list[tupl
 
 
 def _accepts(name: str, problem: Problem, target: Target) -> bool:
-    return LOWERINGS[name].refusal(problem, target.platform) is None
+    return LOWERINGS[name].refusal(problem, target) is None
 
 
 def _lax(target: Target) -> str:
@@ -81,7 +81,7 @@ def forced(problem: Problem, algorithm: Any, target: Target) -> Choice:
     name = _name(algorithm, problem.role)
     if name is None:
         return unforced
-    refusal = LOWERINGS[name].refusal(problem, target.platform)
+    refusal = LOWERINGS[name].refusal(problem, target)
     if refusal is None:
         return Choice(name, "forced by `algorithm`", unforced.name)
     if not isinstance(algorithm, str) or problem.role == "forward":

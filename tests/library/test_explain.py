@@ -433,3 +433,12 @@ def test_explain_says_what_is_really_chosen(monkeypatch, platform):
     jax.jit(lambda x, k: gradients(x, k)).trace(X, K).lower(lowering_platforms=(platform,))
     expected = [(r.role, platform, "nobody", (r.lowering, r.rule, r.runner_up)) for r in rows]
     assert sorted(seen) == sorted(expected)
+
+
+def test_a_program_of_one_device_is_refused_where_xla_would_split_it():
+    """`explain` says what the compilation of such a program would say."""
+    x, kernel = jnp.ones((1, 8, 8, 4)), jnp.ones((3, 3, 1, 4))
+    run = partial(convjax.depthwise_conv, algorithm="pallas")
+    assert explain(run, x, kernel, platform="tpu").rows[0].lowering == "pallas"
+    with pytest.raises(ValueError, match="'pallas' cannot .* which XLA cannot split; shard over"):
+        explain(run, x, kernel, platform="tpu", partitioned=True)
