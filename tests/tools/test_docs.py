@@ -159,7 +159,7 @@ def test_links_of_the_readme():
 
 def test_the_table_of_rooms():
     """Every module of the library is in one row, and imports only from its row and rows above."""
-    table = PAGES["docs/architecture.md"].split("| modules |")[1].split("\n\n")[0]
+    table = PAGES["docs/architecture.md"].split("| rooms |")[1].split("\n\n")[0]
     rows = re.findall(r"^\| (`.*?`) \|", table, re.MULTILINE)
     row_of = {name: n for n, row in enumerate(rows) for name in re.findall(r"`(\w+)/?`", row)}
     package = ROOT / "convjax"
