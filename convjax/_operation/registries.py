@@ -44,8 +44,10 @@ class Primitive(core.Primitive):
         self.waiting = dict(_RULES if rules is None else rules)
 
     def bind(self, *args: Any, **params: Any) -> Any:
-        for module in [module for module in self.waiting if module in sys.modules]:
-            self.waiting.pop(module)(self, sys.modules[module])
+        for module in list(self.waiting):
+            enter = self.waiting.pop(module, None) if module in sys.modules else None
+            if enter is not None:  # None where another thread has taken it
+                enter(self, sys.modules[module])
         return super().bind(*args, **params)
 
 

@@ -16,6 +16,7 @@ from jax.experimental.jet import jet
 from jax.sharding import Mesh, PartitionSpec
 
 import convjax
+from convjax._operation import registries
 
 NUMBERS = ("NHWC", "HWIO", "NHWC")
 X = oracle.integers(1, (2, 5, 6, 4), bound=2)
@@ -275,3 +276,17 @@ def test_policies_save_convolutions(name, flag):
     finally:
         if flag:
             jax.config.update("jax_remat3", before)
+
+
+def test_a_registry_may_be_entered_by_another_thread():
+    """Meanwhile this one goes on to the next."""
+    entered = []
+
+    def enter(primitive, module):
+        entered.append(module)
+        primitive.waiting.clear()  # as if the other thread had entered it everywhere
+
+    primitive = registries.Primitive("convjax_test", {"sys": enter, "json": enter})
+    primitive.def_impl(lambda: 3)
+    assert primitive.bind() == primitive.bind() == 3
+    assert entered == [sys]
