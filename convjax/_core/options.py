@@ -171,6 +171,9 @@ _NAMES = {
     for name, value in vars(aliases).items()
     if name in aliases.__annotations__
 }
+_NAMES = {
+    named.type | None: Named(f"{named.name} | None", named.type | None) for named in _NAMES.values()
+} | _NAMES
 
 
 def _named(annotation: Any) -> Any:

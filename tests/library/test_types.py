@@ -124,6 +124,8 @@ def test_signatures_show_every_option_with_its_default():
     assert "strides: Ints = 1, padding: Padding = 'SAME', padding_mode: PaddingMode" in text
     assert "**" not in text and "Any" not in text
     assert "padding_mode: PaddingMode = 'edge'" in str(inspect.signature(convjax.hold))
+    causal = str(inspect.signature(convjax.causal_conv))
+    assert "bias: ArrayLike | None = None" in causal and "numpy" not in causal
     for name in convjax.__all__:
         value = getattr(convjax, name)
         if name in ("channel_shuffle", "channel_unshuffle"):
