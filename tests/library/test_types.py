@@ -15,7 +15,7 @@ import convjax
 from convjax._core import aliases, options, padding
 from convjax._lowerings import LOWERINGS
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 MODULES = """
     convjax convjax.analysis convjax.arithmetic convjax.cost convjax.equivalents
     convjax.initializers convjax.interop convjax._modules.conventions convjax.kinds convjax.linen
