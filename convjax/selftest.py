@@ -284,7 +284,7 @@ def _causal_kernel() -> str | None:
     """The kernel for TPU that computes a causal convolution with all that surrounds it."""
     if _elsewhere("pallas"):
         return SKIPPED
-    from convjax._functional.causal_check import of_causal
+    from convjax._functional.causal_kernel_check import of_causal
 
     return _differ("the value", *of_causal())
 

@@ -290,7 +290,7 @@ def test_an_output_that_is_a_file_is_refused(tmp_path: Path, capsys: Any) -> Non
 HOLD = """
 import sys, time
 from pathlib import Path
-from experiments import lock
+from experiments.run import lock
 with lock.held(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(300)

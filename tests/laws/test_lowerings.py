@@ -135,6 +135,7 @@ ACCEPTED = {
     "matmul": ((2, 7, 6, 3), (3, 2, 3, 5), {"kernel_dilation": 2}),
     "patchify": ((2, 6, 8, 3), (3, 2, 3, 5), {"strides": (3, 2)}),
     "per_group": ((2, 7, 6, 6), (3, 2, 2, 6), {"feature_group_count": 3}),
+    "block_diagonal": ((2, 7, 6, 4), (3, 2, 2, 6), {"feature_group_count": 2}),
     "polyphase": ((2, 5, 4, 3), (3, 4, 3, 5), {"input_dilation": (2, 3)}),
     "depth_fold": ((2, 5, 7, 6, 3), (2, 3, 2, 3, 5), {"strides": (2, 1, 1)}),
     "depth_sum": ((2, 5, 7, 6, 3), (2, 3, 2, 3, 5), {"strides": (2, 1, 1)}),

@@ -135,7 +135,7 @@ def test_the_gains_are_the_file_s_numbers():
 
 def test_the_reference_lists_every_public_name():
     text = PAGES["docs/reference/index.md"]
-    listed = re.findall(r"^   ([a-z]\w*)$", text, re.MULTILINE)
+    listed = re.findall(r"^   ([A-Za-z]\w*)$", text, re.MULTILINE)
     assert len(listed) == len(set(listed))
     wanted = {name for name in convjax.__all__ if not inspect.ismodule(getattr(convjax, name))}
     assert not wanted - set(listed), "add these names to docs/reference/index.md"

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from convjax._functional.causal import causal_conv
+from convjax._functional import causal_conv
 
 
 def of_causal() -> tuple[jax.Array, jax.Array]:
