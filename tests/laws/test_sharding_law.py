@@ -279,3 +279,10 @@ def test_the_report_for_upstream():
     path = Path(__file__).parents[2] / "docs" / "upstream" / "convolution_partitioning.py"
     run = subprocess.run([sys.executable, path], capture_output=True, text=True, check=True)
     assert run.stdout.count("sharded / one device: 2.0") == 2
+
+
+def test_the_sweep_finds_its_programs():
+    path = Path(__file__).parents[2] / "scripts" / "sharding_sweep.py"
+    command = [sys.executable, path, "--count", "0"]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, cwd="/")
+    assert run.stdout.startswith("0 programs compared")
