@@ -156,7 +156,7 @@ def program(row: Row, role: str) -> Any:
         def surrounded(x: Any, kernel: Any) -> Any:
             state = jnp.ones((n, row.window[0] - 1, groups), x.dtype)
             steps = jnp.arange(space[0], dtype=jnp.int32)
-            given = {
+            given: dict[str, Any] = {
                 "bias": jnp.ones(groups, x.dtype),
                 "state": state,
                 "activation": "silu",

@@ -59,7 +59,7 @@ def _tiles_refused(problem: Problem, strides: tuple[int, ...]) -> str | None:
         window, out = out, window
     lines = _lines(problem.geometry, problem.space, window, out, strides=strides, dilation=dilation)
     try:
-        tiles.tiles(*lines, 1, tiles.LANES, 4)
+        tiles.tiles(lines[0], lines[1], 1, tiles.LANES, 4)
     except ValueError as error:
         return str(error)
     return None
@@ -80,7 +80,7 @@ def _interpret(call: Call) -> bool:
     return call.target.platform == "cpu"
 
 
-def _lines(geometry: Geometry, space: Any, window: Any, out: Any, **steps: Any) -> list[Any]:
+def _lines(geometry: Geometry, space: Any, window: Any, out: Any, **steps: Any) -> Any:
     """(rows, columns); one dimension is columns of one row."""
     from convjax.pallas import tiles
 

@@ -129,7 +129,7 @@ def _causal(
     ((taps),) = columns.phases
 
     def chunk(start: Any, count: int) -> None:
-        total = None
+        total: Any = None
         place = None if places is None else _down(places, start, count, scratch.shape[-1])
         if bias is not None:
             total = jnp.broadcast_to(bias[...], (count, scratch.shape[-1]))

@@ -1,6 +1,7 @@
 """What `convjax.selftest` runs on a TPU besides the lowerings."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ def of_causal() -> tuple[jax.Array, jax.Array]:
         return jnp.asarray(rng.integers(-3, 4, shape), jnp.float32)
 
     x, kernel = integers(2, 1000, 256), integers(4, 1, 256)
-    given = {
+    given: dict[str, Any] = {
         "bias": integers(256),
         "state": integers(2, 3, 256),
         "segment_ids": jnp.asarray(np.sort(rng.integers(0, 9, (2, 1000)), 1)),

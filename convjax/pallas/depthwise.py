@@ -195,7 +195,7 @@ def _kernel_gradient(*refs: Any, made: Tiles, rows: Line, columns: Line) -> None
     (row_taps,), (column_taps,) = rows.phases, columns.phases
     at_once = max(1, _SUMS // len(row_taps))
     left = columns.steps - tile[1] * made.columns.steps if made.halo else None
-    blocks = made.rows.steps // made.together
+    blocks: Any = made.rows.steps // made.together
     if made.rows.tiles * made.rows.steps > rows.steps:  # the last tile is not full
         made = dataclasses.replace(made, together=1)
         blocks = jnp.minimum(made.rows.steps, rows.steps - tile[0] * made.rows.steps)
@@ -262,10 +262,10 @@ class _Products(NamedTuple):
         """`sums`, and what `count` columns from `start` on of a block of rows add to them."""
         made, rows, columns = self.made, self.rows, self.columns
         size = up(count, SUBLANES)
-        exists = None
+        exists: Any = None
         if size != count or self.left is not None:
-            at = lax.broadcasted_iota(jnp.int32, (size, self.scratch.shape[-1]), 0)
-            exists = at < (count if self.left is None else self.left - start)
+            column = lax.broadcasted_iota(jnp.int32, (size, self.scratch.shape[-1]), 0)
+            exists = column < (count if self.left is None else self.left - start)
         cotangents = []
         for step in range(made.together):
             ct = self.cotangent[first + step, pl.ds(start, count), :].astype(jnp.float32)

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -104,17 +105,15 @@ def _zeros(scratch: Any, top: int, bottom: int, left: int, right: int) -> None:
             by_chunks(right - left, min(right - left, _WIDE), row)
 
     def columns(row: Any, start: Any, count: int) -> None:
-        if isinstance(start, int):
-            where = slice(left + start, left + start + count)
-        else:
-            where = pl.ds(left + start, count)
-        scratch[row, where, :] = jnp.zeros((count, scratch.shape[-1]), jnp.float32)
+        scratch[row, pl.ds(left + start, count), :] = jnp.zeros(
+            (count, scratch.shape[-1]), jnp.float32
+        )
 
     _by_rows(top, bottom, right - left, rows)
 
 
 def fill(
-    scratch: Any, image: Any, refs: list[Any], made: Tiles, rows: Line, columns: Line, tile: Any
+    scratch: Any, image: Any, refs: Sequence[Any], made: Tiles, rows: Line, columns: Line, tile: Any
 ) -> None:
     """Copy one image's part to the scratch; `tile` is its (row, column) in the grid.
 
@@ -124,7 +123,9 @@ def fill(
     side = tile[1] * (made.columns.steps * columns.stride) if made.halo else 0
     for ref, (high, wide) in zip(refs, _blocks(made, rows, columns), strict=True):
 
-        def copied(start: Any, count: int, ref: Any = ref, high: Any = high, wide: Any = wide):
+        def copied(
+            start: Any, count: int, ref: Any = ref, high: Any = high, wide: Any = wide
+        ) -> None:
             for at in range(count):
                 row = start + at
                 inside = None
@@ -198,7 +199,9 @@ def by_chunks(size: int, chunk: int, run: Any) -> None:
         run(whole * chunk, size % chunk)
 
 
-def load(scratch: Any, row: Any, made: Tiles, columns: Line, start: Any, count: int, offset: int):
+def load(
+    scratch: Any, row: Any, made: Tiles, columns: Line, start: Any, count: int, offset: int
+) -> Any:
     """Inputs of steps ``start``, ``start + 1`` ..., `count` of them, at a tap's `offset`."""
     stride = columns.stride
     if stride == 1:
@@ -229,7 +232,7 @@ class Grid(NamedTuple):
     @property
     def parallel(self) -> Any:
         """For the compiler: the cores may share channels and halves."""
-        return _compiler_params(("parallel", "parallel", *("arbitrary",) * 3))
+        return _compiler_params()
 
 
 def is_first() -> Any:
@@ -237,10 +240,12 @@ def is_first() -> Any:
     return (pl.program_id(2) == 0) & (pl.program_id(3) == 0) & (pl.program_id(4) == 0)
 
 
-def _compiler_params(semantics: tuple[str, ...]) -> Any:
+def _compiler_params() -> Any:
     from jax.experimental.pallas import tpu as pltpu
 
-    return pltpu.CompilerParams(dimension_semantics=semantics)
+    return pltpu.CompilerParams(
+        dimension_semantics=("parallel", "parallel", "arbitrary", "arbitrary", "arbitrary")
+    )
 
 
 def out_struct(shape: tuple[int, ...], dtype: Any, like: jax.Array) -> jax.ShapeDtypeStruct:
