@@ -7,11 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from convjax.functional import causal_conv
 
-
-def of_causal() -> tuple[jax.Array, jax.Array]:
-    """A packed causal convolution with all that surrounds it: by the kernel, and without it."""
+def of_causal(causal_conv: Any) -> tuple[jax.Array, jax.Array]:
+    """A packed `causal_conv` with all that surrounds it: by the kernel, and without it."""
     rng = np.random.default_rng(4)
 
     def integers(*shape: int) -> jax.Array:
