@@ -7,7 +7,7 @@ reads the schedule that the compiler writes. A bundle is what a TPU issues in a 
 is the time of the program if no load from HBM is late. Loops count as often as they run.
 
 The floor is the time to move every operand and result once between HBM and the chip. It needs the
-clock: 1.5 GHz for v5e and 1.75 GHz for v6e are what their peak rates and matrix units imply. At a
+clock: 1.5 GHz for v5e is what its peak rate implies, 1.75 GHz for v6e is assumed. At a
 lower clock the floor is fewer cycles: the table has the column `ratio_at_0.94_ghz`, too.
 """
 

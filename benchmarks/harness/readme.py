@@ -21,6 +21,8 @@ GAINS_ROWS = {
     "3D 3x3x3 stride 2": "3-D 3×3×3, stride 2",
     "MobileNet-like": "a network like MobileNet",
 }
+GAINS_MODELS = "cpu2-avx512-jax-0.12.0.1"
+LIBRARIES = {"ResNeXt50": "Flax", "ConvMixer": "Equinox"}  # the other models are Keras applications
 MORE_MEMORY, MORE_BYTES = 1.5, 2**20
 NOTHING = "No results are in `benchmarks/results/` yet."
 
@@ -121,6 +123,34 @@ def _networks(folder: pathlib.Path) -> list[str]:
     return lines
 
 
+def _model(name: str) -> str:
+    return f"{name}, {LIBRARIES.get(name, 'Keras')}"
+
+
+def _models(folder: pathlib.Path) -> list[str]:
+    ways = ("lax", "lax, oneDNN", "convjax", "convjax, options", "PyTorch")
+    header = ("model", "program", *ways, "compile, s", "temporaries, MiB")
+    lines = ["### Whole models", ""]
+    for file, report in _json(folder, "models").items():
+        shape = "×".join(map(str, report["shape"]))
+        lines += [
+            f"[{file}](../benchmarks/results/models/{file}.json), input {shape}, times in ms. The"
+            " last two columns have `lax` and convjax:",
+            "",
+            _row(header),
+            "|" + "---|" * len(header),
+        ]
+        for name, programs in report["models"].items():
+            for program, cells in programs.items():
+                times = [summary.number(cells[way]["ms"]) if way in cells else "—" for way in ways]
+                more = [
+                    ", ".join(summary.number(cells[way][column]) for way in ("lax", "convjax"))
+                    for column in ("compile_s", "temporaries_mib")
+                ]
+                lines.append(_row((_model(name), program, *times, *more)))
+    return lines
+
+
 def markdown(folder: pathlib.Path = FOLDER) -> str:
     """What stands between the markers of docs/benchmarks.md."""
     tables = {path.stem: load(path) for path in files(folder)}
@@ -131,6 +161,7 @@ def markdown(folder: pathlib.Path = FOLDER) -> str:
         if not name.endswith("-options"):
             lines += ["", *_families(name, table)]
     for kind, section in (
+        ("models", _models),
         ("accelerate", _accelerated),
         ("networks", _networks),
         ("memory", _memory),
@@ -159,8 +190,31 @@ def gains(folder: pathlib.Path = FOLDER) -> str:
         shape = record.shape.split(",")[0].replace("x", "×").replace("->", " → ")
         times = (record.ms["lax"], record.ms["convjax"], record.ms["torch"])
         lines.append(_row((f"{label} ({shape})", *map(summary.number, times))))
+    lines += ["", *_whole_models(folder)]
     lines += ["", f"Measured on {_machine(table)} in its faster memory format."]
     return "\n".join(lines) + "\n"
+
+
+def _whole_models(folder: pathlib.Path) -> list[str]:
+    """The training steps of models of others: as they are, and under `accelerate`."""
+    report = _json(folder, "models")[GAINS_MODELS]
+    shape = "×".join(map(str, report["shape"]))
+    header = (
+        f"training step of a whole model, {shape}",
+        "`lax`, ms",
+        "accelerated, ms",
+        "PyTorch, ms",
+    )
+    lines = [_row(header), "|" + "---|" * len(header)]
+    for name, programs in report["models"].items():
+        cells = programs["training"]
+        times = (
+            cells[way]["ms"] if way in cells else None for way in ("lax", "convjax", "PyTorch")
+        )
+        lines.append(
+            _row((_model(name), *("—" if t is None else summary.number(t) for t in times)))
+        )
+    return lines
 
 
 # Each page: the name of its markers, and what stands between them.

@@ -113,7 +113,7 @@ CORRECT = (
         split_by_xla,
         lambda p: p.groups != 1 and p.role == "kernel_gradient",
         wrong=_LAX,
-        instead=("matmul", "taps"),
+        instead=("matmul", "taps", "per_group"),
         why="XLA's partitioner counts the gradient of a grouped kernel too often on meshes of "
         "several axes; matrix products are split rightly",
     ),

@@ -3,6 +3,7 @@
 import ast
 import csv
 import inspect
+import json
 import os
 import re
 
@@ -131,6 +132,20 @@ def test_the_gains_are_the_file_s_numbers():
         wanted = [float(cell["ms:lax"]), float(cell["ms:convjax"]), torch]
         found = [float(number.replace(",", "")) for number in numbers]
         assert found == pytest.approx(wanted, rel=5e-3)
+
+
+def test_the_gains_of_whole_models_are_the_file_s_numbers():
+    text = (readme.FOLDER / "models" / f"{readme.GAINS_MODELS}.json").read_text("utf-8")
+    models = json.loads(text)["models"]
+    shown = re.findall(r"^\| (\w+), \w+ \| (\S+) \| (\S+) \| (\S+) \|$", between(*GAINS), re.M)
+    assert [name for name, *_ in shown] == list(models) and len(models) >= 5
+    for name, *times in shown:
+        for way, time in zip(("lax", "convjax", "PyTorch"), times, strict=True):
+            cell = models[name]["training"].get(way)
+            if cell is None:
+                assert time == "—"
+            else:
+                assert float(time.replace(",", "")) == pytest.approx(cell["ms"], rel=5e-3)
 
 
 def test_the_reference_lists_every_public_name():
