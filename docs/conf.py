@@ -10,6 +10,7 @@ sys.path[:0] = [str(HERE.parent), str(HERE.parent / "scripts")]
 from documentation import generate, hooks  # noqa: E402
 
 import convjax  # noqa: E402
+from convjax._core import aliases, options  # noqa: E402
 
 project = "convjax"
 author = "The convjax authors"
@@ -36,7 +37,8 @@ python_maximum_signature_line_length = 80
 autosummary_generate = True
 autosummary_imported_members = True
 autodoc_typehints_format = "short"
-autodoc_preserve_defaults = True
+# Sphinx would read defaults from the source, where `**options` stands for most of them.
+autodoc_preserve_defaults = False
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 napoleon_custom_sections = ["Source", "Shapes", "Units", ("Attributes", "params_style")]
@@ -47,9 +49,10 @@ nitpicky = True
 # names. A type of ours in a signature may be one that nobody needs to name: it has no page either.
 nitpick_ignore_regex = [
     (r"py:.*", r"(jax|jaxlib|numpy|np|flax|nnx|nn|typing|collections|fractions|inspect)(\..*)?"),
-    (r"py:.*", r"(Any|Array|ArrayLike|Callable|Fraction|Iterable|Iterator|Literal|Mapping)"),
+    (r"py:.*", r"(Any|Array|BCOO|ArrayLike|Callable|Fraction|Iterable|Iterator|Literal|Mapping)"),
     (r"py:.*", r"(Module|NamedTuple|Param|Rngs|Sequence|Self|Shape|Variable|optional)"),
-    (r"py:class", r"convjax\..*"),
+    (r"py:class", r"convjax\..*|\w+Options"),
+    (r"py:class", "|".join(name for name in (*vars(aliases), *vars(options)) if name[0].isupper())),
 ]
 # A page may show a picture that a command draws (it says which); the text is built without it.
 suppress_warnings = ["image.not_readable"]
