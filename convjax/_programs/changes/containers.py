@@ -96,5 +96,5 @@ def _leaves_or(default: list[Any], node: Any) -> list[Any]:
     """The leaves of `node`; `default` where it has become invalid, as Equinox's old states do."""
     try:
         return leaves(node)
-    except Exception:
+    except ValueError:
         return default
