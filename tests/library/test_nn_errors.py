@@ -123,7 +123,7 @@ def test_values(call, message):
         (
             lambda: made("GroupedConv", 6, 9, (3, 3), 3, dilation=2),
             r"^GroupedConv: there is no option `dilation` \(did you mean `kernel_dilation`\?\). It "
-            r"takes .*`strides`, `padding`, `padding_mode`, `kernel_dilation`",
+            r"takes `in_features`, .*`kernel_dilation`, .*`use_bias`, .*`bias_metadata`\.$",
         ),
         (
             lambda: made("PointwiseConv", 6, 9, padding="VALID"),
