@@ -7,8 +7,8 @@ take by themselves while they run: `lax`'s programs often ask for nothing. This 
 memory of the process rises during a call, beyond what was there before it and what the call
 returns: the least of a few calls. Every block of 64 KiB and more is mapped anew, and given back
 after use, so that no call finds memory that an earlier one left. Results of all rows go to
-`benchmarks/results/memory/DEVICE-jax-VERSION.json`, those of some only to another folder. Exit
-status: 0, or 2 where nothing could be measured.
+`benchmarks/results/memory/DEVICE-jax-VERSION.json`. Results of some rows are written only if
+`--out` names a folder. Exit status: 0, or 2 where nothing could be measured.
 """
 
 import argparse
