@@ -218,9 +218,10 @@ FAST = (
 
 def _has_few_pairs(problem: Problem) -> bool:
     """Whether a group has few products for each tap, or in a kernel's gradient by rows, for each
-    position of the window: few pairs of channels."""
+    position of the window: few pairs of channels, which `taps` accepts."""
     inputs = problem.n if taps.by_rows(problem) else problem.i
-    return count((inputs, problem.o)) <= at.FEW_PAIRS.value
+    few = count((inputs, problem.o)) <= at.FEW_PAIRS.value
+    return few and taps.accepts(problem) is None
 
 
 def _moves_less_in_sums(problem: Problem) -> bool:
@@ -236,7 +237,7 @@ TUNED = (
         "tiles of many channels",
         "tiles",
         "patchify",
-        lambda p, t: not _has_few_pairs(p),
+        lambda p, t: p.groups == 1 or not _has_few_pairs(p),
         "windows that tile the input: the convolution is one matrix product of tiles",
     ),
     Tuned(

@@ -26,7 +26,7 @@ class Threshold:
 
 
 FEW_PAIRS = Threshold(
-    16,
+    32,
     "pairs of input and output channels in a group",
     "up to here `taps` sums products of whole arrays, above `per_group` convolves each group",
     measured="benchmarks/select/few_pairs.csv",
@@ -38,7 +38,7 @@ GROUPS_WRITTEN_OUT = Threshold(
     measured="benchmarks/select/groups_written_out.csv",
 )
 LITTLE_CUT_OFF = Threshold(
-    1.5,
+    1.25,
     "computed results for one result that is kept",
     "up to here `depth_sum` may compute results outside the output and cut them off",
     measured="benchmarks/select/little_cut_off.csv",
@@ -62,7 +62,7 @@ FEW_SMALL_OUTPUTS = Threshold(
     measured="benchmarks/select/few_small_outputs.csv",
 )
 SMALL_RESULTS = Threshold(
-    1 << 20,
+    1 << 22,
     "numbers that `depth_sum` writes before it adds them",
     "up to here they are small",
     measured="benchmarks/select/small_results.csv",

@@ -42,13 +42,12 @@ ANY_CPU = [
     ({"input_dilation": (2, 2)}, "polyphase"),
     ({"input_dilation": (9, 9)}, "direct"),  # 81 phases, of one tap or none
     ({"input_dilation": (2, 2), "groups": 8, "i": 4, "o": 4}, "polyphase"),
-    ({"input_dilation": (2, 2), "groups": 8, "i": 4, "o": 5}, "per_group"),
+    ({"input_dilation": (2, 2), "groups": 8, "i": 3, "o": 11}, "per_group"),
     ({"input_dilation": (2, 2), "groups": 8, "i": 17, "o": 1}, "per_group"),
-    ({"input_dilation": (2, 2), "groups": 8, "i": 4, "o": 5, "window": (1, 1)}, "polyphase"),
+    ({"input_dilation": (2, 2), "groups": 8, "i": 3, "o": 11, "window": (1, 1)}, "polyphase"),
     (TILES, "direct"),
     (TILED_RESULTS, "patchify"),
-    (TILED_RESULTS | {"n": 4, "o": 4}, "direct"),
-    (TILED_RESULTS | {"n": 17, "o": 1}, "patchify"),
+    (TILED_RESULTS | {"n": 4, "o": 4}, "patchify"),
     (TILED_RESULTS | {"kernel_dilation": (4, 3)}, "direct"),
     (TILED_OUTPUT, "polyphase"),
     (TILED_OUTPUT | {"window": (9, 9), "input_dilation": (9, 9)}, "polyphase"),
@@ -62,11 +61,11 @@ ANY_CPU = [
     (GRADIENT, "direct"),
     (GRADIENT | {"out_space": (1, 1)}, "matmul"),
     (DEPTHWISE, "taps"),
-    (DEPTHWISE | {"i": 4, "o": 4}, "taps"),
-    (DEPTHWISE | {"i": 4, "o": 5}, "per_group"),
+    (DEPTHWISE | {"i": 4, "o": 8}, "taps"),
+    (DEPTHWISE | {"i": 3, "o": 11}, "per_group"),
     (DEPTHWISE | {"i": 17}, "per_group"),
-    (DEPTHWISE | GRADIENT | {"n": 4, "o": 4}, "taps"),
-    (DEPTHWISE | GRADIENT | {"n": 5, "o": 4}, "per_group"),
+    (DEPTHWISE | GRADIENT | {"n": 8, "o": 4}, "taps"),
+    (DEPTHWISE | GRADIENT | {"n": 3, "o": 11}, "per_group"),
     (DEPTHWISE | GRADIENT | {"n": 17, "o": 1}, "per_group"),
     ({"groups": 8, "window": (1, 1)}, "per_group"),
     ({"groups": 9, "window": (1, 1)}, "matmul"),
@@ -81,9 +80,9 @@ ANY_CPU = [
     (DEEP | {"input_dilation": (2, 1, 1), "out_space": (16, 8, 8), "o": 4}, "depth_sum"),
     (DEEP | {"input_dilation": (2, 2, 1), "out_space": (16, 16, 8), "o": 4}, "polyphase"),
     (DEEP | {"input_dilation": (2, 1, 1), "out_space": (16, 8, 8), "i": 4, "o": 64}, "polyphase"),
-    # three depths are computed for two that are kept, or more
-    (DEEP | {"space": (9, 8, 8), "out_space": (6, 8, 8), "o": 4}, "depth_sum"),
-    (DEEP | {"space": (10, 8, 8), "out_space": (6, 8, 8), "o": 4}, "depth_fold"),
+    # five depths are computed for four that are kept, or more
+    (DEEP | {"space": (10, 8, 8), "out_space": (8, 8, 8), "o": 4}, "depth_sum"),
+    (DEEP | {"space": (11, 8, 8), "out_space": (8, 8, 8), "o": 4}, "depth_fold"),
 ]
 
 # What depends on what XLA does to planes: 0.10; 0.12; 0.12 with 512 bits; without YNNPACK.
@@ -92,8 +91,8 @@ PLANES = [
     (CHANNELS, SPREAD, "direct", "direct", "direct"),
     ({"i": 16, "o": 17}, SPREAD, "direct", "direct", "direct"),
     ({"i": 15, "o": 17}, "direct", "direct", "direct", "direct"),
-    ({"i": 17, "o": 15, "n": 32}, "direct", "direct", "direct", "direct"),
-    ({"i": 17, "o": 16, "n": 32}, SPREAD, "direct", "direct", "direct"),
+    ({"i": 17, "o": 15, "n": 128}, "direct", "direct", "direct", "direct"),
+    ({"i": 17, "o": 16, "n": 128}, SPREAD, "direct", "direct", "direct"),
     ({"i": 16, "o": 16}, "direct", "direct", "direct", "direct"),  # not YNNPACK's
     (CHANNELS | {"dtype": np.dtype("float64")}, *["direct"] * 4),
     (CHANNELS | {"dtype": np.dtype("int32")}, *["direct"] * 4),
@@ -102,8 +101,8 @@ PLANES = [
     (CHANNELS | {"out_space": (24, 28)}, SPREAD, "direct", "direct", "direct"),
     # few outputs: results of three rows of taps are no more than the inputs
     (CHANNELS | {"o": 21}, *["depth_sum"] * 4),
-    (CHANNELS | {"o": 21, "n": 32}, *["depth_sum"] * 4),
-    (CHANNELS | {"o": 22, "n": 32}, SPREAD, "direct", "direct", "direct"),
+    (CHANNELS | {"o": 21, "n": 128}, *["depth_sum"] * 4),
+    (CHANNELS | {"o": 22, "n": 128}, SPREAD, "direct", "direct", "direct"),
     (CHANNELS | {"o": 22}, *["depth_sum"] * 4),  # results are small
     ({"i": 32, "o": 32, "n": 8}, *["depth_sum"] * 4),  # three times the inputs
     ({"i": 31, "o": 32, "n": 8}, SPREAD, "direct", "direct", "direct"),
@@ -118,13 +117,13 @@ PLANES = [
     (CHANNELS | {"o": 21, "window": (1, 3)}, SPREAD, "direct", "direct", "direct"),
     (CHANNELS | {"o": 21} | STRIDED, SPREAD, "direct", "direct", "direct"),
     (CHANNELS | {"o": 21, "out_space": (18, 28)}, SPREAD, "direct", "direct", "direct"),
-    ({"n": 32, "i": 20, "o": 15}, *["direct"] * 4),
+    ({"n": 128, "i": 20, "o": 15}, *["direct"] * 4),
     # 8 * 16 * 16 * 9 * i inputs are gathered, or a few more
     ({"i": 56, "o": 9, "space": (16, 16), "out_space": (16, 16)}, *["direct"] * 4),
     ({"i": 57, "o": 9, "space": (16, 16), "out_space": (16, 16)}, *["depth_sum"] * 4),
-    # 1 MB of numbers are written, or more: n * 28 * 28 * 3 * 28
-    (CHANNELS | {"o": 28, "n": 15}, *["depth_sum"] * 4),
-    (CHANNELS | {"o": 28, "n": 16}, SPREAD, "direct", "direct", "direct"),
+    # 4 M numbers are written, or more: n * 28 * 28 * 3 * 28
+    (CHANNELS | {"o": 28, "n": 63}, *["depth_sum"] * 4),
+    (CHANNELS | {"o": 28, "n": 64}, SPREAD, "direct", "direct", "direct"),
     # few channels
     ({"i": 4, "o": 64}, "depth_fold", "direct", "direct", "direct"),
     ({"i": 8, "o": 64}, "direct", "direct", "direct", "direct"),
@@ -161,9 +160,9 @@ ELSEWHERE = [
     ({"input_dilation": (2, 2)}, "xla", "direct"),
     (CROPPED, "xla", "channels_last"),
     (DEPTHWISE, "xla", "taps"),
-    (DEPTHWISE | {"i": 4, "o": 4}, "xla", "taps"),
+    (DEPTHWISE | {"i": 4, "o": 8}, "xla", "taps"),
     (DEPTHWISE | {"i": 17, "o": 1}, "xla", "matmul"),
-    (DEPTHWISE | {"i": 4, "o": 5}, "xla", "matmul"),
+    (DEPTHWISE | {"i": 3, "o": 11}, "xla", "matmul"),
     (DEPTHWISE | GRADIENT, "xla", "matmul"),
     (DEPTHWISE | GRADIENT | {"n": 1}, "xla", "matmul"),
     (DEPTHWISE | GRADIENT | {"n": 1, "out_space": (99, 99)}, "xla", "taps"),  # too many products
