@@ -15,7 +15,7 @@ from flax import nnx
 
 from convjax._core import checks
 from convjax._core.public import public_with
-from convjax._programs.explain import CostTable, cost_of
+from convjax._programs.cost_of import CostTable, cost_of
 
 
 def _module(function: str, argument: str, value: Any) -> None:
