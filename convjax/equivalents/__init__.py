@@ -1,4 +1,4 @@
-"""What each kind equals: a dense kernel and a matrix; and the factors of a dense kernel.
+"""What each kind equals: a dense kernel and a matrix; and a dense kernel's separability.
 
 Dense kernels are channels-last, and exact: sums over channels run at the highest precision.
 ``kind(x, *kernels, **options) == conv(x, equivalents.kind(*kernels), **options)``. The kinds that
@@ -19,7 +19,12 @@ from convjax._core.public import public_with
 from convjax._functional import channel_shuffle as _shuffle
 from convjax._functional import pixel_shuffle as _pixel_shuffle
 from convjax._functional.upsample import box
-from convjax.equivalents._factoring import Separation, separable_chain, separate_kernel
+from convjax.equivalents._factoring import (
+    Separation,
+    rank_energy,
+    separable_chain,
+    separate_kernel,
+)
 from convjax.equivalents._matrix import conv_matrix
 
 __all__ = [
@@ -33,6 +38,7 @@ __all__ = [
     "grouped",
     "hold",
     "pixel_shuffle",
+    "rank_energy",
     "resize",
     "resize_conv",
     "separable_chain",

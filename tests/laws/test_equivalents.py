@@ -160,6 +160,13 @@ def product(factors):
     return found
 
 
+def test_rank_energy_begins_with_what_the_best_factors_keep():
+    kernel = np.random.default_rng(4).normal(size=(5, 3, 2, 4)).astype(np.float32)
+    kept = equivalents.rank_energy(kernel)
+    assert kept.shape == (3, 2, 4)
+    np.testing.assert_allclose(kept[0], equivalents.separate_kernel(kernel).energy, rtol=1e-5)
+
+
 def test_sobel_splits_exactly():
     sobel = np.outer([1.0, 2, 1], [-1.0, 0, 1]).reshape(3, 3, 1, 1).astype(np.float32)
     (smooth, slope), energy = equivalents.separate_kernel(sobel)
