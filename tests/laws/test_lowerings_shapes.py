@@ -1,5 +1,6 @@
 """Law "lowerings", for the shapes of which a lowering takes care: tiles, phases, blocks, crops."""
 
+import dataclasses
 from functools import partial
 
 import jax
@@ -10,8 +11,8 @@ import pytest
 from programs import lowered
 
 import convjax
-from convjax._lowerings import polyphase, problem
-from convjax._lowerings.tools import row_sums
+from convjax._lowerings import LOWERINGS, polyphase
+from convjax._lowerings.problem import Limits
 
 
 def test_many_outputs_are_looped_over():
@@ -35,9 +36,11 @@ def test_rows_that_do_not_fill_a_block(monkeypatch):
     kernel = jnp.zeros((3, 2, 1, 8))
     options = {"feature_group_count": 4, "padding": "SAME"}
     wanted = oracle.kernel_gradient(np.asarray(x), np.asarray(y), kernel.shape, **options)
-    monkeypatch.setattr(problem, "_LARGE", 0)  # two rows in a turn, where they divide
+    taps = LOWERINGS["taps"]
     for cache in (1, 500, 1000, 5000, 1 << 17):
-        monkeypatch.setattr(row_sums, "_CACHE", cache)
+        limits = Limits(large=0, cache=cache)  # two rows in a turn, where they divide
+        run = lambda x, k, call, limits=limits: taps.run(x, k, call._replace(limits=limits))  # noqa: E731
+        monkeypatch.setitem(LOWERINGS, "taps", dataclasses.replace(taps, run=run))
         function = jax.jit(partial(convjax.conv, x, **options, algorithm=("taps",) * 3))
         np.testing.assert_array_equal(jax.vjp(function, kernel)[1](y)[0], wanted)
 

@@ -15,7 +15,7 @@ from programs import lowered
 
 import convjax
 from convjax._core.geometry import Geometry
-from convjax._lowerings import problem, taps
+from convjax._lowerings import taps
 from convjax._lowerings.tools.strips import strips
 from convjax._operation import primitive
 
@@ -23,7 +23,7 @@ from convjax._operation import primitive
 @pytest.fixture
 def always(monkeypatch):
     """Strips for every size, as for large inputs."""
-    monkeypatch.setattr(problem, "_LARGE", 0)
+    monkeypatch.setattr(taps, "is_large", lambda x: True)
     monkeypatch.setattr(taps, "_BYTES_PER_PRODUCT", 1e-9)
     monkeypatch.setattr(taps, "_IN_STRIPS", 10**6)
     monkeypatch.setattr(taps, "_IN_STRIPS_OF_GRADIENTS", 10**6)
