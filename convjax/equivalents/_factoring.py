@@ -209,8 +209,8 @@ def rank_energy(kernel: jax.Array) -> jax.Array:
     function = "rank_energy"
     kernel = jnp.asarray(checks.array(function, "kernel", kernel))
     if kernel.ndim != 4 or 0 in kernel.shape[:2]:
-        mend = "Of a kernel with three spatial axes, give the planes: `kernel[0]`, `kernel[1]`, ..."
-        checks.fail(function, "kernel", kernel.shape, "must be (K1, K2, I, O)", mend)
+        hint = "Of a kernel with three spatial axes, give the planes: `kernel[0]`, `kernel[1]`, ..."
+        checks.fail(function, "kernel", kernel.shape, "must be (K1, K2, I, O)", hint)
     kernel = _real_kernel(function, kernel)
     values = jnp.linalg.svd(jnp.moveaxis(kernel, (0, 1), (-2, -1)), compute_uv=False)
     # Relative to the largest, squares neither overflow nor vanish.

@@ -195,8 +195,8 @@ def check_port(
     if rank is None:
         if checks.is_int(kernel_size) or not hasattr(kernel_size, "__len__"):
             rule = "must have one entry per spatial axis where `rank` is not given"
-            mend = f"Write ({kernel_size}, {kernel_size}) or give `rank=2` for a Conv2d."
-            checks.fail(function, "kernel_size", kernel_size, rule, mend)
+            hint = f"Write ({kernel_size}, {kernel_size}) or give `rank=2` for a Conv2d."
+            checks.fail(function, "kernel_size", kernel_size, rule, hint)
         rank = len(kernel_size)
     rank = checks.integer(function, "rank", rank, minimum=1)
     window = checks.ints(function, "kernel_size", kernel_size, rank, minimum=1)

@@ -56,8 +56,8 @@ def _checked_pairs(function: str, padding: Any, rank: int) -> tuple[Pair, ...]:
         len(pair) != 2 or not all(map(checks.is_int, pair)) for pair in pairs
     ):
         rule = f'must be an integer, {rank} integers, "same", "valid", or {rank} (low, high) pairs'
-        mend = "Pairs are in the order of the axes; those of `F.pad` begin with the last axis."
-        checks.fail(function, "padding", padding, rule, mend)
+        hint = "Pairs are in the order of the axes; those of `F.pad` begin with the last axis."
+        checks.fail(function, "padding", padding, rule, hint)
     return tuple((int(pair[0]), int(pair[1])) for pair in pairs)
 
 
