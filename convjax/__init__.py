@@ -38,7 +38,8 @@ from convjax._lowerings.compiler import compiler_options
 from convjax._lowerings.target import Target
 from convjax._operation.primitive import convs_saveable
 from convjax._programs.accelerate import accelerate
-from convjax._programs.explain import cost_of, explain
+from convjax._programs.cost_of import cost_of
+from convjax._programs.explain import explain
 from convjax.lax import conv_general_dilated
 
 __version__ = "0.1.0"

@@ -22,7 +22,7 @@ _DEFAULT = {"tpu": ["v5e", "v6e"], "gpu": ["h200"]}
 
 
 def main() -> int:
-    """Compile what the arguments ask for; 1 if a public function does not compile."""
+    """Compile what the arguments ask for; 1 if something does not compile."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -54,9 +54,9 @@ def main() -> int:
     if given.public:
         return public.run(names, given.rows)
     rows = [row for row in geometries.ROWS if any(word in row.name for word in given.rows)]
-    table.run(rows, names, given.dtypes, given.programs)
+    status = table.run(rows, names, given.dtypes, given.programs)
     summary.update()
-    return 0
+    return status
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from compiled.failures import Failures
+
 # bytes per second, hertz
 CHIPS = {"v5e": (820e9, 1.5e9), "v6e": (1640e9, 1.75e9)}
 _SLOW = 0.94e9
@@ -237,8 +239,8 @@ def read(dump: Path, chip: str, elements: int, itemsize: int) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Print the table, and write it if asked to."""
+def main() -> int:
+    """Print the table, and write it if asked to; 1 if it lacks a row."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("words", nargs="*", help="only rows that contain all of these")
     parser.add_argument("--out", help="the CSV to write")
@@ -246,6 +248,7 @@ def main() -> None:
     dump = Path(tempfile.mkdtemp())
     set_up(str(dump))
     rows: list[dict[str, Any]] = []
+    failed = Failures("rows")
     try:
         for chip in CHIPS:
             for row in TABLE:
@@ -259,8 +262,7 @@ def main() -> None:
                         try:
                             rows.append(measure(chip, row, role, dtype, dump))
                         except Exception as error:
-                            said = f"{type(error).__name__}: {str(error)[:600]}"
-                            print(f"{words}: {said}", flush=True)
+                            failed.add(words, error)
                             continue
                         print(*rows[-1].values(), flush=True)
     finally:
@@ -268,13 +270,14 @@ def main() -> None:
             shutil.rmtree(dump, ignore_errors=True)
         else:
             print(dump)
-    if arguments.out:
+    if arguments.out and rows:
         with open(arguments.out, "w", newline="") as file:
             writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
+    return failed.status()
 
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent.parent))
-    main()
+    sys.exit(main())

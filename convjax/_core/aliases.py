@@ -32,6 +32,7 @@ Extents: TypeAlias = Sequence[int] | Shaped
 #: One integer for all spatial axes, or one for each.
 Ints: TypeAlias = int | Sequence[int]
 
+#: A rule that finds the padding of every axis from the sizes.
 Policy: TypeAlias = Literal["SAME", "SAME_LOWER", "VALID", "FULL", "CAUSAL"]
 #: A word, one integer, one integer per spatial axis, or a (low, high) pair per spatial axis.
 Padding: TypeAlias = Policy | int | Sequence[int] | Sequence[Sequence[int]]
@@ -44,17 +45,23 @@ FlaxPadding: TypeAlias = (
     Policy | Literal["CIRCULAR", "REFLECT"] | int | Sequence[int | Sequence[int]]
 )
 
+#: What lies beyond an edge, in numpy's words.
 Mode: TypeAlias = Literal["constant", "reflect", "symmetric", "edge", "wrap"]
 #: What lies beyond the edges: one word for all spatial axes, or one for each.
 PaddingMode: TypeAlias = Mode | Sequence[Mode]
 
-#: lax's triple for the operands and the result; None is channels-last.
+#: lax's triple of layouts, of the operands and the result; None is channels-last.
 DimensionNumbers: TypeAlias = tuple[str, str, str] | list[str] | lax.ConvDimensionNumbers | None
+#: lax's: a word or a `jax.lax.Precision`, or one for each operand; None is JAX's default.
 Precision: TypeAlias = lax.PrecisionLike
+#: An element type, or its name.
 DType: TypeAlias = DTypeLike
+#: The element type of the result; None is that of the operands.
 ResultType: TypeAlias = DTypeLike | None
+#: How the result is split over a mesh; None leaves it open.
 Sharding: TypeAlias = NamedSharding | PartitionSpec | None
 
+#: The name of a lowering: a way to execute a convolution.
 Lowering: TypeAlias = Literal[
     "block_diagonal",
     "channels_last",
@@ -70,12 +77,17 @@ Lowering: TypeAlias = Literal[
     "spread_rows",
     "taps",
 ]
-#: One lowering for all, or one each for (forward, input_gradient, kernel_gradient).
+#: One lowering for all, or one each for (forward, input_gradient, kernel_gradient); None is the
+#: library's choice.
 Algorithm: TypeAlias = Lowering | tuple[Lowering | None, Lowering | None, Lowering | None] | None
 
+#: How the values between elements are found.
 Method: TypeAlias = Literal["nearest", "bilinear"]
+#: Which step of every stride has an output.
 OutputAt: TypeAlias = Literal["first", "last"]
+#: Whose kernel a transposed convolution takes: Flax's, or that of the adjoint.
 Convention: TypeAlias = Literal["flax", "adjoint"]
+#: What follows the bias: a word, a function, or nothing.
 Activation: TypeAlias = (
     Literal["silu", "swish", "gelu", "relu", "tanh"] | Callable[[jax.Array], jax.Array] | None
 )

@@ -14,7 +14,21 @@ from convjax._core.symbolic import product
 from convjax._lowerings.target import Target
 from convjax._lowerings.tools import products
 
-_LARGE = 1 << 20  # bytes
+
+class Limits(NamedTuple):
+    """Sizes by which lowerings decide how they compute the same numbers.
+
+    Attributes:
+        large: bytes of an input above which code that spares passes over it is worth compiling.
+        cache: bytes that sums over rows may take, which with the rows stay in the second-level
+            cache.
+    """
+
+    large: int = 1 << 20
+    cache: int = 1 << 17
+
+
+LIMITS = Limits()
 
 
 class Problem(NamedTuple):
@@ -52,6 +66,7 @@ class Call(NamedTuple):
     again: Callable[..., Any]
     target: Target
     nothing: Any = None
+    limits: Limits = LIMITS
 
     @property
     def geometry(self) -> Geometry:
@@ -142,9 +157,9 @@ def size_in_bytes(x: Any) -> float:
     return x.dtype.itemsize * count(x.shape)
 
 
-def is_large(x: Any) -> bool:
+def is_large(x: Any, limits: Limits = LIMITS) -> bool:
     """Whether code that spares passes over it is worth compiling."""
-    return size_in_bytes(x) > _LARGE
+    return size_in_bytes(x) > limits.large
 
 
 def window_exceeds_output(problem: Problem) -> bool:

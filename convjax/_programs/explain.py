@@ -1,223 +1,19 @@
-"""Two readers of a jaxpr: `cost_of` counts multiply-accumulates, `explain` says what runs where.
-
-Both read the same traversal, ``convjax._programs.walk.walk``.
-"""
+"""How will each convolution of a program be executed? `explain` asks the choice of lowerings."""
 
 import dataclasses
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-from jax import lax
 from jax.extend.backend import get_backend
 
 from convjax._core import checks
 from convjax._core.geometry import Geometry
 from convjax._lowerings import fft, select
-from convjax._lowerings.problem import Problem, problem_of
 from convjax._lowerings.target import Target
-from convjax._operation.counting import count_macs
-from convjax._operation.primitive import conv_p
+from convjax._programs.equations import check_callable, posed_by, shapes_of
+from convjax._programs.table import show_shapes, table
 from convjax._programs.walk import trace, walk
 from convjax._sharding import distributed
-
-
-def _shapes(eqn: Any) -> tuple[tuple[int, ...], ...]:
-    """Shapes of the operands and of the result."""
-    return tuple(tuple(var.aval.shape) for var in (*eqn.invars, *eqn.outvars))
-
-
-def _problem(eqn: Any) -> Problem | None:
-    """The problem that `eqn` poses if it is a convolution: this library's, or lax's own."""
-    if eqn.primitive is conv_p:
-        (x, kernel), params = (var.aval for var in eqn.invars), eqn.params
-        return problem_of(x, kernel, params["layout"], params["geometry"], params["role"])
-    if eqn.primitive is not lax.conv_general_dilated_p:
-        return None
-    params, (x, kernel, out) = eqn.params, _shapes(eqn)
-    (_, _, *xs), (ko, ki, *ks), (yn, _, *ys) = params["dimension_numbers"]
-    groups = params["feature_group_count"] * params["batch_group_count"]
-    return Problem(
-        n=out[yn],
-        groups=groups,
-        i=kernel[ki],
-        o=kernel[ko] // groups,
-        space=tuple(x[axis] for axis in xs),
-        window=tuple(kernel[axis] for axis in ks),
-        out_space=tuple(out[axis] for axis in ys),
-        geometry=Geometry(
-            tuple(params["window_strides"]),
-            tuple(params["padding"]),
-            tuple(params["lhs_dilation"]),
-            tuple(params["rhs_dilation"]),
-        ),
-        dtype=np.dtype(eqn.invars[0].aval.dtype),
-        role="",
-    )
-
-
-# ---- cost_of ---------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class CostRow:
-    """One call site: its operation, its operands' and result's shapes, how often it runs, its MACs.
-
-    `exact` is False inside a ``while``, of which one iteration is counted.
-    """
-
-    name: str
-    where: str
-    shapes: tuple[tuple[int, ...], ...]
-    count: int
-    exact: bool
-    macs_per_call: int
-    useful_macs_per_call: int
-
-    @property
-    def macs(self) -> int:
-        return self.count * self.macs_per_call
-
-    @property
-    def useful_macs(self) -> int:
-        return self.count * self.useful_macs_per_call
-
-
-@dataclasses.dataclass(frozen=True)
-class CostTable:
-    """What `cost_of` returns: `.macs`, `.useful_macs`, `.rows`; printed, a table."""
-
-    rows: tuple[CostRow, ...]
-    uncounted: tuple[str, ...] = ()
-
-    @property
-    def macs(self) -> int:
-        return sum(row.macs for row in self.rows)
-
-    @property
-    def useful_macs(self) -> int:
-        return sum(row.useful_macs for row in self.rows)
-
-    @property
-    def exact(self) -> bool:
-        """Whether every number of executions is known."""
-        return all(row.exact for row in self.rows)
-
-    def __str__(self) -> str:
-        header = ("operation", "shapes", "count", "MACs each", "MACs", "useful MACs", "where")
-        body: list[Sequence[Any]] = [
-            (
-                row.name,
-                _show_shapes(row.shapes),
-                f"{row.count:,}" if row.exact else f"{row.count:,}*",
-                row.macs_per_call,
-                row.macs,
-                row.useful_macs,
-                row.where,
-            )
-            for row in self.rows
-        ]
-        body.append(("total", "", "", "", self.macs, self.useful_macs, ""))
-        lines = table(header, body, right="count|MACs each|MACs|useful MACs")
-        if not self.exact:
-            lines.append("* in a `while` of unknown length: one iteration is counted")
-        if self.uncounted:
-            lines.append(f"not counted: {', '.join(self.uncounted)}")
-        return "\n".join(lines)
-
-
-# Primitives that multiply and add inside, and that nothing here counts.
-_UNCOUNTED = frozenset(
-    "ragged_dot_general fft cholesky lu qr svd eig eigh triangular_solve householder_product "
-    "tridiagonal_solve ffi_call pure_callback io_callback".split()
-)
-
-
-def _count(eqn: Any) -> tuple[str, int, int] | None:
-    """Name, MACs and useful MACs of one execution of `eqn`, if it is counted."""
-    if eqn.primitive is lax.dot_general_p:
-        (contracted, _), (batch, _) = eqn.params["dimension_numbers"]
-        x, y, out = _shapes(eqn)
-        macs = math.prod(out) * math.prod(x[axis] for axis in contracted)
-        return "dot_general", macs, macs
-    problem = _problem(eqn)
-    if problem is None:
-        return None
-    macs, useful = count_macs(
-        problem.n * problem.groups * problem.i * problem.o,
-        problem.space,
-        problem.window,
-        problem.out_space,
-        problem.geometry,
-    )
-    name = f"conv {problem.role}" if problem.role else "lax.conv_general_dilated"
-    return name, macs, useful
-
-
-def _macs(jaxpr: Any) -> int:
-    counted = ((site, _count(site.eqn)) for site in walk(jaxpr, _largest))
-    return sum(site.times * found[1] for site, found in counted if found)
-
-
-def _largest(branches: Sequence[Any]) -> Sequence[int]:
-    return [max(range(len(branches)), key=lambda index: _macs(branches[index]))]
-
-
-def cost_of(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> CostTable:
-    """Multiply-accumulates of ``fn(*args, **kwargs)``, exactly, from its jaxpr; nothing is run.
-
-    It counts this library's convolution, lax's own, and ``dot_general``, wherever they are.
-    ``scan`` multiplies by its length. ``shard_map`` multiplies by the devices of its manual axes,
-    since each of them does replicated work. ``cond`` counts its largest branch. A ``while`` counts
-    one iteration, and the row is marked. Everything in the jaxpr counts, also a result that jit
-    would drop because nothing uses it.
-
-    Args:
-        fn: a function of arrays, such as a model's forward pass or the gradient of a loss.
-        args, kwargs: its arguments. Arrays may be ``jax.ShapeDtypeStruct``; the rest is static.
-
-    Returns:
-        A `CostTable`. ``.macs`` counts (output, tap) pairs on real input elements and on padding,
-        never on the zeros that input dilation inserts, in the input or in its padding;
-        ``.useful_macs`` only those on real input elements, so that it is equal for a convolution
-        and both its gradients. ``.rows`` has one `CostRow` per call site.
-
-    Example:
-        >>> import jax, jax.numpy as jnp, convjax
-        >>> x = jax.ShapeDtypeStruct((1, 8, 8, 3), jnp.float32)
-        >>> kernel = jax.ShapeDtypeStruct((3, 3, 3, 16), jnp.float32)
-        >>> print(convjax.cost_of(convjax.conv, x, kernel, padding="VALID"))
-        operation     shapes                         count  MACs each    MACs  useful MACs  where
-        ------------  -----------------------------  -----  ---------  ------  -----------  -----
-        conv forward  1x8x8x3, 3x3x3x16 -> 1x6x6x16      1     15,552  15,552       15,552
-        total                                                          15,552       15,552
-    """
-    _check_callable("cost_of", fn)
-    rows, uncounted = [], []
-    for site in walk(trace(fn, args, kwargs).jaxpr, _largest):
-        found = _count(site.eqn)
-        if found:
-            name, macs, useful = found
-            shapes = _shapes(site.eqn)
-            rows.append(CostRow(name, site.where, shapes, site.times, site.exact, macs, useful))
-        elif site.eqn.primitive.name in _UNCOUNTED:
-            uncounted.append(site.eqn.primitive.name)
-    return CostTable(tuple(rows), tuple(dict.fromkeys(uncounted)))
-
-
-def _check_callable(function: str, fn: Any) -> None:
-    if not callable(fn):
-        checks.fail_type(
-            function,
-            "fn",
-            type(fn).__name__,
-            "must be a function",
-            f"Give its arguments after it: `{function}(fn, *args)`.",
-        )
-
-
-# ---- explain ---------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True)
@@ -249,7 +45,7 @@ class Explanation:
         body = [
             (
                 row.role,
-                _show_shapes(row.shapes),
+                show_shapes(row.shapes),
                 _show_geometry(row.geometry),
                 row.lowering,
                 row.runner_up or "",
@@ -295,13 +91,13 @@ def explain(
         >>> found.rows[1].shapes
         ((1, 8, 8, 3), (1, 8, 8, 16), (3, 3, 3, 16))
     """
-    _check_callable("explain", fn)
+    check_callable("explain", fn)
     target = _target(platform, target)
     if not isinstance(partitioned, bool):
         checks.integer("explain", "partitioned", partitioned, minimum=0)
     rows = []
     for site in walk(trace(fn, args, kwargs).jaxpr):
-        problem = _problem(site.eqn)
+        problem = posed_by(site.eqn)
         if problem is None:
             continue
         if problem.role:
@@ -317,7 +113,7 @@ def explain(
             ExplainRow(
                 problem.role or "lax",
                 problem.geometry,
-                _shapes(site.eqn),
+                shapes_of(site.eqn),
                 *choice,
                 site.where,
             )
@@ -365,26 +161,6 @@ def _platform(platform: str | None) -> str:
         if platform == "gpu":
             platform = "rocm" if "rocm" in backend.platform_version.lower() else "cuda"
     return platform
-
-
-# ---- printing --------------------------------------------------------------------------------
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[Any]], right: str = "") -> list[str]:
-    """Lines of a table; the columns named in `right` are aligned to the right."""
-    cells = [[f"{c:,}" if isinstance(c, int) else str(c) for c in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
-    flags = [">" if name in right.split("|") else "<" for name in header]
-    lines = [
-        "  ".join(f"{c:{f}{w}}" for c, f, w in zip(row, flags, widths, strict=True)).rstrip()
-        for row in (header, ["-" * width for width in widths], *cells)
-    ]
-    return lines
-
-
-def _show_shapes(shapes: Sequence[Sequence[int]]) -> str:
-    *operands, result = ("x".join(map(str, shape)) or "scalar" for shape in shapes)
-    return f"{', '.join(operands)} -> {result}"
 
 
 def _show_geometry(geometry: Geometry) -> str:

@@ -12,7 +12,7 @@ from convjax.analysis.reach import (
     channel_reachability,
     empirical_receptive_field,
 )
-from convjax.analysis.separability import rank_energy
+from convjax.equivalents import rank_energy
 
 __all__ = [
     "BlockScores",

@@ -64,8 +64,8 @@ def overlap_counts(
         )
         if not pairs or not layers:
             rule = "must be pairs (kernel_size, strides), one for each layer"
-            mend = "For a single layer give `kernel_size`, `strides` and `input_size`."
-            checks.fail(function, "layers", layers, rule, mend)
+            hint = "For a single layer give `kernel_size`, `strides` and `input_size`."
+            checks.fail(function, "layers", layers, rule, hint)
     else:
         layers, size = [(kernel_size, strides)], input_size
     if size is None:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from convjax._core import checks
-from convjax._programs.explain import CostRow, cost_of
+from convjax._programs.cost_of import CostRow, cost_of
 from convjax.draw import colours
 from convjax.draw.drawing import Drawing
 from convjax.draw.scene import Item, Path, Rect, Text, fitted

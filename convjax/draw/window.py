@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from convjax._core import checks
-from convjax._core import padding as paddings
 from convjax._core.geometry import Geometry, dilated
+from convjax._core.options import DEFAULTS
+from convjax._functional.prepare import Names, placed, spatial_steps
 
 REAL, PADDING, INSERTED, COPY, CROPPED = "real", "padding", "inserted", "copy", "cropped"
 
@@ -104,31 +104,17 @@ class Window:
         )
 
 
-def window_of(
-    function: str,
-    space: Sequence[int],
-    size: Sequence[int],
-    *,
-    strides: Any = 1,
-    padding: Any = "SAME",
-    padding_mode: Any = "constant",
-    input_dilation: Any = 1,
-    kernel_dilation: Any = 1,
-    **others: Any,
-) -> Window:
-    """The window of `convjax.conv` with these options; `others` do not move it."""
+def window_of(function: str, space: Sequence[int], size: Sequence[int], **options: Any) -> Window:
+    """The window of `convjax.conv` with these options, of which some may not move it."""
     space, size = tuple(space), tuple(size)
-    rank = len(space)
-    steps: dict[str, Any] = {
-        "strides": checks.ints(function, "strides", strides, rank, minimum=1),
-        "input_dilation": checks.ints(function, "input_dilation", input_dilation, rank, minimum=1),
-        "kernel_dilation": checks.ints(
-            function, "kernel_dilation", kernel_dilation, rank, minimum=1
-        ),
-    }
-    pairs = paddings.resolve(function, padding, space=space, window=size, **steps)
-    geometry = Geometry(padding=pairs, **steps)
-    return Window(space, size, geometry, paddings.modes(function, padding_mode, rank))
+    given = {**DEFAULTS, **options}
+    steps = spatial_steps(function, given, len(space))
+    names = Names(function, kernel="kernel_size")
+    geometry, extension, modes = placed(names, space, size, given, steps, 0 in space)
+    for axis, (low, high) in enumerate(extension):  # the canvas has what the modes fill, too
+        lo, hi = geometry.padding[axis]
+        geometry = geometry.padded(axis, (lo + low, hi + high))
+    return Window(space, size, geometry, modes)
 
 
 def transposed_window_of(

@@ -1,4 +1,4 @@
-"""What each kind equals: a dense kernel and a matrix; and the factors of a dense kernel.
+"""What each kind equals: a dense kernel and a matrix; and a dense kernel's separability.
 
 Dense kernels are channels-last, and exact: sums over channels run at the highest precision.
 ``kind(x, *kernels, **options) == conv(x, equivalents.kind(*kernels), **options)``. The kinds that
@@ -19,7 +19,12 @@ from convjax._core.public import public_with
 from convjax._functional import channel_shuffle as _shuffle
 from convjax._functional import pixel_shuffle as _pixel_shuffle
 from convjax._functional.upsample import box
-from convjax.equivalents._factoring import Separation, separable_chain, separate_kernel
+from convjax.equivalents._factoring import (
+    Separation,
+    rank_energy,
+    separable_chain,
+    separate_kernel,
+)
 from convjax.equivalents._matrix import conv_matrix
 
 __all__ = [
@@ -33,6 +38,7 @@ __all__ = [
     "grouped",
     "hold",
     "pixel_shuffle",
+    "rank_energy",
     "resize",
     "resize_conv",
     "separable_chain",
@@ -94,6 +100,7 @@ def transposed(kernel: ArrayLike, feature_group_count: int = 1) -> jax.Array:
         (3, 3, 8, 4)
     """
     *window, per_group, channels = kernel.shape
+    _check_divides("transposed", "feature_group_count", feature_group_count, channels, "input")
     split = (*window, per_group, feature_group_count, channels // feature_group_count)
     flipped = jnp.flip(kernel, range(len(window))).reshape(split)
     swapped = jnp.swapaxes(flipped, -3, -1)  # (*K, I/G, G, O/G)
@@ -110,6 +117,11 @@ def grouped(kernel: ArrayLike, groups: int) -> jax.Array:
         >>> equivalents.grouped(jnp.ones((3, 3, 2, 12)), groups=3).shape
         (3, 3, 6, 12)
     """
+    _check_divides("grouped", "groups", groups, kernel.shape[-1], "output")
+    return _block_diagonal(kernel, groups)
+
+
+def _block_diagonal(kernel: ArrayLike, groups: int) -> jax.Array:
     *window, per_group, out = kernel.shape
     blocks = kernel.reshape(*window, 1, per_group, groups, out // groups)
     diagonal = np.eye(groups, dtype=bool)[:, None, :, None]
@@ -126,7 +138,8 @@ def shuffled_grouped(kernel: ArrayLike, groups: int) -> jax.Array:
         >>> equivalents.shuffled_grouped(jnp.ones((3, 3, 2, 12)), groups=3).shape
         (3, 3, 6, 12)
     """
-    return _shuffle(grouped(kernel, groups), groups)
+    _check_divides("shuffled_grouped", "groups", groups, kernel.shape[-1], "output")
+    return _shuffle(_block_diagonal(kernel, groups), groups)
 
 
 @public
@@ -153,7 +166,8 @@ def depthwise(kernel: ArrayLike, in_features: int) -> jax.Array:
         >>> equivalents.depthwise(jnp.ones((3, 3, 1, 12)), in_features=6).shape
         (3, 3, 6, 12)
     """
-    return grouped(kernel, in_features)
+    _check_depthwise("depthwise", "kernel", kernel, in_features)
+    return _block_diagonal(kernel, in_features)
 
 
 @public
@@ -169,7 +183,11 @@ def depthwise_separable(
         >>> equivalents.depthwise_separable(*kernels, in_features=3).shape
         (3, 3, 3, 128)
     """
-    dense = depthwise(depthwise_kernel, in_features)
+    function, given = "depthwise_separable", depthwise_kernel.shape[-1]
+    _check_depthwise(function, "depthwise_kernel", depthwise_kernel, in_features)
+    _check_window(function, "pointwise_kernel", pointwise_kernel, None)
+    _check_channels(function, "pointwise_kernel", pointwise_kernel, given)
+    dense = _block_diagonal(depthwise_kernel, in_features)
     return jnp.matmul(dense, pointwise_kernel, precision=_EXACT)
 
 
@@ -184,7 +202,10 @@ def spatially_separable(kernels: Sequence[ArrayLike]) -> jax.Array:
         (3, 5, 4, 8)
     """
     dense = jnp.asarray(kernels[0])
-    for kernel in kernels[1:]:
+    for axis, kernel in enumerate(kernels):
+        _check_window("spatially_separable", f"kernels[{axis}]", kernel, axis)
+    for axis, kernel in enumerate(kernels[1:], 1):
+        _check_channels("spatially_separable", f"kernels[{axis}]", kernel, dense.shape[-1])
         dense = jnp.matmul(dense, kernel, precision=_EXACT)
     return dense
 
@@ -201,7 +222,13 @@ def flattened(lateral_kernel: ArrayLike, spatial_kernels: Sequence[ArrayLike]) -
         (5, 3, 4, 8)
     """
     dense = jnp.asarray(lateral_kernel)
-    for kernel in spatial_kernels:
+    _check_window("flattened", "lateral_kernel", dense, None)
+    for axis, kernel in enumerate(spatial_kernels):
+        name = f"spatial_kernels[{axis}]"
+        _check_window("flattened", name, kernel, axis)
+        if kernel.shape[-2:] != (1, dense.shape[-1]):
+            rule = f"must have 1 input channel and {dense.shape[-1]} output channels"
+            checks.fail("flattened", name, tuple(kernel.shape), rule)
         dense = dense * kernel
     return dense
 
@@ -304,3 +331,32 @@ def pixel_shuffle(
     channels = features * prod(scales)
     identity = jnp.eye(channels, dtype=dtype).reshape(*[1] * rank, channels, channels)
     return subpixel(identity, scales)
+
+
+# ---- kernels that fit --------------------------------------------------------------------------
+
+
+def _check_divides(function: str, name: str, groups: int, channels: int, which: str) -> None:
+    if channels % groups:
+        rule = f"must divide the {which} channels of `kernel` (={channels})"
+        checks.fail(function, name, groups, rule)
+
+
+def _check_depthwise(function: str, name: str, kernel: ArrayLike, in_features: int) -> None:
+    *_, per_group, out = kernel.shape
+    if per_group != 1 or out % in_features:
+        rule = f"must have 1 input channel and a multiple of `in_features` (={in_features}) outputs"
+        checks.fail(function, name, tuple(kernel.shape), rule)
+
+
+def _check_channels(function: str, name: str, kernel: ArrayLike, given: int) -> None:
+    if kernel.shape[-2] != given:
+        rule = f"must have {given} input channels, as many as the kernel before it gives"
+        checks.fail(function, name, tuple(kernel.shape), rule)
+
+
+def _check_window(function: str, name: str, kernel: ArrayLike, axis: int | None) -> None:
+    """Refuse taps beside spatial `axis`; None is a pointwise kernel, which has one tap."""
+    if any(extent != 1 for a, extent in enumerate(kernel.shape[:-2]) if a != axis):
+        where = "every spatial axis" if axis is None else f"every spatial axis but {axis}"
+        checks.fail(function, name, tuple(kernel.shape), f"must have extent 1 on {where}")

@@ -293,8 +293,8 @@ def _read(function: str, kernel: Any, kind: str, layout: Layout, groups: int | N
         checks.fail(function, "kernel", kernel.shape[:rank], rule)
     if kind == "depthwise" and kernel.shape[-2] != 1:
         rule = f"must have one input channel per group to be depthwise, not {kernel.shape[-2]}"
-        mend = f'The order of its axes is ({shown}). Otherwise its kind is "grouped" or "dense".'
-        checks.fail(function, "kernel", kernel.shape, rule, mend)
+        hint = f'The order of its axes is ({shown}). Otherwise its kind is "grouped" or "dense".'
+        checks.fail(function, "kernel", kernel.shape, rule, hint)
     return np.flip(kernel, tuple(range(rank))) if layout.reversed else kernel
 
 

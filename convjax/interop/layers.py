@@ -165,15 +165,15 @@ def find(
     layer = known(prefix, table)
     if layer is not None:
         return layer
-    mend = f'Add {prefix!r} to them with its kind, such as "dense", "linear" or "batch_norm".'
-    fail_entry(function, argument, entry, value, "is of none of the `layers`", mend)
+    hint = f'Add {prefix!r} to them with its kind, such as "dense", "linear" or "batch_norm".'
+    fail_entry(function, argument, entry, value, "is of none of the `layers`", hint)
 
 
 def fail_entry(
-    function: str, argument: str, entry: str, value: Any, rule: str, mend: str = ""
+    function: str, argument: str, entry: str, value: Any, rule: str, hint: str = ""
 ) -> NoReturn:
     shape = tuple(getattr(value, "shape", ()))
-    checks.fail(function, f"{argument}[{entry!r}]", shape, rule, mend)
+    checks.fail(function, f"{argument}[{entry!r}]", shape, rule, hint)
 
 
 def is_convolution(module: Any) -> bool:

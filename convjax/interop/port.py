@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from convjax._core import checks
 from convjax._core.aliases import Ints
-from convjax._core.geometry import Pair, dilated
+from convjax._core.geometry import dilated
 from convjax._core.public import public_with
 from convjax.interop.agreement import (
     POLICIES,
@@ -25,7 +25,14 @@ from convjax.interop.agreement import (
 )
 from convjax.interop.flax_layer import flaxs_arguments
 from convjax.interop.layers import is_convolution
-from convjax.interop.torch_layer import MODES, arguments_of, in_pairs, written
+from convjax.interop.torch_layer import (
+    MODES,
+    arguments_of,
+    check_size,
+    check_transposed,
+    pairs_of,
+    written,
+)
 
 EQUAL, TRAP, OTHER_SHAPE = "equal", "trap", "other shape"
 
@@ -188,8 +195,8 @@ def check_port(
     if rank is None:
         if checks.is_int(kernel_size) or not hasattr(kernel_size, "__len__"):
             rule = "must have one entry per spatial axis where `rank` is not given"
-            mend = f"Write ({kernel_size}, {kernel_size}) or give `rank=2` for a Conv2d."
-            checks.fail(function, "kernel_size", kernel_size, rule, mend)
+            hint = f"Write ({kernel_size}, {kernel_size}) or give `rank=2` for a Conv2d."
+            checks.fail(function, "kernel_size", kernel_size, rule, hint)
         rank = len(kernel_size)
     rank = checks.integer(function, "rank", rank, minimum=1)
     window = checks.ints(function, "kernel_size", kernel_size, rank, minimum=1)
@@ -199,8 +206,8 @@ def check_port(
     groups = checks.integer(function, "groups", groups, minimum=1)
     mode = MODES[checks.choice(function, "padding_mode", padding_mode, tuple(MODES))]
     reach = tuple(dilated(k, d) for k, d in zip(window, steps, strict=True))
-    pairs = _pairs(function, padding, rank, reach, strides, transposed)
-    _check_transposed(function, transposed, padding_mode, extra, strides, steps)
+    pairs = pairs_of(function, padding, rank, reach, strides, transposed)
+    check_transposed(function, transposed, padding_mode, extra, strides, steps)
 
     options: dict[str, Any] = {"strides": strides, "padding": pairs}
     find: Callable[..., Agreement] = of_conv
@@ -223,7 +230,7 @@ def check_port(
     sizes = None
     if input_size is not None:
         sizes = checks.ints(function, "input_size", input_size, rank, minimum=1)
-        _check_size(function, sizes, reach, strides, pairs, extra, transposed, padding_mode)
+        check_size(function, sizes, reach, strides, pairs, extra, transposed, padding_mode)
     axes = list(zip(reach, strides, pairs, extra, strict=True))
     agreements = {p: tuple(find(p, a, *axis) for a, axis in enumerate(axes)) for p in POLICIES}
     flax, note = flaxs_arguments(window, reach, pairs, extra, options, transposed)
@@ -269,89 +276,3 @@ def check_layer(layer: object, *, input_size: Ints | None = None) -> Port:
     names = ("kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
     options = {name: getattr(layer, name) for name in (*names, "transposed", "output_padding")}
     return check_port(**options, input_size=input_size)
-
-
-def _pairs(
-    function: str,
-    padding: Any,
-    rank: int,
-    reach: tuple[int, ...],
-    strides: tuple[int, ...],
-    transposed: bool,
-) -> tuple[Pair, ...]:
-    """PyTorch's `padding` as pairs: "same" puts the odd one high."""
-    if in_pairs(padding):
-        pairs = _checked_pairs(function, padding, rank)
-        if transposed and min(map(min, pairs)) < 0:
-            rule = "must not be negative for a transposed layer, off whose result it is cut"
-            checks.fail(function, "padding", padding, rule, "See `output_padding`.")
-        return pairs
-    if not isinstance(padding, str):
-        numbers = checks.ints(function, "padding", padding, rank, minimum=0)
-        return tuple((p, p) for p in numbers)
-    checks.choice(function, "padding", padding, ("same", "valid"))
-    if transposed:
-        rule = "must be numbers for a transposed layer: PyTorch has no words there"
-        checks.fail(function, "padding", padding, rule)
-    if padding == "valid":
-        return ((0, 0),) * rank
-    if any(s > 1 for s in strides):
-        rule = 'must not be "same" with a stride above 1: PyTorch refuses it'
-        checks.fail(function, "padding", padding, rule)
-    return tuple(((k - 1) // 2, k // 2) for k in reach)
-
-
-def _checked_pairs(function: str, padding: Any, rank: int) -> tuple[Pair, ...]:
-    pairs = [tuple(entry) if hasattr(entry, "__len__") else () for entry in padding]
-    if len(pairs) != rank or any(
-        len(pair) != 2 or not all(map(checks.is_int, pair)) for pair in pairs
-    ):
-        rule = f'must be an integer, {rank} integers, "same", "valid", or {rank} (low, high) pairs'
-        mend = "Pairs are in the order of the axes; those of `F.pad` begin with the last axis."
-        checks.fail(function, "padding", padding, rule, mend)
-    return tuple((int(pair[0]), int(pair[1])) for pair in pairs)
-
-
-def _check_transposed(
-    function: str,
-    transposed: bool,
-    padding_mode: str,
-    extra: tuple[int, ...],
-    strides: tuple[int, ...],
-    steps: tuple[int, ...],
-) -> None:
-    if not transposed:
-        if any(extra):
-            rule = "must be 0 where the layer is not transposed"
-            checks.fail(function, "output_padding", extra, rule)
-        return
-    if padding_mode != "zeros":
-        rule = 'must be "zeros" for a transposed layer: PyTorch has no other there'
-        checks.fail(function, "padding_mode", padding_mode, rule)
-    if any(a >= max(s, d) for a, s, d in zip(extra, strides, steps, strict=True)):
-        rule = f"must be less than the stride {strides} or the dilation {steps}"
-        checks.fail(function, "output_padding", extra, rule)
-
-
-def _check_size(
-    function: str,
-    sizes: tuple[int, ...],
-    reach: tuple[int, ...],
-    strides: tuple[int, ...],
-    pairs: tuple[Pair, ...],
-    extra: tuple[int, ...],
-    transposed: bool,
-    padding_mode: str,
-) -> None:
-    for n, k, s, (lo, hi), a in zip(sizes, reach, strides, pairs, extra, strict=True):
-        if transposed:
-            if (n - 1) * s + k - lo - hi + a < 1:
-                checks.fail(function, "input_size", sizes, "gives an empty output in PyTorch")
-            continue
-        if n + lo + hi < k:
-            rule = f"must, padded, hold the kernel, which reaches over {k}"
-            checks.fail(function, "input_size", sizes, rule)
-        limit = {"reflect": n - 1, "circular": n}.get(padding_mode, max(lo, hi))
-        if max(lo, hi) > limit:
-            rule = f"is too small for {(lo, hi)} of padding_mode {padding_mode!r}"
-            checks.fail(function, "input_size", sizes, rule)

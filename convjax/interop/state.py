@@ -102,9 +102,9 @@ def from_torch(
         if wanted is not None and target in wanted:
             shape = tuple(wanted[target][1].shape)
             if array.shape != shape:
-                mend = _mend_of_shape(layer, array.shape, shape)
+                hint = _mend_of_shape(layer, array.shape, shape)
                 rule = f"becomes {target!r} of shape {array.shape}, but `like` has {shape} there"
-                fail_entry(function, "state_dict", entry, value, rule, mend)
+                fail_entry(function, "state_dict", entry, value, rule, hint)
         found[target] = array
     idle = [name for name in table if not set("*?[") & set(name) and name not in met]
     if idle:
@@ -169,8 +169,8 @@ def to_torch(
         suffix = entry.rpartition(".")[2] if entry else inverse.get(leaf, "")
         if suffix not in ENTRIES[layer.kind]:
             rule = f'is no parameter of a layer of kind "{layer.kind}"'
-            mend = f"It has {', '.join(inverse)}."
-            fail_entry(function, "tree", name, value, rule, mend)
+            hint = f"It has {', '.join(inverse)}."
+            fail_entry(function, "tree", name, value, rule, hint)
         entry = entry or _join(prefix, suffix)
         if entry in found or _ours(entry, prefix, ENTRIES[layer.kind][suffix], names) != name:
             rule = f"becomes {entry!r}, which does not lead back to it alone"
@@ -312,18 +312,18 @@ def _mend_of_shape(layer: Layer, found: tuple[int, ...], wanted: tuple[int, ...]
 def _check_mappings(function: str, **arguments: Any) -> None:
     for name, value in arguments.items():
         if not isinstance(value, Mapping) and not (value is None and name in ("names", "like")):
-            mend = {
+            hint = {
                 "state_dict": "Give `model.state_dict()`.",
                 "layers": "Give `convjax.interop.layers_of(torch_model)`.",
             }.get(name, "For an NNX model give `nnx.state(model)`.")
             rule = "must be a mapping"
-            checks.fail_type(function, name, type(value).__name__, rule, mend)
+            checks.fail_type(function, name, type(value).__name__, rule, hint)
 
 
 def _fail_unknown(function: str, entry: str, value: Any, layer: Layer) -> NoReturn:
-    mend = f"It has {', '.join(ENTRIES[layer.kind])}."
+    hint = f"It has {', '.join(ENTRIES[layer.kind])}."
     rule = f'is no entry of a layer of kind "{layer.kind}"'
-    fail_entry(function, "state_dict", entry, value, rule, mend)
+    fail_entry(function, "state_dict", entry, value, rule, hint)
 
 
 def _compare(function: str, found: Any, wanted: Any, argument: str, like: str) -> None:
@@ -334,5 +334,5 @@ def _compare(function: str, found: Any, wanted: Any, argument: str, like: str) -
     ):
         if missing:
             shown = missing[:8] + [f"and {len(missing) - 8} more"] * (len(missing) > 8)
-            mend = "Is a layer called otherwise? Say so in `names`."
-            checks.fail(function, argument, shown, rule, mend)
+            hint = "Is a layer called otherwise? Say so in `names`."
+            checks.fail(function, argument, shown, rule, hint)

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from convjax._programs.explain import table
+from convjax._programs.table import table
 from convjax.models.counts import CONVENTIONS, Counts, counts_of, macs_of, parameters_of
 from convjax.models.published import PUBLISHED, Figure, Published
 from convjax.models.registry import NETWORKS, Network

@@ -121,5 +121,5 @@ def divides(function: str, argument: str, groups: int, **features: int) -> None:
             rule = f"must divide the channels of {name} (={number})"
             whole = math.gcd(*features.values())
             possible = [g for g in range(1, whole + 1) if whole % g == 0]
-            mend = f"These do: {', '.join(map(str, possible))}."
-            checks.fail(function, argument, groups, rule, mend)
+            hint = f"These do: {', '.join(map(str, possible))}."
+            checks.fail(function, argument, groups, rule, hint)

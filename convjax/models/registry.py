@@ -1,4 +1,4 @@
-"""The table of networks: names, constructors, the inputs they take, and how to ask for one."""
+"""The table of networks: names, constructors, and the inputs that they take."""
 
 import dataclasses
 import inspect
@@ -8,7 +8,6 @@ from typing import Any
 import jax
 from flax import nnx
 
-from convjax._core import checks
 from convjax.models.alexnet import AlexNet
 from convjax.models.autoencoder import AutoEncoder
 from convjax.models.context import ContextModule
@@ -22,27 +21,9 @@ from convjax.models.resnext import ResNeXt
 from convjax.models.segmentation import AtrousHead
 from convjax.models.shufflenet import ShuffleNetV1
 from convjax.models.volume import UNet3D
+from convjax.models.words import check_key, is_readable, options_of
 from convjax.models.xception import Xception
 
-
-def _flag(text: str) -> bool:
-    return {"true": True, "false": False}[text]
-
-
-def _several(text: str) -> tuple[int, ...]:
-    return tuple(int(entry) for entry in text.split(","))
-
-
-# How the words of a command line are read, by the annotation of the argument.
-_READERS: dict[Any, tuple[Callable[[str], Any], str]] = {
-    bool: (_flag, "true or false"),
-    int: (int, "an integer"),
-    int | None: (int, "an integer"),
-    float: (float, "a number"),
-    str: (str, "a word"),
-    Sequence[int]: (_several, "integers with commas between them"),
-    Sequence[str]: (lambda text: tuple(text.split(",")), "words with commas between them"),
-}
 _COUNTS_DO_NOT_CHANGE_WITH = {"dropout"}
 
 
@@ -71,7 +52,7 @@ class Network:
         return {
             name: parameter
             for name, parameter in parameters.items()
-            if parameter.annotation in _READERS and name not in _COUNTS_DO_NOT_CHANGE_WITH
+            if is_readable(parameter) and name not in _COUNTS_DO_NOT_CHANGE_WITH
         }
 
     @property
@@ -85,28 +66,7 @@ class Network:
         Raises:
             ValueError: a word that is not ``key=value``, an unknown key, an unreadable value.
         """
-        options = {}
-        for word in words:
-            key, equals, text = word.partition("=")
-            if not equals:
-                rule = "must be key=value"
-                checks.fail(self.name, "option", word, rule, f"Keys: {', '.join(self.keys)}.")
-            self._known(key)
-            known = self.arguments.get(key)
-            read, form = _READERS[known.annotation if known else int]
-            try:
-                options[key] = read(text)
-            except (ValueError, KeyError):
-                options[key] = checks.fail(self.name, key, text, f"must be {form}")
-            if isinstance(options[key], int) and not isinstance(options[key], bool):
-                least = 0 if known and known.default == 0 else 1
-                checks.integer(self.name, key, options[key], minimum=least)
-        return options
-
-    def _known(self, key: str) -> None:
-        if key not in self.keys:
-            rule = f"must be one of {', '.join(self.keys)}"
-            checks.fail(self.name, "key", key, rule)
+        return options_of(self.name, self.arguments, self.keys, words)
 
     def shape(self, options: Mapping[str, Any]) -> tuple[int, ...]:
         """The shape of one input, (1, *space, C)."""
@@ -118,7 +78,7 @@ class Network:
     def abstract(self, **options: Any) -> nnx.Module:
         """The network without weights: shapes in their place."""
         for key in options:
-            self._known(key)
+            check_key(self.name, self.keys, key)
         own = {key: value for key, value in options.items() if key in self.arguments}
 
         def build() -> nnx.Module:

@@ -5,14 +5,21 @@ of the mean (Student's t). With one seed there is none, and nothing is decided; 
 smoke run, which trains too little to mean anything.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from experiments.page.report import NOT_REPRODUCED, REPRODUCED, UNDECIDED, Decision
-from experiments.run.settings import Settings
 
 LEVEL = 0.95
+
+
+class Run(Protocol):
+    """The settings of a run, of which a verdict asks one thing."""
+
+    @property
+    def decides(self) -> bool:
+        """Whether it trains enough for its numbers to mean anything."""
 
 
 class Estimate(NamedTuple):
@@ -34,26 +41,26 @@ def estimate(values: Any) -> Estimate:
     return Estimate(float(found.mean()), float(half))
 
 
-def above(settings: Settings, found: Estimate, bound: float = 0.0, what: str = "it") -> Decision:
+def above(settings: Run, found: Estimate, bound: float = 0.0, what: str = "it") -> Decision:
     """Whether `found` lies above `bound`: by its whole interval, or nothing is decided."""
     rule = f"reproduced if the 95 % interval of {what} lies above {bound:g}, not if it lies below"
     return Decision(_side(settings, found, bound), rule)
 
 
-def below(settings: Settings, found: Estimate, bound: float = 0.0, what: str = "it") -> Decision:
+def below(settings: Run, found: Estimate, bound: float = 0.0, what: str = "it") -> Decision:
     """Whether `found` lies below `bound`."""
     rule = f"reproduced if the 95 % interval of {what} lies below {bound:g}, not if it lies above"
     mirrored = Estimate(-found.mean, found.half)
     return Decision(_side(settings, mirrored, -bound), rule)
 
 
-def equal(settings: Settings, found: Estimate, low: float, high: float, what: str) -> Decision:
+def equal(settings: Run, found: Estimate, low: float, high: float, what: str) -> Decision:
     """Whether `found` lies between two bounds: inside or outside by its whole interval."""
     rule = (
         f"reproduced if the 95 % interval of {what} lies within {low:g} to {high:g}, "
         "not if it lies outside"
     )
-    if settings.profile == "smoke" or found.half is None or not np.isfinite(found.mean):
+    if not settings.decides or found.half is None or not np.isfinite(found.mean):
         return Decision(UNDECIDED, rule)
     lowest, highest = found.mean - found.half, found.mean + found.half
     if low <= lowest and highest <= high:
@@ -62,8 +69,8 @@ def equal(settings: Settings, found: Estimate, low: float, high: float, what: st
     return Decision(NOT_REPRODUCED if outside else UNDECIDED, rule)
 
 
-def _side(settings: Settings, found: Estimate, bound: float) -> str:
-    if settings.profile == "smoke" or found.half is None or not np.isfinite(found.mean):
+def _side(settings: Run, found: Estimate, bound: float) -> str:
+    if not settings.decides or found.half is None or not np.isfinite(found.mean):
         return UNDECIDED
     if found.mean - found.half > bound:
         return REPRODUCED

@@ -47,6 +47,11 @@ class Settings:
         """Height and width of the photographs."""
         return 64 if self.profile == "smoke" else 256
 
+    @property
+    def decides(self) -> bool:
+        """Whether it trains enough for verdicts: a smoke run does not."""
+        return self.profile != "smoke"
+
     def seeds(self, count: int) -> tuple[int, ...]:
         """As many seeds, from `seed` on."""
         return tuple(range(self.seed, self.seed + count))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from compiled import targets
+from compiled.failures import Failures
 
 
 class Case(NamedTuple):
@@ -93,14 +94,14 @@ def run(names: list[str], words: list[str]) -> int:
     import numpy as np
     from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-    failed = compiled = 0
+    failed, compiled = Failures("programs"), 0
     for name in names:
         target = targets.TARGETS[name]
         devices = np.array(targets.devices(target))
         for case in CASES:
             if not any(word in case.function for word in words):
                 continue
-            start, said = time.monotonic(), []
+            start, before = time.monotonic(), len(failed.names)
             function = called(case)
             for how in ("jit", "vmap", "automatic axes", "explicit axes"):
                 kind = AxisType.Explicit if how == "explicit axes" else AxisType.Auto
@@ -127,9 +128,9 @@ def run(names: list[str], words: list[str]) -> int:
                         jax.jit(program).lower(*operands).compile()
                     compiled += 1
                 except Exception as error:
-                    failed += 1
-                    said.append(f"{how}: {str(error)[:300]}")
+                    failed.add(f"{name} {case.function} ({how})", error)
             seconds = time.monotonic() - start
-            print(f"{name} {case.function} {seconds:.1f} s", *(said or ["ok"]), flush=True)
-    print(f"{compiled} programs compiled, {failed} did not")
-    return int(failed > 0)
+            said = "ok" if len(failed.names) == before else "failed"
+            print(f"{name} {case.function} {seconds:.1f} s {said}", flush=True)
+    print(f"{compiled} programs compiled")
+    return failed.status()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from compiled import geometries, reading, targets
+from compiled.failures import Failures
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "benchmarks" / "results" / "devices"
@@ -77,8 +78,12 @@ def _compiler(platform: str) -> str:
 
 def run(
     rows: Iterable[geometries.Row], names: list[str], dtypes: list[str], programs: list[str]
-) -> None:
-    """Measure, and replace the lines of these cells in each target's file."""
+) -> int:
+    """Measure, and replace the lines of these cells in each target's file.
+
+    The exit status is 1 if a cell could not be measured: its lines stay as they were.
+    """
+    failed = Failures("cells of the table")
     for target in names:
         path = FOLDER / f"{target}.csv"
         kept = {_key(line): line for line in read(path)}
@@ -88,12 +93,13 @@ def run(
                     try:
                         lines = list(measured(row, target, dtype, program))
                     except Exception as error:  # one program less, and the others are kept
-                        print(f"{target} {row.name} {program} {dtype}: {error!r:.300}", flush=True)
+                        failed.add(f"{target} {row.name} {program} {dtype}", error)
                         continue
                     for line in lines:
                         kept[_key(line)] = line
                     print(target, dtype, program, row.name, _said(lines), flush=True)
                     write(path, list(kept.values()))
+    return failed.status()
 
 
 def _key(line: dict[str, Any]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import pathlib
 import re
 import shutil
 
-from documentation import kinds, reference
+from documentation import kinds, reference, types
 from experiments.page import stored
 
 FOLDERS = ("kinds", "reference/modules")
@@ -26,7 +26,7 @@ def _put(path: pathlib.Path, text: str) -> None:
 
 def write(docs: pathlib.Path) -> None:
     """Write every page, and remove pages of what is no longer there."""
-    wanted = kinds.pages() | reference.pages()
+    wanted = kinds.pages() | reference.pages() | types.pages()
     for folder in FOLDERS:
         for path in (docs / folder).glob("*.*"):
             if path.relative_to(docs).as_posix() not in wanted:

@@ -43,7 +43,7 @@ FAULTS = [
         "_lowerings/tools/row_sums.py",
         "        if length:",
         "        if length and firsts != [-1]:",
-        "tests/laws/test_lowerings.py::test_rows_that_do_not_fill_a_block",
+        "tests/laws/test_lowerings_shapes.py::test_rows_that_do_not_fill_a_block",
     ),
     Fault(
         "keep an infinite weight's product with padding finite",
@@ -71,14 +71,14 @@ FAULTS = [
         "_lowerings/tools/slices.py",
         "low -= index * geometry.kernel_dilation[0]",
         "low -= index",
-        "tests/laws/test_lowerings.py::test_forced_equals_direct",
+        "tests/laws/test_lowerings_equal.py::test_forced_equals_direct",
     ),
     Fault(
         "add depths one image late",
         "_lowerings/depth_sum.py",
         "(residue + at) // (stride * period))",
         "(residue + at) // (stride * period) + 1)",
-        "tests/laws/test_lowerings.py::test_forced_equals_direct",
+        "tests/laws/test_lowerings_equal.py::test_forced_equals_direct",
     ),
     Fault(
         "let an infinity cross from group to group of a block",
@@ -106,14 +106,14 @@ FAULTS = [
         "_lowerings/patchify.py",
         "_cut(kernel, 0, [0] * rank",
         "_cut(kernel, 0, [1] * rank",
-        "tests/laws/test_lowerings.py::test_transposed_tiles",
+        "tests/laws/test_lowerings_shapes.py::test_transposed_tiles",
     ),
     Fault(
         "cut phases that are channels one output late",
         "_lowerings/polyphase.py",
         "starts = [e - 1 - low % e",
         "starts = [-low % e",
-        "tests/laws/test_lowerings.py::test_phases_are_channels_of_one_convolution",
+        "tests/laws/test_lowerings_shapes.py::test_phases_are_channels_of_one_convolution",
     ),
     Fault(
         "keep a group axis of one element",
@@ -134,7 +134,7 @@ FAULTS = [
         "_lowerings/spread_rows.py",
         "padding=((2 * low, 2 * high), *others)",
         "padding=((low, high), *others)",
-        "tests/laws/test_lowerings.py::test_forced_equals_direct",
+        "tests/laws/test_lowerings_equal.py::test_forced_equals_direct",
     ),
     Fault(
         "let XLA compute sums again for every reader",
@@ -155,14 +155,14 @@ FAULTS = [
         "_lowerings/polyphase.py",
         "Phase(0, 1, window[axis], -low, s, d, e)",
         "Phase(0, 1, window[axis], 1 - low, s, d, e)",
-        "tests/laws/test_lowerings.py::test_a_volumes_planes_come_phase_by_phase",
+        "tests/laws/test_lowerings_shapes.py::test_a_volumes_planes_come_phase_by_phase",
     ),
     Fault(
         "fold rows where columns are meant",
         "_lowerings/depth_fold.py",
         "jnp.moveaxis(jnp.stack(pieces, 1), 2 + axis, -2)",
         "jnp.moveaxis(jnp.stack(pieces, 1), 2, -2)",
-        "tests/laws/test_lowerings.py::test_a_single_example_has_its_columns_folded",
+        "tests/laws/test_lowerings_shapes.py::test_a_single_example_has_its_columns_folded",
     ),
     Fault(
         "let XLA compute phases again for every reader",

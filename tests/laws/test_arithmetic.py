@@ -1,6 +1,9 @@
 """Law "sizes": the paper's relations and receptive fields, against real results' shapes."""
 
+import inspect
 import itertools
+import math
+import re
 from fractions import Fraction
 
 import jax
@@ -77,6 +80,26 @@ def test_relations_of_the_transposed_convolution():
                 if s * (i - 1) + k - 2 * p > 0:
                     assert arithmetic.relation_13(i, k, s, p) == transposed(i, k, s, p)
                     assert arithmetic.relation_14(i, k, s, p, a) == transposed(i, k, s, p, a)
+
+
+@pytest.mark.parametrize("number", range(1, 16))
+def test_each_relation_is_its_documented_formula(number):
+    """Every ``o = ...`` of its documentation, computed, is what it returns."""
+    relation = getattr(arithmetic, f"relation_{number}")
+    (sides,) = re.findall(r"``o = (.*)``", relation.__doc__)
+    # Write out the products: 2p, s(i - 1), (k - 1)(d - 1)
+    written = [re.sub(r"(\d|\)|\b[a-z]\b)(?=[a-z(])", r"\1*", side) for side in sides.split(" = ")]
+    letters, checked = tuple(inspect.signature(relation).parameters), 0
+    for values in itertools.product(range(1, 8), range(1, 6), *[(0, 1, 2)] * (len(letters) - 2)):
+        given = dict(zip(letters, values, strict=True))
+        try:
+            size = relation(**given)
+        except ValueError:
+            continue  # out of range: `test_errors` has these
+        for side in written:
+            assert eval(side, {"floor": math.floor}, given) == size, (side, given)
+        checked += 1
+    assert checked >= 15
 
 
 def test_the_figures_of_the_paper():

@@ -221,14 +221,10 @@ def test_empty_and_single_axes(space, batch, padding):
 
 @pytest.mark.parametrize("shapes", [((2, 5, 0), (3, 0, 4)), ((2, 5, 3), (3, 3, 0))])
 def test_no_channels_are_no_terms(shapes):
-    """No input channels: every sum is empty. No output channels: no sums. Never anything else."""
+    """No input channels: every sum is empty. No output channels: no sums."""
     x, kernel = (np.ones(shape, np.float32) for shape in shapes)
-    try:
-        y = run(convjax.conv, x, kernel)
-    except ValueError as error:
-        assert str(error).startswith("conv: `kernel`")
-    else:
-        np.testing.assert_array_equal(y, np.zeros((2, 5, kernel.shape[-1])))
+    y = run(convjax.conv, x, kernel)
+    np.testing.assert_array_equal(y, np.zeros((2, 5, kernel.shape[-1])))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.complex64])
@@ -305,15 +301,12 @@ def test_fixed_ranks_pointwise_and_dilated(rank):
     )
 
 
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="lax convolves 4 axes on CPUs only")
 def test_rank_four_is_still_the_definition():
     """N where the maths allows: whatever rank lax runs."""
     x, kernel = oracle.integers(0, (2, 4, 3, 5, 3, 2)), oracle.integers(1, (2, 1, 3, 2, 2, 3))
-    try:
-        theirs = jax.lax.conv_general_dilated(
-            x, kernel, (1,) * 4, "VALID", dimension_numbers=("NABDEC", "ABDEIO", "NABDEC")
-        )
-    except Exception:
-        pytest.skip("lax has no convolution of rank 4 on this platform")
+    numbers = ("NABDEC", "ABDEIO", "NABDEC")
+    theirs = jax.lax.conv_general_dilated(x, kernel, (1,) * 4, "VALID", dimension_numbers=numbers)
     y = run(convjax.conv, x, kernel, padding="VALID")
     np.testing.assert_array_equal(y, oracle.conv(x, kernel, padding="VALID"))
     np.testing.assert_array_equal(y, theirs)

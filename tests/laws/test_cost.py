@@ -14,7 +14,7 @@ from hypothesis import given, settings
 import convjax
 from convjax import arithmetic, cost
 from convjax._operation.counting import tap_pairs
-from convjax._programs.explain import cost_of
+from convjax._programs.cost_of import cost_of
 
 GROUPS = "feature_group_count"
 X, IMAGE = (1, 7, 7, 3), (1, 5, 5, 1)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from compilation import AS_USERS
+from programs import compiled
 
 from benchmarks.harness import hlo_text
 from benchmarks.harness.ops import ConvjaxOps, DropInOps, LaxOps
@@ -49,7 +50,7 @@ def test_the_program_is_laxs(row):
 
 
 def optimised(function, *operands):
-    return jax.jit(function).lower(*operands).compile(AS_USERS).as_text()
+    return compiled(function, *operands, options=AS_USERS)
 
 
 def test_names_and_sources_do_not_count():

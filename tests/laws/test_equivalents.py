@@ -160,6 +160,13 @@ def product(factors):
     return found
 
 
+def test_rank_energy_begins_with_what_the_best_factors_keep():
+    kernel = np.random.default_rng(4).normal(size=(5, 3, 2, 4)).astype(np.float32)
+    kept = equivalents.rank_energy(kernel)
+    assert kept.shape == (3, 2, 4)
+    np.testing.assert_allclose(kept[0], equivalents.separate_kernel(kernel).energy, rtol=1e-5)
+
+
 def test_sobel_splits_exactly():
     sobel = np.outer([1.0, 2, 1], [-1.0, 0, 1]).reshape(3, 3, 1, 1).astype(np.float32)
     (smooth, slope), energy = equivalents.separate_kernel(sobel)
@@ -273,3 +280,52 @@ def test_a_zero_kernel_is_separable():
 def test_errors(error, name, arguments, words):
     with pytest.raises(error, match=f"^{name}: {words}"):
         getattr(equivalents, name)(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda e: e.grouped(ones(3, 3, 2, 13), 3),
+            r"grouped: `groups` \(=3\) must divide",
+        ),
+        (lambda e: e.shuffled_grouped(ones(3, 2, 8), 3), "shuffled_grouped: `groups` .* must div"),
+        (
+            lambda e: e.transposed(ones(3, 3, 4, 8), 3),
+            "`feature_group_count` .* must divide the in",
+        ),
+        (lambda e: e.depthwise(ones(3, 3, 2, 12), 6), "depthwise: `kernel` .* must have 1 input"),
+        (lambda e: e.depthwise(ones(3, 3, 1, 13), 6), r"multiple of `in_features` \(=6\) outputs"),
+        (
+            lambda e: e.depthwise_separable(ones(3, 1, 6), ones(3, 6, 8), 3),
+            r"`pointwise_kernel` \(=\(3, 6, 8\)\) must have extent 1 on every spatial axis",
+        ),
+        (
+            lambda e: e.depthwise_separable(ones(3, 1, 6), ones(1, 5, 8), 3),
+            "`pointwise_kernel` .* must have 6 input channels",
+        ),
+        (
+            lambda e: e.spatially_separable([ones(3, 1, 4, 2), ones(3, 1, 2, 8)]),
+            r"`kernels\[1\]` .* must have extent 1 on every spatial axis but 1",
+        ),
+        (
+            lambda e: e.spatially_separable([ones(3, 1, 4, 2), ones(1, 3, 5, 8)]),
+            r"`kernels\[1\]` .* must have 2 input channels",
+        ),
+        (
+            lambda e: e.flattened(ones(3, 3, 4, 8), [ones(3, 1, 1, 8), ones(1, 3, 1, 8)]),
+            "flattened: `lateral_kernel` .* must have extent 1 on every spatial axis",
+        ),
+        (
+            lambda e: e.flattened(ones(1, 1, 4, 8), [ones(3, 1, 1, 8), ones(1, 3, 1, 1)]),
+            r"`spatial_kernels\[1\]` .* must have 1 input channel and 8 output channels",
+        ),
+    ],
+)
+def test_kernels_that_do_not_fit_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(equivalents)
+
+
+def ones(*shape):
+    return np.ones(shape, np.float32)

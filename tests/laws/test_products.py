@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import oracle
 import pytest
+from programs import compiled, lowered, temporaries
 
 import convjax
 from convjax._lowerings.tools import products
@@ -50,7 +51,7 @@ def test_it_is_einsum(spec):
 
 @pytest.mark.parametrize("spec", [*MATRICES, *MOVED])
 def test_matrices_stay_where_they_are(spec):
-    text = jax.jit(functools.partial(products.einsum, spec)).lower(*operands(spec)).as_text()
+    text = lowered(functools.partial(products.einsum, spec), *operands(spec))
     (line,) = (line for line in text.splitlines() if re.search(r"dot_general|convolution", line))
     of_matrices = re.search(r"\(tensor<(1x)?\d+x\d+xf32>, tensor<(1x)?\d+x\d+xf32>\)", line)
     assert (spec in MATRICES) == bool(of_matrices and "transpose" not in text)
@@ -58,7 +59,7 @@ def test_matrices_stay_where_they_are(spec):
 
 def test_ynnpack_leaves_a_pointwise_convolution_to_eigen():
     x, kernel = jnp.ones((2, 16, 16, 32)), jnp.ones((1, 1, 32, 64))
-    text = jax.jit(convjax.conv).lower(x, kernel).compile().as_text()
+    text = compiled(convjax.conv, x, kernel)
     assert " dot(" in text and "ynn_fusion" not in text and "copy" not in text
 
 
@@ -66,6 +67,5 @@ def test_a_pointwise_step_copies_no_operand():
     """For both gradients XLA asks no memory but for the result and its cotangent."""
     x, kernel = jnp.ones((2, 16, 16, 32)), jnp.ones((1, 1, 32, 64))
     loss = lambda x, k: (convjax.conv(x, k) ** 2).sum()  # noqa: E731
-    compiled = jax.jit(jax.grad(loss, (0, 1))).lower(x, kernel).compile()
     result = 2 * 16 * 16 * 64 * 4
-    assert compiled.memory_analysis().temp_size_in_bytes <= 2.1 * result
+    assert temporaries(jax.grad(loss, (0, 1)), x, kernel) <= 2.1 * result

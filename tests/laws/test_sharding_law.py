@@ -18,6 +18,7 @@ import sharding_programs
 from jax import lax
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
+from programs import lowered
 from sharded import both_gradients, equal, mesh_of, needs_devices
 
 import convjax
@@ -244,8 +245,8 @@ def test_programs_that_differ_have_different_texts():
         {"padding": ((1, 1), (1, 1)), "precision": "highest"},
     ]
     for option in options:
-        lowered = jax.jit(partial(convjax.conv, **option)).lower(x, kernel).as_text()
-        lines = [line for line in lowered.splitlines() if "CustomSPMDPartitioning" in line]
+        text = lowered(partial(convjax.conv, **option), x, kernel)
+        lines = [line for line in text.splitlines() if "CustomSPMDPartitioning" in line]
         assert len(lines) == 1
         texts.add(re.sub(r'backend_config = "\d+"', "", lines[0]))
     assert len(texts) == len(options)

@@ -1,7 +1,7 @@
 """Law "clear errors": wrong input gets a clear error, never a wrong or empty result.
 
 Each starts with the function's name and names the caller's argument in backticks with its value,
-the rule, and mostly the mend; the same under jit and eval_shape.
+the rule, and mostly the hint; the same under jit and eval_shape.
 """
 
 import re
@@ -22,7 +22,7 @@ def ones(*shape, dtype=np.float32):
 X, KERNEL = ones(2, 6, 7, 4), ones(3, 2, 4, 5)
 Y, TRANSPOSED = ones(2, 6, 7, 5), ones(3, 2, 4, 5)
 
-# What is wrong with an option of `conv`: options, type of error, argument and value, rule, mend
+# What is wrong with an option of `conv`: options, type of error, argument and value, rule, hint
 OPTIONS = [
     ({"strides": 0}, ValueError, "`strides` (=0)", "at least 1"),
     ({"strides": np.array(1.5)}, TypeError, "`strides` (=array(1.5))", "must be an integer"),

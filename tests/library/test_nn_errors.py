@@ -1,4 +1,4 @@
-"""What the modules refuse, in one sentence that names module, argument, value, rule and mend."""
+"""What the modules refuse, in one sentence that names module, argument, value, rule and hint."""
 
 import jax
 import jax.numpy as jnp

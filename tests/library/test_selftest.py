@@ -51,7 +51,7 @@ sys.exit(any(selftest.main([word]) for word in ("definition", "adjoint", "chosen
 
 @pytest.mark.slow
 def test_all_checks_pass():
-    # test_lowerings.py has each lowering; here that would take a minute
+    # test_lowerings_equal.py has each lowering; here that would take a minute
     done = command("-c", ALL_CHECKS)
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()

@@ -1,7 +1,8 @@
 """Programs compiled for TPUs and GPUs: the committed results, and how a program's text is read."""
 
+import jax
 import pytest
-from compiled import geometries, reading, summary, table, targets
+from compiled import geometries, public, reading, summary, table, targets
 
 FILES = sorted(table.FOLDER.glob("*.csv"))
 LINES = {path.stem: table.read(path) for path in FILES}
@@ -63,6 +64,43 @@ def test_compilation_is_bounded(request, lax, ours):
 def test_the_page_has_the_table():
     page = summary.PAGE.read_text(encoding="utf-8")
     assert summary.written(page, summary.markdown()) == page
+
+
+# ---- what does not compile -----------------------------------------------------------------------
+
+
+def test_the_table_names_the_cells_that_it_lacks(monkeypatch, tmp_path, capsys):
+    """The other cells are measured and written, and the exit status is 1."""
+    lines = [line for line in LINES["v5e"] if line["library"] in ("lax", "convjax")]
+
+    def measured(row, target, dtype, program):
+        if row.name == "broken":
+            raise RuntimeError("no such layer")
+        yield from ({**line, "cycles": int(line["cycles"])} for line in lines[:2])
+
+    monkeypatch.setattr(table, "FOLDER", tmp_path)
+    monkeypatch.setattr(table, "measured", measured)
+    good = geometries.ROWS[0]
+    bad = good._replace(name="broken")
+    assert table.run([bad, good], ["v5e"], ["bfloat16"], ["forward"]) == 1
+    printed = capsys.readouterr()
+    assert "RuntimeError: no such layer" in printed.out
+    assert printed.err == "These cells of the table failed (1): v5e broken forward bfloat16.\n"
+    assert len(table.read(tmp_path / "v5e.csv")) == 2
+    assert table.run([good], ["v5e"], ["bfloat16"], ["forward"]) == 0
+
+
+def test_public_functions_that_do_not_compile_are_named(monkeypatch, capsys):
+    cases = [public.Case("conv", ((1, 5, 2), (3, 2, 4))), public.Case("conv1d", ((1, 5), (3,)))]
+    monkeypatch.setattr(public, "CASES", cases)
+    monkeypatch.setattr(targets, "devices", lambda target: jax.devices("cpu")[:1])
+    one = next(name for name, target in targets.TARGETS.items() if target.devices == 1)
+    assert public.run([one], [""]) == 1
+    printed = capsys.readouterr()
+    assert "2 programs compiled" in printed.out
+    named = f"These programs failed (2): {one} conv1d (jit); {one} conv1d (vmap).\n"
+    assert printed.err == named
+    assert public.run([one], ["conv "]) == 0
 
 
 # ---- reading -------------------------------------------------------------------------------------

@@ -7,10 +7,13 @@ import json
 import os
 import re
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from documentation import kinds as kind_pages
 from documentation import pages
+from documentation import types as type_pages
 from documentation.calls import CALLS
 from documentation.pages import ROOT, blocks
 
@@ -109,6 +112,24 @@ def test_every_kind_has_a_page():
     for name, text in wanted.items():
         assert (ROOT / "docs" / name).read_text("utf-8") == text, f"docs/{name} {STALE}"
     assert len(list((ROOT / "docs" / "kinds").iterdir())) == len(wanted)
+
+
+def test_the_page_of_types():
+    assert PAGES[f"docs/{type_pages.PATH}"] == type_pages.page(), f"docs/{type_pages.PATH} {STALE}"
+    for name, (meaning, _) in type_pages.types().items():
+        assert meaning.endswith("."), f"a comment above `{name}` says what it is for"
+    assert type_pages.EXAMPLES.keys() <= type_pages.types().keys()
+
+
+@pytest.mark.parametrize("name", type_pages.EXAMPLES)
+def test_conv_takes_the_examples_of_a_type(name):
+    argument, values = type_pages.EXAMPLES[name]
+    x, kernel = jnp.ones((2, 6, 5, 3)), jnp.ones((3, 2, 3, 4))
+    for value in values:
+        given = eval(value, {"jax": jax, "jnp": jnp})
+        assert convjax.conv(x, kernel, **{argument: given}).size, value
+    with pytest.raises((TypeError, ValueError), match=f"^conv: `{argument}`"):
+        convjax.conv(x, kernel, **{argument: "none of them"})
 
 
 @pytest.mark.parametrize("page", readme.PAGES)

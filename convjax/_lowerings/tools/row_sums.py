@@ -6,8 +6,8 @@ One sum is kept per kernel element and stays in the cache, while a loop reads th
 import functools
 import itertools
 import operator
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,14 +22,48 @@ from convjax._sharding.sharding import same_varying
 _SUMS = 16  # kernel elements across the lines whose gradients are summed in one pass, at most
 _ROWS = 2  # rows of a large input added to these sums at once,
 _PRODUCTS = 48  # if they are no more products than this
-_CACHE = 1 << 17  # bytes that the sums may take, which with the rows stay in the second-level cache
+
+_Block = tuple[tuple[int, ...], np.ndarray]  # its extents, and its first positions
+
+
+class _Plan(NamedTuple):
+    """What every sum of one gradient is computed from. Spatial extents are of two axes or more.
+
+    Attributes:
+        x: the padded input, (N, C, *space, G), or with the groups before the space.
+        kernel: the gradient of the result, its window, in the same order.
+        groups_first: whether the groups lie before the space.
+        rank: how many spatial axes the two arrays have.
+        strides, steps: the elements of x between two kernel elements, and between two positions.
+        lines: the kernel's extent on its first axis. Its elements along that axis read neighbouring
+            rows of x, in one slice.
+        unrolled: the elements across the lines that are summed in one pass, (T, axes).
+    """
+
+    x: jax.Array
+    kernel: jax.Array
+    groups_first: bool
+    rank: int
+    strides: tuple[int, ...]
+    steps: tuple[int, ...]
+    lines: int
+    unrolled: np.ndarray
+
+    @property
+    def groups(self) -> int:
+        return self.kernel.shape[2 if self.groups_first else -1]
+
+    def ordered(self, contracted: Any, space: Any, channels: Any) -> tuple[Any, ...]:
+        """What belongs to the contracted axis, to space and to the groups, in the arrays' order."""
+        space = space[-self.rank :]
+        return (contracted, *((channels, *space) if self.groups_first else (*space, channels)))
 
 
 def kernel_gradient_by_rows(x: jax.Array, kernel: jax.Array, call: Call, shape: Any) -> jax.Array:
     """The result of this `shape`, every element of which is a sum over rows of the window."""
     geometry, rank, axes = call.geometry, call.geometry.rank, call.layout.out
     sums, result_type = call.accumulator(x), call.result_type(x)
-    problem = call.problem
+    problem, limits = call.problem, call.limits
     # Several pairs of channels would read these rows several times, short as they are in memory.
     groups_first = call.groups_first and problem.n == problem.o == 1
     rest, first = ("group space", 3) if groups_first else ("space group", 2)
@@ -37,8 +71,6 @@ def kernel_gradient_by_rows(x: jax.Array, kernel: jax.Array, call: Call, shape: 
     kernel = arranged(kernel, call.layout.kernel, f"out contract {rest}")
     kernel = reversed_where(kernel, geometry, first).astype(sums)
     out_space = tuple(shape[axis] for axis in axes.space)
-    inputs, outputs, depth = x.shape[0], *kernel.shape[:2]
-    groups = kernel.shape[2 if groups_first else -1]
     window = kernel.shape[first : first + rank]
     steps, strides = geometry.kernel_dilation, geometry.strides
     if rank == 1:  # as two axes, of which the first has one element
@@ -46,83 +78,22 @@ def kernel_gradient_by_rows(x: jax.Array, kernel: jax.Array, call: Call, shape: 
             (1, *extents) for extents in (steps, strides, window, out_space)
         )
 
-    # Elements along the kernel's first axis read neighbouring rows of x, in one slice. Those along
-    # the other axes are summed at once, or, where they are many, in one pass after another.
+    # The elements across the lines are summed at once, or, where they are many, in one pass after
+    # another.
     lines, *across = out_space
     looped = looped_over(tuple(across), _SUMS)
     unrolled = np.array(list(np.ndindex(*across[looped:])), np.int32)
-    size = sums.itemsize * inputs * outputs * groups * lines * len(unrolled)
-    most = max(
-        1,
-        min(_ROWS if is_large(x) else 1, _PRODUCTS // len(unrolled)),
-    )
-
-    def with_groups(contracted: Any, space: Any, channels: Any) -> tuple[Any, ...]:
-        """What belongs to the contracted axis, to space and to the groups, in their order."""
-        space = space[-rank:]
-        return (contracted, *((channels, *space) if groups_first else (*space, channels)))
-
-    def summed(leading: Any) -> jax.Array:
-        """Sums over the window for the elements at once, (T, N, O, lines and G)."""
-
-        def added(total: Any, position: Any, element: Any, sizes: Any) -> Any:
-            """`total`, and the rows that `element` meets at `position` times the kernel's there."""
-            at, n, *place = position
-            meets = zip((at, *place), steps, (0, *leading, *element), strides, strict=True)
-            read = list(itertools.starmap(_met, meets))
-            images, *block = sizes
-            every, ones = (strides[0], *steps[1:]), (1,) * len(steps)
-            rows = piece(
-                x,
-                1,
-                with_groups(n, read, 0),
-                with_groups(1, every, 1),
-                with_groups(images, (lines, *block), groups),
-            )
-            weights = piece(
-                kernel,
-                1,
-                with_groups(n, (at, *place), 0),
-                with_groups(1, ones, 1),
-                with_groups(images, (1, *block), groups),
-            )
-            return total + rows[None, :, None] * weights[None, None]
-
-        def turn(totals: Any, number: Any, positions: np.ndarray, sizes: Any) -> Any:
-            """One element's sums, in place: a slice of the array that is carried."""
-            row, which = number
-            corner: list[Any] = [which, *[np.int32(0)] * (totals.ndim - 1)]
-            within = {"allow_negative_indices": False}
-            total = lax.dynamic_slice(totals, corner, (1, *totals.shape[1:]), **within)
-            element = _entry(unrolled, which)
-            for position in _entry(positions, row):
-                total = added(total, position, element, sizes)
-            return lax.dynamic_update_slice(totals, total, corner, **within), None
-
-        found: list[jax.Array] = []
-        blocks = _blocks((window[0], depth, *window[1:]), max(1, _CACHE // size))
-        for (_, images, *block), positions in blocks:
-            rows = max(r for r in range(1, most + 1) if len(positions) % r == 0)
-            positions = positions.reshape(-1, rows, positions.shape[-1])
-            sizes = with_groups(images, (lines, *block), groups)
-            zeros = jnp.zeros((len(unrolled), inputs, outputs, *sizes), sums)
-            turns = np.arange(len(positions) * len(unrolled), dtype=np.int32)
-            # One kernel for one thread on jaxlib 0.12, which is as fast: the input's gradient runs
-            # on the others.
-            totals, _ = lax.scan(
-                functools.partial(turn, positions=positions, sizes=(images, *block)),
-                same_varying(zeros, x, kernel)[0],
-                np.divmod(turns, np.int32(len(unrolled))),
-            )
-            of_block = with_groups(True, (rank == 1, *(True,) * len(block)), False)
-            found.append(totals.sum([axis for axis, gone in enumerate(of_block, 3) if gone]))
-        return functools.reduce(operator.add, found)
+    plan = _Plan(x, kernel, groups_first, rank, strides, steps, lines, unrolled)
+    size = sums.itemsize * x.shape[0] * kernel.shape[0] * plan.groups * lines * len(unrolled)
+    extents = (window[0], kernel.shape[1], *window[1:])
+    blocks = list(_blocks(extents, max(1, limits.cache // size)))
+    most = max(1, min(_ROWS if is_large(x, limits) else 1, _PRODUCTS // len(unrolled)))
 
     if looped > 0:
         places = np.array(list(np.ndindex(*across[:looped])), np.int32)
-        y = lax.map(lambda place: summed(tuple(place)), places)
+        y = lax.map(lambda place: _summed(plan, tuple(place), blocks, most), places)
     else:
-        y = summed(())
+        y = _summed(plan, (), blocks, most)
     y = y.reshape(*across, *y.shape[1 + int(looped > 0) :])
     # (*across, N, O, lines and G): the lines come before the other spatial axes
     first = len(across) + 2 + int(groups_first) + int(rank > 1)
@@ -130,6 +101,76 @@ def kernel_gradient_by_rows(x: jax.Array, kernel: jax.Array, call: Call, shape: 
     y = moved(y, order, whole=True)
     roles = "batch out group space" if groups_first else "batch out space group"
     return restored(y.astype(result_type), axes, roles, shape, whole=True)
+
+
+def _summed(plan: _Plan, leading: tuple[Any, ...], blocks: Sequence[_Block], most: int) -> Any:
+    """Sums over the window, block by block, for the elements that `leading` begins.
+
+    They are (T, N, O, lines and G). At most `most` rows are added to them at once.
+    """
+    x, kernel, many = plan.x, plan.kernel, len(plan.unrolled)
+    found: list[jax.Array] = []
+    for (_, images, *block), positions in blocks:
+        rows = max(r for r in range(1, most + 1) if len(positions) % r == 0)
+        positions = positions.reshape(-1, rows, positions.shape[-1])
+        sizes = plan.ordered(images, (plan.lines, *block), plan.groups)
+        zeros = jnp.zeros((many, x.shape[0], kernel.shape[0], *sizes), x.dtype)
+        turns = np.arange(len(positions) * many, dtype=np.int32)
+        # One kernel for one thread on jaxlib 0.12, which is as fast: the input's gradient runs on
+        # the others.
+        totals, _ = lax.scan(
+            functools.partial(_turn, plan, leading, positions, (images, *block)),
+            same_varying(zeros, x, kernel)[0],
+            np.divmod(turns, np.int32(many)),
+        )
+        of_block = plan.ordered(True, (plan.rank == 1, *(True,) * len(block)), False)
+        found.append(totals.sum([axis for axis, gone in enumerate(of_block, 3) if gone]))
+    return functools.reduce(operator.add, found)
+
+
+def _turn(
+    plan: _Plan,
+    leading: tuple[Any, ...],
+    positions: np.ndarray,
+    sizes: tuple[int, ...],
+    totals: jax.Array,
+    number: tuple[Any, Any],
+) -> tuple[jax.Array, None]:
+    """One element's sums, in place: a slice of the array that is carried.
+
+    `number` says which positions are added, and to which of the elements that are summed at once.
+    """
+    row, which = number
+    corner: list[Any] = [which, *[np.int32(0)] * (totals.ndim - 1)]
+    within = {"allow_negative_indices": False}
+    total = lax.dynamic_slice(totals, corner, (1, *totals.shape[1:]), **within)
+    element = (0, *leading, *_entry(plan.unrolled, which))
+    for position in _entry(positions, row):
+        total = _added(plan, total, position, element, sizes)
+    return lax.dynamic_update_slice(totals, total, corner, **within), None
+
+
+def _added(plan: _Plan, total: Any, position: Any, element: Any, sizes: Any) -> Any:
+    """`total`, and x where kernel `element` meets the window at `position`, times the window."""
+    at, n, *place = position
+    images, *block = sizes
+    meets = zip((at, *place), plan.steps, element, plan.strides, strict=True)
+    every, ones = (plan.strides[0], *plan.steps[1:]), (1,) * len(plan.steps)
+    rows = piece(
+        plan.x,
+        1,
+        plan.ordered(n, list(itertools.starmap(_met, meets)), 0),
+        plan.ordered(1, every, 1),
+        plan.ordered(images, (plan.lines, *block), plan.groups),
+    )
+    weights = piece(
+        plan.kernel,
+        1,
+        plan.ordered(n, (at, *place), 0),
+        plan.ordered(1, ones, 1),
+        plan.ordered(images, (1, *block), plan.groups),
+    )
+    return total + rows[None, :, None] * weights[None, None]
 
 
 def _entry(table: np.ndarray, index: Any) -> Any:
@@ -147,7 +188,7 @@ def _met(tap: Any, dilation: int, output: Any, stride: int) -> Any:
     return at + (output if stride == 1 else output * stride)
 
 
-def _blocks(extents: tuple[int, ...], block: int) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
+def _blocks(extents: tuple[int, ...], block: int) -> Iterator[_Block]:
     """Blocks of at most `block` positions that cover a window of `extents`: sizes, first positions.
 
     Whole rows, as many together as fit and divide their axis; or parts of rows, of two kinds at
