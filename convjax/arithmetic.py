@@ -212,7 +212,9 @@ def conv_output_size(
 
 @public
 @takes(SizeOptions)
-def conv_output_size(input_size: Ints, kernel_size: Ints, **options: Unpack[SizeOptions]) -> Any:
+def conv_output_size(
+    input_size: Ints, kernel_size: Ints, **options: Unpack[SizeOptions]
+) -> int | tuple[int, ...]:
     """Spatial extents of ``convjax.conv``'s result: relations 6 and 15, for every padding.
 
     ``o = floor((î + lo + hi - k̂) / s) + 1``, where ``î`` and ``k̂`` are the dilated extents.
@@ -256,7 +258,7 @@ def conv_transpose_output_size(
 @takes(TransposeSizeOptions)
 def conv_transpose_output_size(
     input_size: Ints, kernel_size: Ints, **options: Unpack[TransposeSizeOptions]
-) -> Any:
+) -> int | tuple[int, ...]:
     """Spatial extents of ``convjax.conv_transpose``'s result: relation 14, for every padding.
 
     ``o = (i - 1)*s + k̂ - lo - hi + output_padding``; ``i*s`` for "SAME", "SAME_LOWER" and
@@ -307,5 +309,5 @@ def _extents_of(
     )
 
 
-def _like(input_size: Any, sizes: tuple[int, ...]) -> Any:
+def _like(input_size: Any, sizes: tuple[int, ...]) -> int | tuple[int, ...]:
     return sizes[0] if checks.is_int(input_size) else sizes

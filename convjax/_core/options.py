@@ -99,6 +99,26 @@ class CausalOptions(CausalLayerOptions, Numerics, total=False):
     """Of `causal_conv`."""
 
 
+class SegmentOptions(TypedDict, total=False):
+    """Where the sequences of one chunk begin and end."""
+
+    segment_ids: aliases.ArrayLike | None
+    mask: aliases.ArrayLike | None
+
+
+class SequenceOptions(SegmentOptions, total=False):
+    """The arguments of a causal layer's call, besides `return_state`."""
+
+    state: aliases.ArrayLike | None
+    mesh_axis: aliases.MeshAxis
+
+
+class CausalCallOptions(CausalOptions, SequenceOptions, total=False):
+    """All options of `causal_conv` but `return_state`, which decides the type of the result."""
+
+    bias: aliases.ArrayLike | None
+
+
 class StepOptions(Computed, total=False):
     """Of `causal_step`."""
 
@@ -132,6 +152,15 @@ class CausalTransposeLayerOptions(TypedDict, total=False):
 
 class CausalTransposeOptions(CausalTransposeLayerOptions, Computed, total=False):
     """Of `causal_conv_transpose`."""
+
+
+class CausalTransposeCallOptions(CausalTransposeOptions, total=False):
+    """All options of `causal_conv_transpose` but `return_state`."""
+
+    bias: aliases.ArrayLike | None
+    state: aliases.ArrayLike | None
+    segment_ids: aliases.ArrayLike | None
+    mesh_axis: aliases.MeshAxis
 
 
 #: The default of every option, in the order in which signatures list them.

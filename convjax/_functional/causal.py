@@ -1,7 +1,7 @@
 """Causal convolution with a state: whole sequences, chunks of them, single steps, packs, shards."""
 
 import operator
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack, overload
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +10,43 @@ from jax import lax
 from convjax._core import checks
 from convjax._core.aliases import ArrayLike, MeshAxis, Shaped
 from convjax._core.layout import layout_of
-from convjax._core.options import CausalOptions, StateOptions, StepOptions, takes
+from convjax._core.options import (
+    CausalCallOptions,
+    CausalOptions,
+    StateOptions,
+    StepOptions,
+    takes,
+)
 from convjax._core.public import public_with
 from convjax._core.symbolic import certainly
 from convjax._functional import causal_kernel, sequences
 from convjax._functional.causal_plan import Plan, activated, biased, causal_axis, plan
+
+
+@overload
+def causal_conv(
+    x: ArrayLike,
+    kernel: ArrayLike,
+    *,
+    return_state: Literal[False] = False,
+    **options: Unpack[CausalCallOptions],
+) -> jax.Array: ...
+@overload
+def causal_conv(
+    x: ArrayLike,
+    kernel: ArrayLike,
+    *,
+    return_state: Literal[True],
+    **options: Unpack[CausalCallOptions],
+) -> tuple[jax.Array, jax.Array]: ...
+@overload
+def causal_conv(
+    x: ArrayLike,
+    kernel: ArrayLike,
+    *,
+    return_state: bool,
+    **options: Unpack[CausalCallOptions],
+) -> jax.Array | tuple[jax.Array, jax.Array]: ...
 
 
 @public_with(return_state=checks.flag, mesh_axis=sequences.check_mesh_axis)
@@ -30,7 +62,7 @@ def causal_conv(
     return_state: bool = False,
     mesh_axis: MeshAxis = None,
     **options: Unpack[CausalOptions],
-) -> Any:
+) -> jax.Array | tuple[jax.Array, jax.Array]:
     """Convolution that along one axis sees only the past, and goes on from a state.
 
     ``out[n, t, o] = activation(bias[o] + sum_{j, i} x[n, t - (k - 1 - j)*d, g*I/G + i] *

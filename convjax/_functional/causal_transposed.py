@@ -1,6 +1,6 @@
 """Causal transposed convolution: every input gives its outputs at once, and none of the past."""
 
-from typing import Any, Unpack
+from typing import Literal, Unpack, overload
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,12 @@ from convjax._core import checks
 from convjax._core.aliases import ArrayLike, MeshAxis
 from convjax._core.geometry import dilated
 from convjax._core.layout import layout_of
-from convjax._core.options import DEFAULTS, CausalTransposeOptions, takes
+from convjax._core.options import (
+    DEFAULTS,
+    CausalTransposeCallOptions,
+    CausalTransposeOptions,
+    takes,
+)
 from convjax._core.public import public_with
 from convjax._functional import sequences
 from convjax._functional.causal import run
@@ -20,6 +25,32 @@ from convjax._functional.prepare import (
     check_transposed_groups,
     spatial_steps,
 )
+
+
+@overload
+def causal_conv_transpose(
+    y: ArrayLike,
+    kernel: ArrayLike,
+    *,
+    return_state: Literal[False] = False,
+    **options: Unpack[CausalTransposeCallOptions],
+) -> jax.Array: ...
+@overload
+def causal_conv_transpose(
+    y: ArrayLike,
+    kernel: ArrayLike,
+    *,
+    return_state: Literal[True],
+    **options: Unpack[CausalTransposeCallOptions],
+) -> tuple[jax.Array, jax.Array]: ...
+@overload
+def causal_conv_transpose(
+    y: ArrayLike,
+    kernel: ArrayLike,
+    *,
+    return_state: bool,
+    **options: Unpack[CausalTransposeCallOptions],
+) -> jax.Array | tuple[jax.Array, jax.Array]: ...
 
 
 @public_with(return_state=checks.flag, mesh_axis=sequences.check_mesh_axis)
@@ -34,7 +65,7 @@ def causal_conv_transpose(
     return_state: bool = False,
     mesh_axis: MeshAxis = None,
     **options: Unpack[CausalTransposeOptions],
-) -> Any:
+) -> jax.Array | tuple[jax.Array, jax.Array]:
     """Transposed convolution along time that goes on from a state: the up-sampling of audio codecs.
 
     ``out[n, t*s + j*d, o] += y[n, t, i] * kernel[j, o, i]`` for the ``T*s`` outputs that begin with

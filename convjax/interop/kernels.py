@@ -8,7 +8,7 @@ reverses the kernel along its spatial axes, compared with ours. Every kernel is 
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias, TypedDict, Unpack, get_args, overload
 
 import numpy as np
 
@@ -54,22 +54,58 @@ LAYOUTS: dict[str, tuple[Layout, Layout, Layout]] = {
     "lax": _FLAX,
 }
 # the kinds of `convjax.kinds`; those with several kernels are a sequence of the others
-_FORWARD_KINDS = ("dense", "dilated", "grouped", "shuffled_grouped", "resize", "subpixel")
+SingleKind: TypeAlias = Literal[
+    "dense",
+    "dilated",
+    "grouped",
+    "shuffled_grouped",
+    "resize",
+    "subpixel",
+    "pointwise",
+    "pointwise_grouped",
+    "depthwise",
+    "transposed",
+]
+StagedKind: TypeAlias = Literal["depthwise_separable", "spatially_separable", "flattened"]
+SINGLE_KINDS, STAGED_KINDS = get_args(SingleKind), get_args(StagedKind)
 _POINTWISE_KINDS = ("pointwise", "pointwise_grouped")
-SINGLE_KINDS = (*_FORWARD_KINDS, *_POINTWISE_KINDS, "depthwise", "transposed")
-STAGED_KINDS = ("depthwise_separable", "spatially_separable", "flattened")
+
+
+class KernelOptions(TypedDict, total=False):
+    """Of `kernel_from` and `kernel_to`."""
+
+    groups: int | None
+    transpose_kernel: bool | None
+    scale: Ints | None
+
+
+@overload
+def kernel_from(
+    framework: str, kernel: AnyArray, kind: SingleKind, **options: Unpack[KernelOptions]
+) -> np.ndarray: ...
+@overload
+def kernel_from(
+    framework: str, kernel: Sequence[AnyArray], kind: StagedKind, **options: Unpack[KernelOptions]
+) -> tuple[np.ndarray, ...]: ...
+@overload
+def kernel_from(
+    framework: str,
+    kernel: AnyArray | Sequence[AnyArray],
+    kind: str,
+    **options: Unpack[KernelOptions],
+) -> np.ndarray | tuple[np.ndarray, ...]: ...
 
 
 @public
 def kernel_from(
     framework: str,
-    kernel: AnyArray,
+    kernel: AnyArray | Sequence[AnyArray],
     kind: str,
     *,
     groups: int | None = None,
     transpose_kernel: bool | None = None,
     scale: Ints | None = None,
-) -> Any:
+) -> np.ndarray | tuple[np.ndarray, ...]:
     """A kernel of another framework as the kernel that convjax's function of this kind takes.
 
     Args:
@@ -110,16 +146,33 @@ def kernel_from(
     return _convert(function, framework, kernel, kind, source, target, groups, scale, inward=True)
 
 
+@overload
+def kernel_to(
+    framework: str, kernel: AnyArray, kind: SingleKind, **options: Unpack[KernelOptions]
+) -> np.ndarray: ...
+@overload
+def kernel_to(
+    framework: str, kernel: Sequence[AnyArray], kind: StagedKind, **options: Unpack[KernelOptions]
+) -> tuple[np.ndarray, ...]: ...
+@overload
+def kernel_to(
+    framework: str,
+    kernel: AnyArray | Sequence[AnyArray],
+    kind: str,
+    **options: Unpack[KernelOptions],
+) -> np.ndarray | tuple[np.ndarray, ...]: ...
+
+
 @public
 def kernel_to(
     framework: str,
-    kernel: AnyArray,
+    kernel: AnyArray | Sequence[AnyArray],
     kind: str,
     *,
     groups: int | None = None,
     transpose_kernel: bool | None = None,
     scale: Ints | None = None,
-) -> Any:
+) -> np.ndarray | tuple[np.ndarray, ...]:
     """A kernel of convjax in another framework's layout: the inverse of `kernel_from`.
 
     Args:

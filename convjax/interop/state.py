@@ -9,7 +9,7 @@ is used.
 
 from collections.abc import Mapping
 from math import prod
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from convjax._core import checks
 from convjax._core.aliases import AnyArray, AnyTree
 from convjax._core.public import public
 from convjax.interop.arrays import to_numpy
-from convjax.interop.kernels import SINGLE_KINDS, kernel_from, kernel_to
+from convjax.interop.kernels import SINGLE_KINDS, SingleKind, kernel_from, kernel_to
 from convjax.interop.layers import (
     COUNTER,
     ENTRIES,
@@ -231,7 +231,7 @@ def _converted(
 
 def _kernel(array: np.ndarray, layer: Layer, inward: bool) -> np.ndarray:
     """A kernel: by way of ours, if the layer holds Flax's layout of a transposed one."""
-    groups, kind = layer.groups, layer.kind
+    groups, kind = layer.groups, cast(SingleKind, layer.kind)  # an entry is one kernel
     flax: dict[str, Any] = {"groups": groups, "transpose_kernel": False}
     if inward:
         kernel = kernel_from("torch", array, kind, groups=groups)

@@ -1,7 +1,7 @@
 """NNX modules of causal convolutions, with a state for streams."""
 
 from collections.abc import Sequence
-from typing import Any, TypedDict, Unpack
+from typing import Any, Literal, Unpack, overload
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from flax import nnx
 from convjax import _modules
 from convjax._core import checks
 from convjax._core import options as _options
-from convjax._core.aliases import ArrayLike, Ints, MeshAxis, Sharding
+from convjax._core.aliases import ArrayLike, Ints, Sharding
 from convjax.nn.layer import Layer, LayerOptions, takes
 
 
@@ -26,21 +26,6 @@ class CausalTransposeLayerOptions(LayerOptions, _options.CausalTransposeLayerOpt
     """Of `CausalConvTranspose`."""
 
 
-class ChunkOptions(TypedDict, total=False):
-    """Of a chunk of streams."""
-
-    segment_ids: ArrayLike | None
-    mask: ArrayLike | None
-
-
-class SequenceOptions(ChunkOptions, total=False):
-    """Of whole sequences."""
-
-    state: ArrayLike | None
-    return_state: bool
-    mesh_axis: MeshAxis
-
-
 class _Causal(Layer):
     """What the two causal layers share: whole sequences, and streams with a state."""
 
@@ -51,22 +36,52 @@ class _Causal(Layer):
         super().__init__(*args, **options)
         self.state = nnx.data(None)
 
+    @overload
     def __call__(
         self,
         inputs: jax.Array,
         out_sharding: Sharding = None,
-        **options: Unpack[SequenceOptions],
-    ) -> Any:
+        *,
+        return_state: Literal[False] = False,
+        **options: Unpack[_options.SequenceOptions],
+    ) -> jax.Array: ...
+    @overload
+    def __call__(
+        self,
+        inputs: jax.Array,
+        out_sharding: Sharding = None,
+        *,
+        return_state: Literal[True],
+        **options: Unpack[_options.SequenceOptions],
+    ) -> tuple[jax.Array, jax.Array]: ...
+    @overload
+    def __call__(
+        self,
+        inputs: jax.Array,
+        out_sharding: Sharding = None,
+        *,
+        return_state: bool,
+        **options: Unpack[_options.SequenceOptions],
+    ) -> jax.Array | tuple[jax.Array, jax.Array]: ...
+
+    def __call__(
+        self,
+        inputs: jax.Array,
+        out_sharding: Sharding = None,
+        *,
+        return_state: bool = False,
+        **options: Unpack[_options.SequenceOptions],
+    ) -> jax.Array | tuple[jax.Array, jax.Array]:
         """The result for whole sequences; `self.state` stays out of it.
 
         Args:
             inputs: (N, T, *space, in_features).
             out_sharding: sharding of the result, under explicit mesh axes.
-            options: `segment_ids`, `mask`, `state`, `return_state` and `mesh_axis`, as the function
-                has them.
+            return_state: whether to return the pair of the result and the state.
+            options: `segment_ids`, `mask`, `state` and `mesh_axis`, as the function has them.
         """
         plan, inputs, values = self._prepared(inputs)
-        given: dict[str, Any] = {**options}
+        given: dict[str, Any] = {"return_state": return_state, **options}
         if out_sharding is not None:
             given["out_sharding"] = out_sharding
         return plan.causal(inputs, values, **given)
@@ -86,7 +101,7 @@ class _Causal(Layer):
         plan, first, values = self._prepared(jnp.asarray(inputs))
         self.state = CausalState(plan.first_state(first, values))
 
-    def stream(self, inputs: jax.Array, **options: Unpack[ChunkOptions]) -> jax.Array:
+    def stream(self, inputs: jax.Array, **options: Unpack[_options.SegmentOptions]) -> jax.Array:
         """The result for the next chunk of the streams; the state moves on.
 
         Args:
