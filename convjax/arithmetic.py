@@ -185,7 +185,7 @@ def _half(function: str, k: int) -> int:
 
 
 class SizeOptions(TypedDict, total=False):
-    """Of `conv_output_size`."""
+    """The options of `conv_output_size`."""
 
     strides: Ints
     padding: Padding
@@ -194,7 +194,7 @@ class SizeOptions(TypedDict, total=False):
 
 
 class TransposeSizeOptions(TypedDict, total=False):
-    """Of `conv_transpose_output_size`."""
+    """The options of `conv_transpose_output_size`."""
 
     strides: Ints
     padding: Padding

@@ -1,4 +1,4 @@
-"""Causal transposed convolution: every input gives its outputs at once, and none of the past."""
+"""Causal transposed convolution: an input changes no output that came before it."""
 
 from typing import Literal, Unpack, overload
 
@@ -66,23 +66,23 @@ def causal_conv_transpose(
     mesh_axis: MeshAxis = None,
     **options: Unpack[CausalTransposeOptions],
 ) -> jax.Array | tuple[jax.Array, jax.Array]:
-    """Transposed convolution along time that goes on from a state: the up-sampling of audio codecs.
+    """Transposed convolution along time with a state: the up-sampling of audio codecs.
 
     ``out[n, t*s + j*d, o] += y[n, t, i] * kernel[j, o, i]`` for the ``T*s`` outputs that begin with
     the first input; bias and activation follow. It equals ``conv_transpose(y, kernel, strides=s,
-    padding=((0, k̂ - s),))``, the ends that SoundStream and EnCodec cut off. Input t has given its
-    outputs up to ``(t + 1)*s - 1`` when it has come: no output waits for the next input. The state
-    is the last ``ceil(k̂ / s) - 1`` inputs; so chunks, and single steps (chunks of one input, which
-    give `strides` outputs), equal the whole sequence, exactly on integers and otherwise up to
-    rounding. It is computed as a `causal_conv` with `strides` times the outputs.
+    padding=((0, k̂ - s),))``, without the end that SoundStream and EnCodec cut off. The outputs up
+    to ``(t + 1)*s - 1`` need no input after input t. The state is the last ``ceil(k̂ / s) - 1``
+    inputs. So the results for chunks are the result for the whole sequence, exactly on integers and
+    otherwise up to rounding. A single step is a chunk of one input, and gives `strides` outputs. It
+    is computed as a `causal_conv` with `strides` times the outputs.
 
     Args:
         y: (N, T, I).
         kernel: (K, O/G, I), the forward kernel, as in `conv_transpose`.
         bias: (O,), added to the result.
         state: (N, S, I), what an earlier call returned; None, or zeros, for the first inputs.
-        segment_ids: (N, T) integers, as in `causal_conv`: inputs of one run give no outputs to
-            another.
+        segment_ids: (N, T) integers, as in `causal_conv`: the inputs of one sequence change no
+            outputs of another.
         activation: as in `causal_conv`.
         strides: s, the up-sampling factor.
         kernel_dilation: distance between taps.

@@ -101,8 +101,8 @@ def block_scores(matrix: jax.Array, groups: int) -> BlockScores:
     if matrix.ndim != 2:
         checks.fail(function, "matrix", matrix.shape, "must have two axes")
     if groups == 1:
-        mend = "Score an ungrouped layer with the number of blocks it is compared with."
-        checks.fail(function, "groups", groups, "must be at least 2: one block is all", mend)
+        hint = "Score an ungrouped layer with the number of blocks it is compared with."
+        checks.fail(function, "groups", groups, "must be at least 2: one block is all", hint)
     rows, columns = matrix.shape
     if rows % groups or columns % groups or not matrix.size:
         rule = f"must divide the rows and columns of `matrix` (={matrix.shape})"
@@ -120,8 +120,8 @@ def _responses(function: str, argument: str, value: Any) -> jax.Array:
     """`value` as a matrix in float32 or wider."""
     value = jnp.asarray(checks.array(function, argument, value))
     if value.ndim != 2:
-        mend = "Every pixel is a sample: `x.reshape(-1, x.shape[-1])`."
-        checks.fail(function, argument, value.shape, "must be (samples, channels)", mend)
+        hint = "Every pixel is a sample: `x.reshape(-1, x.shape[-1])`."
+        checks.fail(function, argument, value.shape, "must be (samples, channels)", hint)
     if jnp.issubdtype(value.dtype, jnp.complexfloating):
         checks.fail_type(function, argument, str(value.dtype), "must be real")
     return value.astype(jnp.promote_types(value.dtype, jnp.float32))

@@ -39,8 +39,8 @@ def rank_energy(kernel: jax.Array) -> jax.Array:
     function = "rank_energy"
     kernel = jnp.asarray(checks.array(function, "kernel", kernel))
     if kernel.ndim != 4 or 0 in kernel.shape[:2]:
-        mend = "Of a kernel with three spatial axes, give the planes: `kernel[0]`, `kernel[1]`, ..."
-        checks.fail(function, "kernel", kernel.shape, "must be (K1, K2, I, O)", mend)
+        hint = "Of a kernel with three spatial axes, give the planes: `kernel[0]`, `kernel[1]`, ..."
+        checks.fail(function, "kernel", kernel.shape, "must be (K1, K2, I, O)", hint)
     if jnp.issubdtype(kernel.dtype, jnp.complexfloating):
         checks.fail_type(function, "kernel", str(kernel.dtype), "must be real")
     kernel = kernel.astype(jnp.promote_types(kernel.dtype, jnp.float32))

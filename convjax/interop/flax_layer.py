@@ -18,8 +18,8 @@ def flaxs_arguments(
     others = {k: v for k, v in options.items() if k in ("kernel_dilation", "feature_group_count")}
     if transposed:
         if "feature_group_count" in options:
-            mend = "convjax.nn.ConvTranspose with convention='adjoint' takes convjax's options"
-            return None, f"has no groups in ConvTranspose; {mend}"
+            hint = "convjax.nn.ConvTranspose with convention='adjoint' takes convjax's options"
+            return None, f"has no groups in ConvTranspose; {hint}"
         # Flax pads the dilated input: what a full correlation would pad, less what PyTorch crops.
         found["padding"] = tuple(
             (k - 1 - lo, k - 1 - hi + a) for k, (lo, hi), a in zip(reach, pairs, extra, strict=True)

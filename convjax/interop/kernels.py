@@ -72,7 +72,7 @@ _POINTWISE_KINDS = ("pointwise", "pointwise_grouped")
 
 
 class KernelOptions(TypedDict, total=False):
-    """Of `kernel_from` and `kernel_to`."""
+    """The options of `kernel_from` and `kernel_to`."""
 
     groups: int | None
     transpose_kernel: bool | None
@@ -220,7 +220,7 @@ def _layouts(
             )
         transposed = ADJOINT if transpose_kernel else transposed
     elif transpose_kernel is not None:
-        rule = "is an option of the transposed kernels of flax and lax alone"
+        rule = "is an option of the transposed kernels of flax and lax only"
         checks.fail(function, "transpose_kernel", transpose_kernel, rule)
     return forward, transposed, depthwise
 
@@ -269,7 +269,7 @@ def _convert(
         rule = f"must be given: {framework}'s depth_to_space has another order of channels"
         checks.fail(function, "scale", scale, rule)
     if scale is not None and not reorders:
-        rule = 'is an option of the kind "subpixel" of tensorflow and keras alone'
+        rule = 'is an option of the kind "subpixel" of tensorflow and keras only'
         checks.fail(function, "scale", scale, rule)
     if groups is not None and groups > 1 and not (source[which].grouped and target[which].grouped):
         checks.fail(
@@ -314,7 +314,7 @@ def _read(function: str, kernel: Any, kind: str, layout: Layout, groups: int | N
             function,
             "kernel",
             kernel.shape,
-            "must have at least one spatial axis besides its two channel axes",
+            "must have at least one spatial axis in addition to its two channel axes",
             f"The order of its axes is ({shown}).",
         )
     rank = kernel.ndim - 2
@@ -346,8 +346,8 @@ def _read(function: str, kernel: Any, kind: str, layout: Layout, groups: int | N
         checks.fail(function, "kernel", kernel.shape[:rank], rule)
     if kind == "depthwise" and kernel.shape[-2] != 1:
         rule = f"must have one input channel per group to be depthwise, not {kernel.shape[-2]}"
-        mend = f'The order of its axes is ({shown}). Otherwise its kind is "grouped" or "dense".'
-        checks.fail(function, "kernel", kernel.shape, rule, mend)
+        hint = f'The order of its axes is ({shown}). Otherwise its kind is "grouped" or "dense".'
+        checks.fail(function, "kernel", kernel.shape, rule, hint)
     return np.flip(kernel, tuple(range(rank))) if layout.reversed else kernel
 
 

@@ -233,8 +233,8 @@ def _port(layer: Any, pads: list[Any]) -> tuple[Port, bool]:
     merged = None if layer.transposed else _merged(layer, plain.options["padding"], pads)
     if merged is None:
         shown = ", ".join(map(_shown, pads))
-        mend = "not in what follows; no one padding does both, so do it first, by jnp.pad"
-        return dataclasses.replace(plain, before=f"{shown}: {mend}"), False
+        hint = "not in what follows; no one padding does both, so do it first, by jnp.pad"
+        return dataclasses.replace(plain, before=f"{shown}: {hint}"), False
     mode, pairs = merged
     port = check_port(
         layer.kernel_size,

@@ -188,8 +188,8 @@ def check_port(
     if rank is None:
         if checks.is_int(kernel_size) or not hasattr(kernel_size, "__len__"):
             rule = "must have one entry per spatial axis where `rank` is not given"
-            mend = f"Write ({kernel_size}, {kernel_size}) or give `rank=2` for a Conv2d."
-            checks.fail(function, "kernel_size", kernel_size, rule, mend)
+            hint = f"Write ({kernel_size}, {kernel_size}) or give `rank=2` for a Conv2d."
+            checks.fail(function, "kernel_size", kernel_size, rule, hint)
         rank = len(kernel_size)
     rank = checks.integer(function, "rank", rank, minimum=1)
     window = checks.ints(function, "kernel_size", kernel_size, rank, minimum=1)
@@ -307,8 +307,8 @@ def _checked_pairs(function: str, padding: Any, rank: int) -> tuple[Pair, ...]:
         len(pair) != 2 or not all(map(checks.is_int, pair)) for pair in pairs
     ):
         rule = f'must be an integer, {rank} integers, "same", "valid", or {rank} (low, high) pairs'
-        mend = "Pairs are in the order of the axes; those of `F.pad` begin with the last axis."
-        checks.fail(function, "padding", padding, rule, mend)
+        hint = "Pairs are in the order of the axes; those of `F.pad` begin with the last axis."
+        checks.fail(function, "padding", padding, rule, hint)
     return tuple((int(pair[0]), int(pair[1])) for pair in pairs)
 
 

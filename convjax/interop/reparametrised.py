@@ -154,11 +154,11 @@ def fail_part(function: str, argument: str, entry: str, value: Any) -> NoReturn:
             ", whose other parts are not there, or not known (those of weight norm, spectral norm "
             "and pruning masks are)"
         )
-    mend = (
+    hint = (
         f"Undo parametrizations, such as weight norm, in PyTorch first: `{remove}`, and then take "
         "the state dict."
     )
-    fail_entry(function, argument, entry, value, rule, mend)
+    fail_entry(function, argument, entry, value, rule, hint)
 
 
 def _beginnings(entry: str) -> list[tuple[str, str, _Form]]:

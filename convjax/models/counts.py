@@ -20,8 +20,8 @@ from convjax._programs.explain import CostTable, cost_of
 
 def _module(function: str, argument: str, value: Any) -> None:
     if not isinstance(value, nnx.Module):
-        mend = "Make it by `nnx.eval_shape`, or as it is."
-        checks.fail_type(function, argument, type(value).__name__, "must be an NNX module", mend)
+        hint = "Make it by `nnx.eval_shape`, or as it is."
+        checks.fail_type(function, argument, type(value).__name__, "must be an NNX module", hint)
 
 
 @dataclasses.dataclass(frozen=True)

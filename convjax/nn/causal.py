@@ -19,15 +19,15 @@ class CausalState(nnx.Variable[Any]):
 
 
 class CausalLayerOptions(LayerOptions, _options.CausalLayerOptions, total=False):
-    """Of `CausalConv`."""
+    """The options of `CausalConv`."""
 
 
 class CausalTransposeLayerOptions(LayerOptions, _options.CausalTransposeLayerOptions, total=False):
-    """Of `CausalConvTranspose`."""
+    """The options of `CausalConvTranspose`."""
 
 
 class _Causal(Layer):
-    """What the two causal layers share: whole sequences, and streams with a state."""
+    """The base of the two causal layers: whole sequences, and streams with a state."""
 
     kernel: nnx.Param[Any]
     state: CausalState | None
@@ -72,7 +72,7 @@ class _Causal(Layer):
         return_state: bool = False,
         **options: Unpack[_options.SequenceOptions],
     ) -> jax.Array | tuple[jax.Array, jax.Array]:
-        """The result for whole sequences; `self.state` stays out of it.
+        """The result for whole sequences; `self.state` is neither read nor changed.
 
         Args:
             inputs: (N, T, *space, in_features).
@@ -102,7 +102,7 @@ class _Causal(Layer):
         self.state = CausalState(plan.first_state(first, values))
 
     def stream(self, inputs: jax.Array, **options: Unpack[_options.SegmentOptions]) -> jax.Array:
-        """The result for the next chunk of the streams; the state moves on.
+        """The result for the next chunk of the streams; it updates the state.
 
         Args:
             inputs: (N, T, *space, in_features), T steps that follow the last call.
@@ -117,7 +117,7 @@ class _Causal(Layer):
         return outputs
 
     def step(self, inputs: jax.Array) -> jax.Array:
-        """The result for one step of the streams, without the time axis; the state moves on.
+        """The result for one step of the streams, without the time axis; it updates the state.
 
         Args:
             inputs: (N, *space, in_features).
@@ -147,7 +147,7 @@ class CausalConv(_Causal):
 
     ``layer(x)`` is for whole sequences, as in training. For streams, ``layer.reset(x)`` makes the
     state, an `nn.CausalState` in ``layer.state``; ``layer.stream(chunk)`` and ``layer.step(x_t)``
-    go on from it.
+    continue from it.
 
     Args:
         in_features, out_features: channels.
@@ -155,7 +155,7 @@ class CausalConv(_Causal):
         feature_group_count: G; the number of channels for a depthwise convolution.
         activation, axis, strides, output_at, padding, padding_mode, kernel_dilation: as in
             `convjax.causal_conv`.
-        options: what `Layer` takes besides.
+        options: the other options of `Layer`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -195,7 +195,7 @@ class CausalConvTranspose(_Causal):
         kernel_size: the number of taps.
         strides: the up-sampling factor.
         activation, kernel_dilation, feature_group_count: as in `convjax.causal_conv_transpose`.
-        options: what `Layer` takes besides.
+        options: the other options of `Layer`.
 
     Example:
         >>> import jax.numpy as jnp

@@ -218,7 +218,6 @@ convjax.pointwise_conv(x, kernel, padding="SAME")
 convjax.resize(x, 2, method="cubic")
 convjax.causal_conv(x, kernel, padding="CAUSAL")
 convjax.causal_conv(x, kernel, return_state=True).shape
-y, state = convjax.causal_conv(x, kernel, return_state=False)
 convjax.causal_conv(x, kernel, return_state="yes")
 convjax.causal_conv(x, kernel, mesh_axis=0)
 convjax.causal_step(x, kernel, x, strides=2)
