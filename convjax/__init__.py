@@ -4,6 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from convjax import lax
+from convjax._core.version import __version__ as __version__
 from convjax._functional import (
     causal_conv,
     causal_conv_transpose,
@@ -41,8 +42,6 @@ from convjax._programs.accelerate import accelerate
 from convjax._programs.cost_of import cost_of
 from convjax._programs.explain import explain
 from convjax.lax import conv_general_dilated
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Target",

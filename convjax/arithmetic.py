@@ -249,7 +249,7 @@ relation_15 = _relation(
 
 
 class SizeOptions(TypedDict, total=False):
-    """Of `conv_output_size`."""
+    """The options of `conv_output_size`."""
 
     strides: Ints
     padding: Padding
@@ -258,7 +258,7 @@ class SizeOptions(TypedDict, total=False):
 
 
 class TransposeSizeOptions(TypedDict, total=False):
-    """Of `conv_transpose_output_size`."""
+    """The options of `conv_transpose_output_size`."""
 
     strides: Ints
     padding: Padding
@@ -276,7 +276,9 @@ def conv_output_size(
 
 @public
 @takes(SizeOptions)
-def conv_output_size(input_size: Ints, kernel_size: Ints, **options: Unpack[SizeOptions]) -> Any:
+def conv_output_size(
+    input_size: Ints, kernel_size: Ints, **options: Unpack[SizeOptions]
+) -> int | tuple[int, ...]:
     """Spatial extents of ``convjax.conv``'s result: relations 6 and 15, for every padding.
 
     ``o = floor((î + lo + hi - k̂) / s) + 1``, where ``î`` and ``k̂`` are the dilated extents.
@@ -320,7 +322,7 @@ def conv_transpose_output_size(
 @takes(TransposeSizeOptions)
 def conv_transpose_output_size(
     input_size: Ints, kernel_size: Ints, **options: Unpack[TransposeSizeOptions]
-) -> Any:
+) -> int | tuple[int, ...]:
     """Spatial extents of ``convjax.conv_transpose``'s result: relation 14, for every padding.
 
     ``o = (i - 1)*s + k̂ - lo - hi + output_padding``; ``i*s`` for "SAME", "SAME_LOWER" and
@@ -371,5 +373,5 @@ def _extents_of(
     )
 
 
-def _like(input_size: Any, sizes: tuple[int, ...]) -> Any:
+def _like(input_size: Any, sizes: tuple[int, ...]) -> int | tuple[int, ...]:
     return sizes[0] if checks.is_int(input_size) else sizes

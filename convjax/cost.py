@@ -77,46 +77,39 @@ _CHECKS: dict[str, Check] = {
 public = public_with(**_CHECKS)
 
 
-class PointwiseOptions(TypedDict, total=False):
-    """Of kernels that have one tap."""
-
-    strides: Ints
-    itemsize: int
-
-
-class WindowOptions(_options.SpatialOptions, total=False):
-    """Of kernels that move over space."""
+class ByteOptions(TypedDict, total=False):
+    """The option that every kind has: bytes per element."""
 
     itemsize: int
 
 
-class DepthwiseOptions(WindowOptions, total=False):
-    """Of `depthwise_conv`."""
-
-    input_dilation: Ints
-
-
-class ConvOptions(DepthwiseOptions, total=False):
-    """Of `conv`."""
-
-    feature_group_count: int
-
-
-class TransposeOptions(WindowOptions, total=False):
-    """Of `conv_transpose`."""
-
-    feature_group_count: int
-    output_padding: Ints
-    output_shape: Ints | None
-
-
-class HoldOptions(TypedDict, total=False):
-    """Of `hold`."""
+class PointwiseOptions(ByteOptions, total=False):
+    """The options of kernels that have one tap."""
 
     strides: Ints
+
+
+class HoldOptions(PointwiseOptions, total=False):
+    """The options of `hold`."""
+
     padding: Padding
     padding_mode: PaddingMode
-    itemsize: int
+
+
+class WindowOptions(_options.SpatialOptions, ByteOptions, total=False):
+    """The options of kernels that move over space."""
+
+
+class DepthwiseOptions(_options.DilatedOptions, ByteOptions, total=False):
+    """The options of `depthwise_conv`."""
+
+
+class ConvOptions(_options.DenseOptions, ByteOptions, total=False):
+    """The options of `conv`."""
+
+
+class TransposeOptions(_options.ReversedOptions, ByteOptions, total=False):
+    """The options of `conv_transpose`."""
 
 
 def _operand(shape: Extents) -> jax.ShapeDtypeStruct:

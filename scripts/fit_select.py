@@ -10,6 +10,7 @@ fitted without its file. Printed are the geometric means of chosen over best: by
 model, and by lax's own convolution.
 """
 
+import argparse
 import csv
 import json
 import math
@@ -98,7 +99,11 @@ def mean(ratios: list[float]) -> float:
     return math.exp(sum(map(math.log, ratios)) / len(ratios))
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.parse_args(arguments)
     rows = measured()
     for place in sorted({row["place"] for row in rows}):
         here = [row for row in rows if row["place"] == place]

@@ -8,6 +8,7 @@ first, weights (O, I/G, *K), those of transposed convolutions (I, O/G, *K). ``ca
 says what each call was.
 """
 
+import argparse
 import json
 import pathlib
 from typing import Any
@@ -89,7 +90,11 @@ def compute(kind, x, weight, options):
     return layer(x)
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.parse_args(arguments)
     rng = np.random.default_rng(20)
 
     def normal(shape):

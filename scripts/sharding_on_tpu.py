@@ -7,6 +7,7 @@ The programs are compiled for four TPU v5e chips and not run. They are the value
 of a 3x3 convolution on a mesh (2, 2) with axes a and b.
 """
 
+import argparse
 import os
 import re
 import sys
@@ -68,8 +69,12 @@ def found(conv: Callable[..., jax.Array], kind: AxisType, layout: str, devices: 
     return "; ".join([*counts, *(f"sum over {group}" for group in sums)])
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.parse_args(arguments)
     topology = topologies.get_topology_desc("v5e:2x2", platform="tpu")
     devices: np.ndarray = np.array(topology.devices).reshape(2, 2)
     print("| mesh axes | layout | library | collectives |\n|---|---|---|---|")

@@ -3,6 +3,7 @@
 python scripts/sharding_table.py        # prints the table of docs/sharding.md
 """
 
+import argparse
 import os
 import re
 import sys
@@ -75,4 +76,7 @@ def table() -> str:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     print(table())

@@ -1,6 +1,6 @@
 """The types of public arguments, as an editor shows them and a type checker reads them.
 
-The words are those that the functions accept when they run; tests hold the two together.
+The words are those that the functions accept when they run; tests compare the two.
 """
 
 from collections.abc import Callable, Mapping, Sequence

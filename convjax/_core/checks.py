@@ -101,7 +101,7 @@ def operands(function: str, x_name: str, kernel_name: str, x: Any, kernel: Any) 
             function,
             kernel_name,
             tuple(kernel.shape),
-            "must have at least one spatial axis besides its two channel axes",
+            "must have at least one spatial axis in addition to its two channel axes",
             "Its shape is (*kernel_size, in_features / groups, out_features).",
         )
     if x.ndim != kernel.ndim:
@@ -167,7 +167,7 @@ def kernel(function: str, argument: str, value: Any) -> None:
     """An array of at least one spatial axis and two channel axes, of numbers."""
     array(function, argument, value)
     if value.ndim < 3:
-        rule = "must have at least one spatial axis besides its two channel axes"
+        rule = "must have at least one spatial axis in addition to its two channel axes"
         fail(function, argument, tuple(value.shape), rule)
     numbers(function, argument, value)
 
@@ -195,13 +195,13 @@ def sequence(function: str, argument: str, value: Any) -> Any:
 
 
 def iterable(function: str, argument: str, value: Any) -> None:
-    """What can be gone through, such as a list."""
+    """An iterable, such as a list."""
     if not hasattr(value, "__iter__"):
         fail_type(function, argument, value, "must be a list or another iterable")
 
 
 def shaped(function: str, argument: str, value: Any) -> None:
-    """An array, or what stands for one."""
+    """An array, or a ``jax.ShapeDtypeStruct``."""
     if not (hasattr(value, "shape") and hasattr(value, "dtype")):
         fail_type(function, argument, value, "must be an array or a `jax.ShapeDtypeStruct`")
 
@@ -237,7 +237,7 @@ def axis(function: str, argument: str, value: Any) -> None:
 
 
 def dtype(function: str, argument: str, value: Any) -> None:
-    """What numpy takes for the dtype of numbers."""
+    """A dtype of numbers, or a name of one for numpy."""
     try:
         wrong = value is None or np.dtype(value).kind in "OSUMmb"
     except TypeError:
@@ -253,7 +253,7 @@ def flag(function: str, argument: str, value: Any) -> None:
 
 
 def function(name: str, argument: str, value: Any) -> None:
-    """A function, or what can be called like one."""
+    """A function, or another callable."""
     if not callable(value):
         fail_type(name, argument, value, "must be a function", "Give it, not its result.")
 

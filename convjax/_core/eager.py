@@ -22,7 +22,7 @@ def are_known(*arrays: Any) -> bool:
 
 
 def once(make: Callable[..., Any], *key: Any, x: Any, kernel: Any, options: Any) -> Any:
-    """``make(*key, x, kernel, options)``, the shapes `x` and `kernel` and the options being known.
+    """``make(*key, x, kernel, options)`` for known shapes `x` and `kernel` and known options.
 
     It is made once for the same shapes and options, as JAX is configured now: options may mean
     something else under another configuration, or under another mesh.

@@ -14,7 +14,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Computed(TypedDict, total=False):
-    """How it is computed, and in which layout."""
+    """The options that say how a convolution is computed, and in which layout."""
 
     dimension_numbers: aliases.DimensionNumbers
     precision: aliases.Precision
@@ -23,26 +23,26 @@ class Computed(TypedDict, total=False):
 
 
 class Numerics(Computed, total=False):
-    """The same, and how the result is sharded."""
+    """The options of `Computed`, and the one that says how the result is sharded."""
 
     out_sharding: aliases.Sharding
 
 
 class PointwiseOptions(Numerics, total=False):
-    """Of kernels that have one tap."""
+    """The options of kernels that have one tap."""
 
     strides: aliases.Ints
 
 
 class HoldOptions(PointwiseOptions, total=False):
-    """Of the fixed filter of `hold`."""
+    """The options of the fixed filter of `hold`."""
 
     padding: aliases.Padding
     padding_mode: aliases.PaddingMode
 
 
 class SpatialOptions(TypedDict, total=False):
-    """Of what moves over space: which outputs there are, and what they see."""
+    """The options that say which outputs there are, and which inputs each output sees."""
 
     strides: aliases.Ints
     padding: aliases.Padding
@@ -50,40 +50,50 @@ class SpatialOptions(TypedDict, total=False):
     kernel_dilation: aliases.Ints
 
 
-class WindowOptions(SpatialOptions, Numerics, total=False):
-    """Of kernels that move over space."""
-
-
-class DepthwiseOptions(WindowOptions, total=False):
-    """Of `depthwise_conv`."""
+class DilatedOptions(SpatialOptions, total=False):
+    """The options of `SpatialOptions`, and the dilation of the input."""
 
     input_dilation: aliases.Ints
 
 
-class ConvOptions(DepthwiseOptions, total=False):
-    """Of `conv` and its variants."""
+class DenseOptions(DilatedOptions, total=False):
+    """The options of `DilatedOptions`, and the groups."""
 
     feature_group_count: int
 
 
-class MatrixOptions(SpatialOptions, total=False):
-    """Of `equivalents.conv_matrix`."""
-
-    input_dilation: aliases.Ints
-    feature_group_count: int
-    dimension_numbers: aliases.DimensionNumbers
-
-
-class TransposeOptions(WindowOptions, total=False):
-    """Of `conv_transpose`."""
+class ReversedOptions(SpatialOptions, total=False):
+    """The options that say which outputs a transposed convolution has."""
 
     feature_group_count: int
     output_padding: aliases.Ints
     output_shape: aliases.Ints | None
 
 
+class WindowOptions(SpatialOptions, Numerics, total=False):
+    """The options of kernels that move over space."""
+
+
+class DepthwiseOptions(DilatedOptions, Numerics, total=False):
+    """The options of `depthwise_conv`."""
+
+
+class ConvOptions(DenseOptions, Numerics, total=False):
+    """The options of `conv` and its variants."""
+
+
+class MatrixOptions(DenseOptions, total=False):
+    """The options of `equivalents.conv_matrix`."""
+
+    dimension_numbers: aliases.DimensionNumbers
+
+
+class TransposeOptions(ReversedOptions, Numerics, total=False):
+    """The options of `conv_transpose`."""
+
+
 class CausalLayerOptions(TypedDict, total=False):
-    """Of causal convolutions: what a layer holds."""
+    """The options of a causal convolution that a layer holds as attributes."""
 
     activation: aliases.Activation
     axis: int | None
@@ -96,11 +106,31 @@ class CausalLayerOptions(TypedDict, total=False):
 
 
 class CausalOptions(CausalLayerOptions, Numerics, total=False):
-    """Of `causal_conv`."""
+    """The options of `causal_conv`."""
+
+
+class SegmentOptions(TypedDict, total=False):
+    """Where the sequences of one chunk begin and end."""
+
+    segment_ids: aliases.ArrayLike | None
+    mask: aliases.ArrayLike | None
+
+
+class SequenceOptions(SegmentOptions, total=False):
+    """The arguments of a causal layer's call, except `return_state`."""
+
+    state: aliases.ArrayLike | None
+    mesh_axis: aliases.MeshAxis
+
+
+class CausalCallOptions(CausalOptions, SequenceOptions, total=False):
+    """All options of `causal_conv` except `return_state`, which decides the type of the result."""
+
+    bias: aliases.ArrayLike | None
 
 
 class StepOptions(Computed, total=False):
-    """Of `causal_step`."""
+    """The options of `causal_step`."""
 
     activation: aliases.Activation
     axis: int | None
@@ -111,7 +141,7 @@ class StepOptions(Computed, total=False):
 
 
 class StateOptions(TypedDict, total=False):
-    """Of `init_state`."""
+    """The options of `init_state`."""
 
     axis: int | None
     strides: aliases.Ints
@@ -122,7 +152,7 @@ class StateOptions(TypedDict, total=False):
 
 
 class CausalTransposeLayerOptions(TypedDict, total=False):
-    """Of causal transposed convolutions: what a layer holds."""
+    """The options of a causal transposed convolution that a layer holds as attributes."""
 
     activation: aliases.Activation
     strides: int
@@ -131,7 +161,16 @@ class CausalTransposeLayerOptions(TypedDict, total=False):
 
 
 class CausalTransposeOptions(CausalTransposeLayerOptions, Computed, total=False):
-    """Of `causal_conv_transpose`."""
+    """The options of `causal_conv_transpose`."""
+
+
+class CausalTransposeCallOptions(CausalTransposeOptions, total=False):
+    """All options of `causal_conv_transpose` except `return_state`."""
+
+    bias: aliases.ArrayLike | None
+    state: aliases.ArrayLike | None
+    segment_ids: aliases.ArrayLike | None
+    mesh_axis: aliases.MeshAxis
 
 
 #: The default of every option, in the order in which signatures list them.
@@ -183,7 +222,7 @@ def _named(annotation: Any) -> Any:
 def takes(tail: type, **others: Any) -> Callable[[F], F]:
     """Show the options of `tail`, a TypedDict, in the signature instead of ``**options``.
 
-    `others` are defaults that differ from the defaults of `DEFAULTS`, or that it has not.
+    `others` are defaults that differ from those of `DEFAULTS`, or that `DEFAULTS` does not have.
     """
     types, defaults = get_type_hints(tail), {**DEFAULTS, **others}
     options = [

@@ -1,4 +1,4 @@
-"""What a public function or class says to a name that is none of its options."""
+"""Errors of public functions and classes: unknown options, and arguments that do not fit."""
 
 import difflib
 import functools
@@ -10,7 +10,7 @@ from typing import Any, NoReturn, TypeVar
 
 T = TypeVar("T", bound=Callable[..., Any])
 
-# What other libraries call an option, or an older version of one; the first that there is, is meant
+# Names of options in other libraries. Each means the first of these names that the function has.
 _ELSEWHERE = {
     "stride": ("strides",),
     "window_strides": ("strides",),
@@ -66,14 +66,14 @@ def public(
     options_of: Callable[..., Any] | None = None,
     checks: Mapping[str, Check] = MappingProxyType({}),
 ) -> T:
-    """`function`, which refuses an unknown option in its public name, with the nearest right one.
+    """`function`, with an error for an unknown option that names the most similar option.
 
     Args:
         function: a function.
         name: its public name, by default its own; of an ``__init__`` that of the class.
         options_of: the function that takes the ``**options`` of `function`.
-        checks: a check of `convjax._core.checks` for arguments by their names. Where there are
-            some, arguments that pass them, and do not fit together, are named in the error as well.
+        checks: a check of `convjax._core.checks` for arguments by their names. If there are any,
+            an error also names arguments that pass the checks but do not fit together.
     """
     signature = inspect.signature(function)
     parameters = dict(signature.parameters)

@@ -32,7 +32,7 @@ class _Layer(NamedTuple):
 
     Attributes:
         jump: its inputs per output.
-        before: the places of its input that an output sees, from the output's place.
+        before: the positions of its input that an output sees, from the output's position.
     """
 
     jump: Fraction
@@ -59,7 +59,7 @@ def receptive_field(layers: Iterable[LayerRow], *, output: Ints | None = None) -
             `convjax.conv_transpose` takes; or ``("resize", scale, method)``, method being
             "nearest" (which may be left out; a pixel shuffle is one, too) or "bilinear". Each
             entry is one int or one per spatial axis; `padding` also pairs (low, high).
-        output: the place of the output asked about, one int or one per spatial axis; None is any.
+        output: the position of an output, one int or one per spatial axis; None is any output.
 
     Returns:
         A `ReceptiveField`: `size`, `jump` (the stack's stride: inputs per output) and `start`; ints
@@ -116,7 +116,7 @@ def _field(layers: list[_Layer], output: int | None) -> tuple[int, Any, int]:
 
 
 def _extent(layers: list[_Layer], output: int) -> tuple[int, int]:
-    """How far apart the first and the last place are that an output sees, and the first."""
+    """The extent from the first to the last position that an output sees, and the first."""
     places = {output}
     for depth in reversed(range(len(layers))):
         places = {place for after in places for place in layers[depth].before(after)}

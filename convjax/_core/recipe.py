@@ -30,8 +30,8 @@ class Recipe(NamedTuple):
             into; otherwise the input is extended.
         x_groups: the role of x whose axis the groups lead: "contract", or "batch" (lax's batch
             groups).
-        kernel_groups: likewise for the kernel: "out", or "contract" (transposed convolutions).
-        precision, result_type, out_sharding, algorithm: what the operation is given besides.
+        kernel_groups: the same for the kernel: "out", or "contract" (transposed convolutions).
+        precision, result_type, out_sharding, algorithm: the other options of the operation.
     """
 
     function: str

@@ -1,7 +1,7 @@
 """Causal convolution with a state: whole sequences, chunks of them, single steps, packs, shards."""
 
 import operator
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack, overload
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +10,43 @@ from jax import lax
 from convjax._core import checks
 from convjax._core.aliases import ArrayLike, MeshAxis, Shaped
 from convjax._core.layout import layout_of
-from convjax._core.options import CausalOptions, StateOptions, StepOptions, takes
+from convjax._core.options import (
+    CausalCallOptions,
+    CausalOptions,
+    StateOptions,
+    StepOptions,
+    takes,
+)
 from convjax._core.public import public_with
 from convjax._core.symbolic import certainly
 from convjax._functional import causal_kernel, sequences
 from convjax._functional.causal_plan import Plan, activated, biased, causal_axis, plan
+
+
+@overload
+def causal_conv(
+    x: ArrayLike,
+    kernel: ArrayLike,
+    *,
+    return_state: Literal[False] = False,
+    **options: Unpack[CausalCallOptions],
+) -> jax.Array: ...
+@overload
+def causal_conv(
+    x: ArrayLike,
+    kernel: ArrayLike,
+    *,
+    return_state: Literal[True],
+    **options: Unpack[CausalCallOptions],
+) -> tuple[jax.Array, jax.Array]: ...
+@overload
+def causal_conv(
+    x: ArrayLike,
+    kernel: ArrayLike,
+    *,
+    return_state: bool,
+    **options: Unpack[CausalCallOptions],
+) -> jax.Array | tuple[jax.Array, jax.Array]: ...
 
 
 @public_with(return_state=checks.flag, mesh_axis=sequences.check_mesh_axis)
@@ -30,18 +62,21 @@ def causal_conv(
     return_state: bool = False,
     mesh_axis: MeshAxis = None,
     **options: Unpack[CausalOptions],
-) -> Any:
-    """Convolution that along one axis sees only the past, and goes on from a state.
+) -> jax.Array | tuple[jax.Array, jax.Array]:
+    """Convolution that sees only the past along one axis, and continues from a state.
 
     ``out[n, t, o] = activation(bias[o] + sum_{j, i} x[n, t - (k - 1 - j)*d, g*I/G + i] *
-    kernel[j, i, o])``. Inputs before the first one come from `state`, the last ``(k - 1)*d`` inputs
-    of the chunk before; without a state they are zeros. So a whole sequence equals its chunks,
-    each with the state that the one before returned, and its single steps. The sums are equal bit
-    for bit, before an `activation`, for depthwise kernels (``I/G = 1``, at most 16 times the
-    channels) of at most 64 taps, in float32 or 16 bits, along one spatial axis, on one CPU device:
-    every output is one sum, its taps in their order, each product and each addition rounded. (XLA
-    may compute a function such as ``exp`` otherwise for another number of elements.) Elsewhere, and
-    with `segment_ids`, they are equal exactly on integers, and otherwise up to rounding.
+    kernel[j, i, o])``. Inputs before the first one come from `state`, which holds the last
+    ``(k - 1)*d`` inputs of the chunk before. Without a state they are zeros. So the results for
+    chunks, each with the state that the chunk before it returned, are the result for the whole
+    sequence. So are the results for single steps.
+
+    They are equal bit for bit, before an `activation`, on one CPU device, along one spatial axis,
+    in float32 or 16 bits, for depthwise kernels (``I/G = 1``, at most 16 times the channels) of at
+    most 64 taps. There every output is one sum of its taps in order, and each product and each
+    addition is rounded. (XLA may compute a function such as ``exp`` differently for another number
+    of elements.) Elsewhere, and with `segment_ids`, they are equal exactly on integers, and up to
+    rounding on other numbers.
 
     Args:
         x: (N, T, *space, I): time T is causal, the other axes are as in `conv`.
@@ -49,19 +84,19 @@ def causal_conv(
         bias: (O,), added to the result.
         state: (N, S, *space, I), what an earlier call returned or `init_state` makes; None for the
             left edge of a sequence. ``S = (k - 1)*d``, less ``strides - 1`` for output_at="last".
-        segment_ids: (N, T) integers. A run of equal ones is a sequence by itself: no tap crosses
-            its ends, and no gradient. A `state` belongs to the first run of its row, the returned
-            state to the last: where a chunk begins with a new sequence, zero the state there.
-        mask: (N, T) booleans, for rows of different lengths, padded before or after their real
-            steps, which are True. Each row is a sequence by itself, from its first real step to its
-            last: there it takes up the state, and there its state is returned. Results are zero
-            where there is no real step.
+        segment_ids: (N, T) integers. Neighbours with equal ids are one sequence. No tap and no
+            gradient crosses from one sequence to another. The given `state` belongs to the first
+            sequence of its row, and the returned state to the last. If a chunk begins with a new
+            sequence, set the state of that row to zero.
+        mask: (N, T) booleans, for rows of different lengths: True for real steps, and False for
+            padding before or after them. The given state comes before the first real step of a
+            row. The returned state ends with the last real step. Results on padding are zero.
         activation: None, "silu" (or "swish"), "gelu", "relu", "tanh", or a function of an array.
         axis: the causal axis of x; by default its first spatial one.
         strides: steps between outputs; an int, or one per spatial axis.
-        output_at: where a frame of `strides` inputs has its output: at its "first" input, as
-            ``conv(padding="CAUSAL")`` has it, or at its "last", as audio codecs have it (EnCodec,
-            SoundStream), where an output sees the whole frame and the state is shorter.
+        output_at: which input of a frame of `strides` inputs has the output: the "first", as in
+            ``conv(padding="CAUSAL")``, or the "last", as in audio codecs (EnCodec, SoundStream).
+            At the last input an output sees the whole frame, and the state is shorter.
         padding: of the other spatial axes, "SAME", "SAME_LOWER", "VALID", "FULL", an int, or an int
             or (low, high) pair for each of them.
         padding_mode: what lies beyond the edges: a word, or one per spatial axis. Along the causal
@@ -70,11 +105,11 @@ def causal_conv(
         feature_group_count: G; the number of channels for a depthwise kernel (K, 1, O).
         return_state: whether to return the state as well.
         mesh_axis: inside ``jax.shard_map``, the mesh axis over which T is sharded in order. Each
-            shard gets its state from the shard before by one exchange of neighbours; the gradient
-            has one back. `state` is the whole sequence's, on every shard, and so is the one that is
-            returned.
-        dimension_numbers, precision, preferred_element_type, out_sharding, algorithm: see `conv`;
-            None for `algorithm` sums the taps of such a depthwise kernel in order everywhere.
+            shard gets its state from the shard before it, by one exchange between neighbours; the
+            gradient has one exchange back. The given and the returned state are those of the whole
+            sequence, the same on every shard.
+        dimension_numbers, precision, preferred_element_type, out_sharding, algorithm: see `conv`.
+            ``algorithm=None`` sums the taps of such a depthwise kernel in order on every platform.
             "pallas" computes a depthwise kernel of at most 8 taps on TPU in one pass, with the
             state, the segments, the bias and a named activation.
 
@@ -129,7 +164,7 @@ def causal_step(
     inputs: give `causal_conv` chunks of that many.
 
     Args:
-        x_t: (N, *space, I), or as `dimension_numbers` says, without its causal axis.
+        x_t: (N, *space, I), or as `dimension_numbers` says, without the causal axis.
         kernel: (K, *window, I/G, O).
         state: (N, S, *space, I), what the step before returned, or `init_state`. It can be donated.
         bias, activation, padding, padding_mode, kernel_dilation, feature_group_count: as in
@@ -176,7 +211,7 @@ def causal_step(
 @public_with(x=checks.shaped, kernel=checks.shaped)
 @takes(StateOptions)
 def init_state(x: Shaped, kernel: Shaped, **options: Unpack[StateOptions]) -> jax.Array:
-    """The state of `causal_conv` before the first input: zeros, or the first input again and again.
+    """The state of `causal_conv` before the first input: zeros, or the first input repeated.
 
     Args:
         x: inputs (N, T, *space, I) with any T, or a ``jax.ShapeDtypeStruct`` of them: only the
@@ -214,9 +249,9 @@ def run(
     mesh_axis: Any,
     return_state: bool = True,
 ) -> tuple[jax.Array, jax.Array]:
-    """What the plan computes, before bias and activation, and the next state.
+    """The result of the plan before bias and activation, and the next state.
 
-    Without `return_state` the second may be anything.
+    Without `return_state` the second result has no meaning.
     """
     x, kernel = jnp.asarray(x), jnp.asarray(kernel)
     state, segment_ids, mask = made.check(x, state, segment_ids, mask, mesh_axis, return_state)

@@ -1,4 +1,4 @@
-"""What `convjax.selftest` runs on a TPU besides the lowerings."""
+"""The check of the causal kernel that `convjax.selftest` runs on a TPU."""
 
 import functools
 from typing import Any

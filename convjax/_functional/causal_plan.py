@@ -46,7 +46,7 @@ class Plan:
         others: (low, high) padding of the other spatial axes, in order.
         modes: padding modes per spatial axis.
         groups: G, or None where only a state is made.
-        numerics: what the convolution is given besides.
+        numerics: the precision, the type and the sharding of the result.
         algorithm: as in `conv`.
         ordered: whether every output is one sum of taps in their order.
     """

@@ -1,6 +1,6 @@
-"""Causal transposed convolution: every input gives its outputs at once, and none of the past."""
+"""Causal transposed convolution: an input changes no output that came before it."""
 
-from typing import Any, Unpack
+from typing import Literal, Unpack, overload
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,12 @@ from convjax._core import checks
 from convjax._core.aliases import ArrayLike, MeshAxis
 from convjax._core.geometry import dilated
 from convjax._core.layout import layout_of
-from convjax._core.options import DEFAULTS, CausalTransposeOptions, takes
+from convjax._core.options import (
+    DEFAULTS,
+    CausalTransposeCallOptions,
+    CausalTransposeOptions,
+    takes,
+)
 from convjax._core.public import public_with
 from convjax._functional import sequences
 from convjax._functional.causal import run
@@ -20,6 +25,32 @@ from convjax._functional.prepare import (
     check_transposed_groups,
     spatial_steps,
 )
+
+
+@overload
+def causal_conv_transpose(
+    y: ArrayLike,
+    kernel: ArrayLike,
+    *,
+    return_state: Literal[False] = False,
+    **options: Unpack[CausalTransposeCallOptions],
+) -> jax.Array: ...
+@overload
+def causal_conv_transpose(
+    y: ArrayLike,
+    kernel: ArrayLike,
+    *,
+    return_state: Literal[True],
+    **options: Unpack[CausalTransposeCallOptions],
+) -> tuple[jax.Array, jax.Array]: ...
+@overload
+def causal_conv_transpose(
+    y: ArrayLike,
+    kernel: ArrayLike,
+    *,
+    return_state: bool,
+    **options: Unpack[CausalTransposeCallOptions],
+) -> jax.Array | tuple[jax.Array, jax.Array]: ...
 
 
 @public_with(return_state=checks.flag, mesh_axis=sequences.check_mesh_axis)
@@ -34,24 +65,24 @@ def causal_conv_transpose(
     return_state: bool = False,
     mesh_axis: MeshAxis = None,
     **options: Unpack[CausalTransposeOptions],
-) -> Any:
-    """Transposed convolution along time that goes on from a state: the up-sampling of audio codecs.
+) -> jax.Array | tuple[jax.Array, jax.Array]:
+    """Transposed convolution along time with a state: the up-sampling of audio codecs.
 
     ``out[n, t*s + j*d, o] += y[n, t, i] * kernel[j, o, i]`` for the ``T*s`` outputs that begin with
     the first input; bias and activation follow. It equals ``conv_transpose(y, kernel, strides=s,
-    padding=((0, k̂ - s),))``, the ends that SoundStream and EnCodec cut off. Input t has given its
-    outputs up to ``(t + 1)*s - 1`` when it has come: no output waits for the next input. The state
-    is the last ``ceil(k̂ / s) - 1`` inputs; so chunks, and single steps (chunks of one input, which
-    give `strides` outputs), equal the whole sequence, exactly on integers and otherwise up to
-    rounding. It is computed as a `causal_conv` with `strides` times the outputs.
+    padding=((0, k̂ - s),))``, without the end that SoundStream and EnCodec cut off. The outputs up
+    to ``(t + 1)*s - 1`` need no input after input t. The state is the last ``ceil(k̂ / s) - 1``
+    inputs. So the results for chunks are the result for the whole sequence, exactly on integers and
+    otherwise up to rounding. A single step is a chunk of one input, and gives `strides` outputs. It
+    is computed as a `causal_conv` with `strides` times the outputs.
 
     Args:
         y: (N, T, I).
         kernel: (K, O/G, I), the forward kernel, as in `conv_transpose`.
         bias: (O,), added to the result.
         state: (N, S, I), what an earlier call returned; None, or zeros, for the first inputs.
-        segment_ids: (N, T) integers, as in `causal_conv`: inputs of one run give no outputs to
-            another.
+        segment_ids: (N, T) integers, as in `causal_conv`: the inputs of one sequence change no
+            outputs of another.
         activation: as in `causal_conv`.
         strides: s, the up-sampling factor.
         kernel_dilation: distance between taps.

@@ -23,9 +23,9 @@ def conv(x: ArrayLike, kernel: ArrayLike, **options: Unpack[ConvOptions]) -> jax
     kernel[t, i, o]``, with ``g`` the group of output channel ``o``. Extents are
     ``floor((i + lo + hi - k̂) / s) + 1`` with ``k̂ = (k - 1)*d + 1`` (relations 6 and 15).
 
-    Under "CAUSAL" an output does not depend on how long `x` goes on after it: to the last bit for
-    groups of few channels (see `depthwise_conv`), else to rounding, since the order in which XLA
-    sums many channels may depend on the extents.
+    Under "CAUSAL" an output does not depend on the inputs after it. It is the same to the last bit
+    for groups of few channels (see `depthwise_conv`). Otherwise it is the same up to rounding: the
+    order in which XLA sums many channels may depend on the extents.
 
     Args:
         x: (N, *space, I), or as `dimension_numbers` says. The rank is ``kernel.ndim - 2``.

@@ -101,7 +101,7 @@ def shuffled_grouped_conv(
         groups: G, of the convolution and of the shuffle.
         strides, padding, padding_mode, kernel_dilation, dimension_numbers, precision,
             preferred_element_type, algorithm: as in `conv`.
-        out_sharding: as in `conv`; it speaks of the convolution, before the shuffle.
+        out_sharding: as in `conv`; the sharding of the convolution, before the shuffle.
 
     Returns:
         (N, *out_space, O).
@@ -134,9 +134,9 @@ def depthwise_conv(
 
     ``out[n, p, i*M + m] = sum_t x[n, p + t, i] * kernel[t, 0, i*M + m]``
 
-    With ``padding="CAUSAL"`` a prefix gives the prefix: an output does not depend on how long `x`
-    goes on after it, on one CPU to the last bit (M up to 16, up to 64 taps; gradients, and other
-    devices, to rounding).
+    With ``padding="CAUSAL"`` an output does not depend on the inputs after it. On one CPU it is the
+    same to the last bit however long `x` is, for M up to 16 and up to 64 taps. Gradients, and
+    results on other devices, are the same up to rounding.
 
     Args:
         x: (N, *space, I).

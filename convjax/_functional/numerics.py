@@ -1,4 +1,4 @@
-"""How a convolution is computed: precision, types, sharding, lowering, as they hold at the call."""
+"""How a convolution is computed: precision, types, sharding and lowering, resolved at the call."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,7 +15,7 @@ from convjax._sharding.sharding import named_sharding
 
 
 def numerics(function: str, dtype: Any, given: Mapping[str, Any], ndim: int) -> dict[str, Any]:
-    """Precision, result type, sharding and algorithm as they hold now, at the call."""
+    """Precision, result type, sharding and algorithm, resolved for this call."""
     precision = given["precision"]
     try:
         resolved = direct.resolve_precision(precision)
@@ -81,7 +81,7 @@ def _algorithm(function: str, algorithm: Any) -> Any:
 
 
 def accepted(recipe: Recipe, dtype: Any) -> Recipe:
-    """`recipe`, unless its forward operation is forced upon a lowering that cannot execute it."""
+    """`recipe`; an error if a lowering is forced on its forward operation that cannot run it."""
     algorithm = recipe.algorithm
     name = algorithm if algorithm is None or isinstance(algorithm, str) else algorithm[0]
     if name is None or name == "direct":

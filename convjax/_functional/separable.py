@@ -24,8 +24,8 @@ def depthwise_separable_conv(
     """Depthwise convolution (space), then pointwise convolution (channels).
 
     ``pointwise_conv(depthwise_conv(x, depthwise_kernel, **options), pointwise_kernel)``. With M = 1
-    it takes 1/O + 1/prod(K) of the dense convolution's multiply-accumulates. Nothing non-linear
-    lies between the stages.
+    it takes 1/O + 1/prod(K) of the dense convolution's multiply-accumulates. There is no
+    non-linearity between the stages.
 
     Args:
         x: (N, *space, I).
@@ -84,8 +84,8 @@ def spatially_separable_conv(
     Args:
         x: (N, *space, I).
         kernels: one per spatial axis, in the order of the axes: (K1, 1, I, M), (1, K2, M, O).
-        strides, padding, padding_mode, kernel_dilation: as in `conv`; each stage gets those of its
-            own axis.
+        strides, padding, padding_mode, kernel_dilation: as in `conv`; each stage gets the values
+            for its axis.
         dimension_numbers, precision, algorithm: of every stage; as in `conv`.
         preferred_element_type: dtype of the result; stages after the first compute in it.
         out_sharding: of the result.
@@ -143,8 +143,8 @@ def flattened_conv(
         lateral_kernel: (1..., I, F).
         spatial_kernels: one per spatial axis, in the order of the axes, depthwise:
             (K1, 1, 1, F), (1, K2, 1, F).
-        strides, padding, padding_mode, kernel_dilation: as in `conv`; each spatial stage gets those
-            of its own axis.
+        strides, padding, padding_mode, kernel_dilation: as in `conv`; each spatial stage gets the
+            values for its axis.
         dimension_numbers, precision, algorithm: of every stage; as in `conv`.
         preferred_element_type: dtype of the result; stages after the first compute in it.
         out_sharding: of the result.

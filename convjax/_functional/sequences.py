@@ -19,7 +19,7 @@ from convjax._operation.grouping import apply
 def packed(
     made: Plan, x: jax.Array, kernel: jax.Array, state: Any, ids: jax.Array, left_ids: Any
 ) -> tuple[jax.Array, jax.Array]:
-    """Several sequences in a row: a tap that would cross a boundary meets the left edge instead.
+    """Several sequences in a row: a tap that would cross a boundary reads the left edge instead.
 
     `left_ids` (N, S) are the ids of `state`; by default each is the id of the first step.
     """
@@ -124,7 +124,7 @@ def _folded(made: Plan, taps: list[jax.Array], kernel: jax.Array) -> jax.Array:
 
 
 def _laid_out(made: Plan, y: jax.Array) -> jax.Array:
-    """`y` (N, T, *others, O) as the result lies."""
+    """`y` (N, T, *others, O) in the layout of the result."""
     out = made.layout.out
     others = [axis for place, axis in enumerate(out.space) if place != made.index]
     return jnp.moveaxis(y, range(y.ndim), (*out.batch, made.out_axis, *others, *out.out))

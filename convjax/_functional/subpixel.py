@@ -108,7 +108,7 @@ def subpixel_conv(
         scale: r; an int, or one per spatial axis, and their product stands for r^d.
         strides, padding, padding_mode, kernel_dilation, dimension_numbers, precision,
             preferred_element_type, algorithm: of the convolution; as in `conv`.
-        out_sharding: as in `conv`; it speaks of the convolution, before the shuffle.
+        out_sharding: as in `conv`; the sharding of the convolution, before the shuffle.
 
     Returns:
         (N, *out_space, O); ``out_space = space * r`` by default.

@@ -24,11 +24,11 @@ def conv_transpose(
     The extents are ``(n - 1)*s + k̂ - lo - hi + output_padding`` (relation 14), and ``n*s`` for
     "SAME", "SAME_LOWER" and "CAUSAL". The result has the shape of u, not its values.
 
-    It is the adjoint of `conv` with the same options, but for one word. The adjoint of a causal
-    convolution looks forward in time: each output sees its input and later inputs. "CAUSAL" here
-    looks back, as decoders of sound need it: on the first spatial axis output ``t`` sees the inputs
-    up to ``t // s``, and none after them. An output does not depend on how long `y` goes on: to the
-    last bit in groups of few channels on one CPU (see `depthwise_conv`), else to rounding.
+    "CAUSAL" is an exception. The adjoint of a causal convolution looks forward in time: each output
+    sees its input and later inputs. "CAUSAL" here looks back, as decoders of sound need it:
+    on the first spatial axis output ``t`` sees the inputs up to ``t // s``, and none after them. An
+    output does not depend on later inputs: it is the same to the last bit in groups of few channels
+    on one CPU (see `depthwise_conv`), and up to rounding elsewhere.
 
     Args:
         y: (N, *space, I).

@@ -88,7 +88,7 @@ def convolution(
 def _convolve(x: jax.Array, kernel: jax.Array, **params: Any) -> jax.Array:
     """``lax.conv_general_dilated``, whose padding may depend on symbolic dimensions here.
 
-    lax's function takes padding in integers alone; its primitive takes either.
+    lax's function takes only integers as padding; its primitive takes symbolic ones, too.
     """
     if all(isinstance(side, int) for pair in params["padding"] for side in pair):
         return _conv_general_dilated(x, kernel, **params)

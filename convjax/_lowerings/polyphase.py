@@ -28,7 +28,7 @@ _WASTE = 1.5  # times the outputs that are needed, at most, where all phases are
 class Phase(NamedTuple):
     """On one axis: outputs of one residue, and the taps that reach input elements there."""
 
-    tap: int  # the first of the kernel's taps, `tap_step` apart from the next
+    tap: int  # the first of the kernel's taps; the next ones follow at a distance of `tap_step`
     tap_step: int
     taps: int
     first: int  # the input element that output 0 of the phase and the first tap meet

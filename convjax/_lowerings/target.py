@@ -1,6 +1,6 @@
 """Where a program will run, as far as the choice of a lowering depends on it.
 
-This file alone reads versions, environment variables and the processor.
+No other file reads versions, environment variables or the processor.
 """
 
 import dataclasses

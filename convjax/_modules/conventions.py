@@ -37,34 +37,30 @@ from convjax._operation.boundary_modes import extend
 from convjax.lax import conv_general_dilated as _ours
 
 
-class ConvOptions(TypedDict, total=False):
-    """Of `conv`: None for strides or dilations is 1."""
+class FlaxOptions(TypedDict, total=False):
+    """The options of both functions, where None for strides or dilations means 1."""
 
     strides: Ints | None
     padding: FlaxPadding
     padding_mode: PaddingMode
+    kernel_dilation: Ints | None
+    feature_group_count: int
+    precision: Precision
+    preferred_element_type: ResultType
+    out_sharding: Sharding
+    algorithm: Algorithm
+
+
+class ConvOptions(FlaxOptions, total=False):
+    """The options of `conv`."""
+
     input_dilation: Ints | None
-    kernel_dilation: Ints | None
-    feature_group_count: int
-    precision: Precision
-    preferred_element_type: ResultType
-    out_sharding: Sharding
-    algorithm: Algorithm
 
 
-class TransposeOptions(TypedDict, total=False):
-    """Of `conv_transpose`, likewise."""
+class TransposeOptions(FlaxOptions, total=False):
+    """The options of `conv_transpose`."""
 
-    strides: Ints | None
-    padding: FlaxPadding
-    padding_mode: PaddingMode
-    kernel_dilation: Ints | None
-    feature_group_count: int
     output_padding: Ints
-    precision: Precision
-    preferred_element_type: ResultType
-    out_sharding: Sharding
-    algorithm: Algorithm
 
 
 BOUNDARIES = {"CIRCULAR": "wrap", "REFLECT": "reflect"}

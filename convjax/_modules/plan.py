@@ -70,7 +70,7 @@ class Plan:
             )
 
     def masked(self, values: Mapping[str, Any], mask: Any) -> dict[str, Any]:
-        """The parameters `values`, by name, their kernels times `mask`, or each times its own."""
+        """The parameters `values` by name: kernels times `mask`, or each kernel times its mask."""
         if mask is None:
             return dict(values)
         names = tuple(self.kernels)
@@ -164,7 +164,7 @@ def plan(name: str, module: Any, in_features: Any, out_features: Any = None) -> 
     )
 
 
-# What every module takes besides the options of its function
+# What every module takes in addition to the options of its function
 _SHARED = (
     "use_bias",
     "dtype",

@@ -140,7 +140,7 @@ def causal_conv(x: jax.Array, kernel: jax.Array, **options: Unpack[CausalLayerOp
 def causal_conv_transpose(
     y: jax.Array, kernel: jax.Array, **options: Unpack[CausalTransposeLayerOptions]
 ) -> Any:
-    """`convjax.causal_conv_transpose`, likewise."""
+    """`convjax.causal_conv_transpose`, of whose options a layer holds those of the signature."""
     strides = options.get("strides", 1)
     (strides,) = checks.ints("CausalConvTranspose", "strides", strides, 1, minimum=1)
     given: dict[str, Any] = {**options, "strides": strides}

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from convjax._core import checks
 from convjax._core.public import public
@@ -10,9 +10,12 @@ from convjax._programs.changes import carry
 from convjax._programs.rebind import evaluate
 from convjax._programs.walk import trace
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 
 @public
-def accelerate(fn: Callable[..., Any]) -> Callable[..., Any]:
+def accelerate(fn: Callable[P, R]) -> Callable[P, R]:
     """The same function, with every ``lax.conv_general_dilated`` in it executed by this library.
 
     ``accelerate(fn)(*args, **kwargs)`` traces `fn` to a jaxpr, replaces its convolutions by this
@@ -70,8 +73,9 @@ def accelerate(fn: Callable[..., Any]) -> Callable[..., Any]:
 
     # `updated`: the attributes of a callable object, such as a module, are its own
     @functools.wraps(fn, updated=())
-    def accelerated(*args: Any, **kwargs: Any) -> Any:
-        return carry("accelerate", _run, fn, args, kwargs)
+    def accelerated(*args: P.args, **kwargs: P.kwargs) -> R:
+        result: R = carry("accelerate", _run, fn, args, kwargs)
+        return result
 
     return accelerated
 

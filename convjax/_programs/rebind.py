@@ -89,7 +89,7 @@ def _equations(eqn: Any) -> Iterator[Any]:
     if eqn.primitive is lax.conv_general_dilated_p:
         yield from _convolution(eqn)
     elif eqn.primitive.name == "pallas_call":
-        yield eqn  # a kernel, compiled by rules that know lax's primitives alone
+        yield eqn  # a kernel, compiled by rules that know only lax's primitives
     else:
         params = {name: _parameter(name, value) for name, value in eqn.params.items()}
         same = all(params[name] is value for name, value in eqn.params.items())

@@ -24,6 +24,7 @@ from jax.experimental.xla_metadata import set_xla_metadata
 from jax.interpreters import mlir
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
+from convjax._core.version import __version__
 from convjax._sharding import partition
 from convjax._sharding.partition import Names, Plan, block
 from convjax._sharding.sharding import is_explicit
@@ -92,9 +93,9 @@ def lower(
 ) -> Any:
     """Lower an operation: `whole` where nobody or XLA splits it, else by its `split`.
 
-    `description` is all that distinguishes it from others on operands of the same types. XLA's
-    program names a callback by an address, so without a description the persistent compilation
-    cache could take one operation for another.
+    `description` distinguishes the operation from others on operands of the same types. XLA's
+    program names a callback by an address. So without a description, and without this library's
+    version, the persistent compilation cache could take one operation for another.
     """
     (out,) = ctx.avals_out
     implementation: Any = whole
@@ -265,7 +266,7 @@ def _by_callback(
         return axes, run, out, tuple(wanted)
 
     def inferred(_: Any, given: Any, __: Any) -> Any:
-        """Asked by XLA's former partitioner alone, which knows no rules."""
+        """Only XLA's former partitioner, which knows no rules, asks for this."""
         arrays = zip(shapes, given, strict=False)
         axes, plan = planned({party: array.sharding for party, array in arrays})
         return _sharding(axes, plan.spec("out", len(shapes["out"])))
@@ -277,7 +278,7 @@ def _by_callback(
         sharding_rule=_rule(split),
         decode_shardings=False,
     )
-    attributes = {"convjax": description}
+    attributes = {"convjax": f"{__version__} {description}"}
     if split.calls:
         # XLA puts these attributes on all that a part consists of, in place of its own. Calls that
         # may be inlined are inlined by then.

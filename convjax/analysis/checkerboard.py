@@ -39,7 +39,7 @@ def overlap_counts(
 
     Returns:
         Counts (*out_space), int64, ``out_space = (input_size - 1)*s + k`` layer by layer. They
-        depend on sizes alone: under `jit` they are constants.
+        depend only on sizes: under `jit` they are constants.
 
     Raises:
         ValueError: an empty stack, layers that are not pairs, sizes below 1.
@@ -194,7 +194,7 @@ def spectral_fraction(images: ArrayLike, period: Ints, *, width: float = 0.06) -
         images: (N, *space, C), real. They are taken to go on periodically beyond their borders.
         period: in pixels; an int, or one per spatial axis, at least one of them above 1.
         width: in cycles per pixel, below half of the distance 1/s between such frequencies; those
-            of n pixels are 1/n apart.
+            of n pixels have a distance of 1/n.
 
     Returns:
         (N, C), in float32 or wider; 0 for constant images.

@@ -1,9 +1,8 @@
 """Pictures of convolutions, computed from the library's functions.
 
-`arithmetic` draws any configuration of any kind, cell by cell; the others what is around it. Each
-returns a `Drawing`, which notebooks display and ``save`` writes as .svg, .html (a player), .png or
-.gif (these two need the extra ``draw``). ``python -m convjax.draw --help`` does the same from the
-command line.
+`arithmetic` draws any configuration of any kind, cell by cell. Each function returns a `Drawing`.
+Notebooks display it, and its ``save`` writes it as .svg, .html (a player), .png or .gif; the last
+two need the extra ``draw``. ``python -m convjax.draw --help`` explains the command line.
 """
 
 from convjax.draw.arithmetic import arithmetic

@@ -228,7 +228,7 @@ def receptive_field(layers: Sequence[Sequence[Any]], *, names: Sequence[str] = (
     """Draw what the middle output of a stack sees after its first, second, ... layer.
 
     The gradient of the middle output of the real stack with kernels of ones: how many paths lead
-    to it from every input (`convjax.analysis.empirical_receptive_field`), beside the size that
+    to it from every input (`convjax.analysis.empirical_receptive_field`), next to the size that
     ``size += (k - 1)*d*jump`` gives (`convjax.arithmetic.receptive_field`).
 
     Args:

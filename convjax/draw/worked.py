@@ -37,7 +37,7 @@ _OPTIONS = {
     "method",
     "order",
 }
-# Kinds with channels to tell apart: in_features, out_features, groups.
+# Kinds that are drawn with several channels: in_features, out_features, groups.
 _CHANNELS = {
     "pointwise": (3, 2, 1),
     "depthwise": (3, 3, 1),

@@ -106,7 +106,7 @@ def conv_matrix(
 
 
 def _steps(shape: Sequence[int]) -> list[int]:
-    """How far apart in the flattened array neighbours along each axis are."""
+    """The distance in the flattened array between neighbours along each axis."""
     return [prod(shape[axis + 1 :]) for axis in range(len(shape))]
 
 

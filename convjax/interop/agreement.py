@@ -1,4 +1,4 @@
-"""Where a padding policy agrees with padding in numbers: for which extents, exactly.
+"""For which extents a padding policy agrees with padding in numbers.
 
 A policy agrees, or not, by the remainder of the input's extent modulo the stride.
 """

@@ -50,25 +50,26 @@ def causal_from_torch(
 ) -> CausalLayer:
     """The convolution inside a causal layer of PyTorch as a call of `causal_conv`.
 
-    Such layers pad the past by hand: the short convolutions of Mamba, Mamba-2, gated delta nets and
-    LFM (``conv1d``, depthwise, with ``padding=k - 1`` and the end cut off), WaveNet's dilated ones,
-    the encoder's strided ones of SoundStream and EnCodec, the decoder's transposed ones, whose
-    right end they cut off, and the ``CausalConv3d`` of video VAEs. Whatever their code calls the
-    padding, it is what the causal functions do. Weight norm is multiplied out.
+    Such layers pad by hand before the first input. Examples are the short convolutions of Mamba,
+    Mamba-2, gated delta nets and LFM (``conv1d``, depthwise, with ``padding=k - 1`` and the end cut
+    off), WaveNet's dilated ones, and the ``CausalConv3d`` of video VAEs. In SoundStream and EnCodec
+    they are the encoder's strided ones, and the decoder's transposed ones, of whose results the
+    right end is cut off. The causal functions pad in the
+    same way, so the layer's padding is not among the options. Weight norm is multiplied out.
 
     Args:
         layer: the inner ``Conv1d``, ``Conv2d``, ``Conv3d`` or ``ConvTranspose1d``, or its entries
             of a state dict without their prefix: "weight" and "bias", or the two of weight norm.
-        groups, stride, dilation, transposed: PyTorch's, of entries of a state dict, whose shapes do
-            not tell them (1, 1, 1 and False by default); they are read off a module.
+        groups, stride, dilation, transposed: PyTorch's options, for entries of a state dict, whose
+            shapes do not show them (1, 1, 1 and False by default). A module shows them.
         padding_mode: what the layer puts before the first input: "zeros", or "replicate", as
             "constant" (zeros) and the first input again. The other axes have zeros.
-        activation: what follows it, as `causal_conv` takes it.
+        activation: the function after the layer, as `causal_conv` takes it.
 
     Returns:
-        A `CausalLayer`. Along time a strided one has its outputs at the last input of a frame, as
-        codecs have it; the other axes are padded on both sides by half the kernel's reach, which is
-        what an odd kernel needs.
+        A `CausalLayer`. Along time a strided layer has its outputs at the last input of a frame, as
+        in codecs. The other axes are padded on both sides by half the kernel's reach, as an odd
+        kernel needs.
 
     Raises:
         ValueError: entries that are no convolution's, groups that do not fit, a module whose option
@@ -140,7 +141,7 @@ def causal_from_torch(
 
 
 def _weight(function: str, entries: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray | None]:
-    """Weight and bias, weight norm multiplied out."""
+    """Weight and bias, with weight norm multiplied out."""
     found = {name: checked(function, f"layer[{name!r}]", value) for name, value in entries.items()}
     bias = found.pop("bias", None)
     if found.keys() == {"weight"}:

@@ -8,7 +8,7 @@ reverses the kernel along its spatial axes, compared with ours. Every kernel is 
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias, TypedDict, Unpack, get_args, overload
 
 import numpy as np
 
@@ -54,22 +54,58 @@ LAYOUTS: dict[str, tuple[Layout, Layout, Layout]] = {
     "lax": _FLAX,
 }
 # the kinds of `convjax.kinds`; those with several kernels are a sequence of the others
-_FORWARD_KINDS = ("dense", "dilated", "grouped", "shuffled_grouped", "resize", "subpixel")
+SingleKind: TypeAlias = Literal[
+    "dense",
+    "dilated",
+    "grouped",
+    "shuffled_grouped",
+    "resize",
+    "subpixel",
+    "pointwise",
+    "pointwise_grouped",
+    "depthwise",
+    "transposed",
+]
+StagedKind: TypeAlias = Literal["depthwise_separable", "spatially_separable", "flattened"]
+SINGLE_KINDS, STAGED_KINDS = get_args(SingleKind), get_args(StagedKind)
 _POINTWISE_KINDS = ("pointwise", "pointwise_grouped")
-SINGLE_KINDS = (*_FORWARD_KINDS, *_POINTWISE_KINDS, "depthwise", "transposed")
-STAGED_KINDS = ("depthwise_separable", "spatially_separable", "flattened")
+
+
+class KernelOptions(TypedDict, total=False):
+    """The options of `kernel_from` and `kernel_to`."""
+
+    groups: int | None
+    transpose_kernel: bool | None
+    scale: Ints | None
+
+
+@overload
+def kernel_from(
+    framework: str, kernel: AnyArray, kind: SingleKind, **options: Unpack[KernelOptions]
+) -> np.ndarray: ...
+@overload
+def kernel_from(
+    framework: str, kernel: Sequence[AnyArray], kind: StagedKind, **options: Unpack[KernelOptions]
+) -> tuple[np.ndarray, ...]: ...
+@overload
+def kernel_from(
+    framework: str,
+    kernel: AnyArray | Sequence[AnyArray],
+    kind: str,
+    **options: Unpack[KernelOptions],
+) -> np.ndarray | tuple[np.ndarray, ...]: ...
 
 
 @public
 def kernel_from(
     framework: str,
-    kernel: AnyArray,
+    kernel: AnyArray | Sequence[AnyArray],
     kind: str,
     *,
     groups: int | None = None,
     transpose_kernel: bool | None = None,
     scale: Ints | None = None,
-) -> Any:
+) -> np.ndarray | tuple[np.ndarray, ...]:
     """A kernel of another framework as the kernel that convjax's function of this kind takes.
 
     Args:
@@ -110,16 +146,33 @@ def kernel_from(
     return _convert(function, framework, kernel, kind, source, target, groups, scale, inward=True)
 
 
+@overload
+def kernel_to(
+    framework: str, kernel: AnyArray, kind: SingleKind, **options: Unpack[KernelOptions]
+) -> np.ndarray: ...
+@overload
+def kernel_to(
+    framework: str, kernel: Sequence[AnyArray], kind: StagedKind, **options: Unpack[KernelOptions]
+) -> tuple[np.ndarray, ...]: ...
+@overload
+def kernel_to(
+    framework: str,
+    kernel: AnyArray | Sequence[AnyArray],
+    kind: str,
+    **options: Unpack[KernelOptions],
+) -> np.ndarray | tuple[np.ndarray, ...]: ...
+
+
 @public
 def kernel_to(
     framework: str,
-    kernel: AnyArray,
+    kernel: AnyArray | Sequence[AnyArray],
     kind: str,
     *,
     groups: int | None = None,
     transpose_kernel: bool | None = None,
     scale: Ints | None = None,
-) -> Any:
+) -> np.ndarray | tuple[np.ndarray, ...]:
     """A kernel of convjax in another framework's layout: the inverse of `kernel_from`.
 
     Args:
@@ -167,7 +220,7 @@ def _layouts(
             )
         transposed = ADJOINT if transpose_kernel else transposed
     elif transpose_kernel is not None:
-        rule = "is an option of the transposed kernels of flax and lax alone"
+        rule = "is an option of the transposed kernels of flax and lax only"
         checks.fail(function, "transpose_kernel", transpose_kernel, rule)
     return forward, transposed, depthwise
 
@@ -216,7 +269,7 @@ def _convert(
         rule = f"must be given: {framework}'s depth_to_space has another order of channels"
         checks.fail(function, "scale", scale, rule)
     if scale is not None and not reorders:
-        rule = 'is an option of the kind "subpixel" of tensorflow and keras alone'
+        rule = 'is an option of the kind "subpixel" of tensorflow and keras only'
         checks.fail(function, "scale", scale, rule)
     if groups is not None and groups > 1 and not (source[which].grouped and target[which].grouped):
         checks.fail(
@@ -261,7 +314,7 @@ def _read(function: str, kernel: Any, kind: str, layout: Layout, groups: int | N
             function,
             "kernel",
             kernel.shape,
-            "must have at least one spatial axis besides its two channel axes",
+            "must have at least one spatial axis in addition to its two channel axes",
             f"The order of its axes is ({shown}).",
         )
     rank = kernel.ndim - 2

@@ -1,4 +1,4 @@
-"""What the layers of a state dict are: the caller says it, or it is read off a PyTorch model."""
+"""The kinds of the layers of a state dict: given by the caller, or read from a PyTorch model."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ CLASSES = {
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """What a layer of a state dict is.
+    """The kind and the options of a layer of a state dict.
 
     Attributes:
         kind: a kind of convolution with one kernel ("dense", "grouped", "depthwise", "transposed",
@@ -67,7 +67,7 @@ class Layer:
         if self.groups is not None:
             checks.integer("Layer", "groups", self.groups, minimum=1)
             if self.kind not in SINGLE_KINDS:
-                checks.fail("Layer", "groups", self.groups, "is an option of convolutions alone")
+                checks.fail("Layer", "groups", self.groups, "is an option of convolutions only")
         elif self.kind == "shuffled_grouped":
             rule = 'must be given for the kind "shuffled_grouped", whose bias is shuffled'
             checks.fail("Layer", "groups", None, rule)
@@ -82,10 +82,10 @@ class Layer:
                 "default.",
             )
         if self.kind != "transposed" and self.transpose_kernel is not None:
-            rule = 'is an option of the kind "transposed" alone'
+            rule = 'is an option of the kind "transposed" only'
             checks.fail("Layer", "transpose_kernel", self.transpose_kernel, rule)
         if self.kind != "linear" and self.flattened is not None:
-            rule = 'is an option of the kind "linear" alone'
+            rule = 'is an option of the kind "linear" only'
             checks.fail("Layer", "flattened", self.flattened, rule)
 
 

@@ -9,7 +9,7 @@ is used.
 
 from collections.abc import Mapping
 from math import prod
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from convjax._core import checks
 from convjax._core.aliases import AnyArray, AnyTree
 from convjax._core.public import public
 from convjax.interop.arrays import to_numpy
-from convjax.interop.kernels import SINGLE_KINDS, kernel_from, kernel_to
+from convjax.interop.kernels import SINGLE_KINDS, SingleKind, kernel_from, kernel_to
 from convjax.interop.layers import (
     COUNTER,
     ENTRIES,
@@ -50,19 +50,19 @@ def from_torch(
     Args:
         state_dict: names to tensors (or arrays of any framework).
         layers: what each layer is, by its name in PyTorch: a `Layer`, or its kind as a word. Names
-            may hold ``*``: ``{"*.bn*": "batch_norm", "*": "dense"}``; a full name goes first, then
-            the first pattern that fits. `layers_of` reads all that off a PyTorch model.
-        names: what is called otherwise here: names or beginnings of names in PyTorch, such as
+            may hold ``*``: ``{"*.bn*": "batch_norm", "*": "dense"}``. A full name has precedence,
+            then the first pattern that matches. `layers_of` makes them from a PyTorch model.
+        names: what has another name here: names or beginnings of names in PyTorch, such as
             ``{"features": "features.layers"}``, or of single entries, such as ``{"dw.weight":
-            "block.depthwise_kernel"}``. The longest that fits goes; "" takes a part away.
+            "block.depthwise_kernel"}``. The longest that matches is replaced; "" removes it.
         like: the tree to be filled, such as ``nnx.state(model, nnx.Any(nnx.Param,
             nnx.BatchStat))``: it must have the same entries and shapes.
 
     Returns:
         A tree of dicts; parts of names that are numbers become ints, as in ``nnx.List``, unless
         `like` has them otherwise. Leaves: `kernel`, `bias`; `scale`, `bias`, `mean`, `var`;
-        `embedding`. ``num_batches_tracked`` has no counterpart and stays behind: Flax weighs its
-        averages by `momentum` alone, as PyTorch does unless momentum is None.
+        `embedding`. ``num_batches_tracked`` has no counterpart and is left out: Flax weighs its
+        averages only by `momentum`, as PyTorch does unless momentum is None.
 
     Raises:
         ValueError: an entry of no layer, or unknown in its layer; layers without entries; shapes
@@ -98,11 +98,13 @@ def from_torch(
         array = _converted(function, "state_dict", entry, value, suffix, layer, inward=True)
         if target in found:
             rule = f"becomes {target!r}, and so does another entry"
-            fail_entry(function, "state_dict", entry, array, rule, "Tell them apart in `names`.")
+            fail_entry(
+                function, "state_dict", entry, array, rule, "Give them different names in `names`."
+            )
         if wanted is not None and target in wanted:
             shape = tuple(wanted[target][1].shape)
             if array.shape != shape:
-                hint = _mend_of_shape(layer, array.shape, shape)
+                hint = _hint_of_shape(layer, array.shape, shape)
                 rule = f"becomes {target!r} of shape {array.shape}, but `like` has {shape} there"
                 fail_entry(function, "state_dict", entry, value, rule, hint)
         found[target] = array
@@ -173,8 +175,8 @@ def to_torch(
             fail_entry(function, "tree", name, value, rule, hint)
         entry = entry or _join(prefix, suffix)
         if entry in found or _ours(entry, prefix, ENTRIES[layer.kind][suffix], names) != name:
-            rule = f"becomes {entry!r}, which does not lead back to it alone"
-            fail_entry(function, "tree", name, value, rule, "Tell them apart in `names`.")
+            rule = f"becomes {entry!r}, which stands for another name as well"
+            fail_entry(function, "tree", name, value, rule, "Give them different names in `names`.")
         found[entry] = _converted(function, "tree", name, value, suffix, layer, inward=False)
         if suffix == "running_mean":
             counter = _join(prefix, COUNTER)
@@ -231,7 +233,7 @@ def _converted(
 
 def _kernel(array: np.ndarray, layer: Layer, inward: bool) -> np.ndarray:
     """A kernel: by way of ours, if the layer holds Flax's layout of a transposed one."""
-    groups, kind = layer.groups, layer.kind
+    groups, kind = layer.groups, cast(SingleKind, layer.kind)  # an entry is one kernel
     flax: dict[str, Any] = {"groups": groups, "transpose_kernel": False}
     if inward:
         kernel = kernel_from("torch", array, kind, groups=groups)
@@ -297,7 +299,7 @@ def _theirs(function: str, name: str, names: Mapping[str, str]) -> tuple[str, st
 # ---- errors ----------------------------------------------------------------------------------
 
 
-def _mend_of_shape(layer: Layer, found: tuple[int, ...], wanted: tuple[int, ...]) -> str:
+def _hint_of_shape(layer: Layer, found: tuple[int, ...], wanted: tuple[int, ...]) -> str:
     if layer.kind == "transposed" and sorted(found) == sorted(wanted):
         return f"Is the layer's `transpose_kernel` {not layer.transpose_kernel}?"
     if len(found) == len(wanted) == 1 and wanted[0] and not found[0] % wanted[0]:
@@ -327,7 +329,7 @@ def _fail_unknown(function: str, entry: str, value: Any, layer: Layer) -> NoRetu
 
 
 def _compare(function: str, found: Any, wanted: Any, argument: str, like: str) -> None:
-    """Both have the same names."""
+    """Refuse two sets of names that differ."""
     for missing, rule in (
         (sorted(set(wanted) - set(found)), f"must have what `{like}` has"),
         (sorted(set(found) - set(wanted)), f"must have nothing that `{like}` has not"),

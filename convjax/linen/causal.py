@@ -1,20 +1,23 @@
 """Linen modules of causal convolutions, with a state for streams in the collection `STATE`."""
 
 import dataclasses
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Literal, Unpack, overload
 
 import jax
 import jax.numpy as jnp
 from flax import linen
 
 from convjax._core import checks
-from convjax._core.aliases import Activation, ArrayLike, Ints, MeshAxis, OutputAt
+from convjax._core.aliases import Activation, Ints, OutputAt
+from convjax._core.options import SequenceOptions
 from convjax.linen.layer import Layer, Spatial, prepared
 
 STATE = "causal_state"  # the collection
 
 
-def _causal(module: Any, inputs: jax.Array, stream: Any, given: Any) -> Any:
+def _causal(
+    module: Any, inputs: jax.Array, stream: Any, given: dict[str, Any]
+) -> jax.Array | tuple[jax.Array, jax.Array]:
     """A causal layer's result; `stream` says whether and how it goes on from the layer's state."""
     if stream not in (False, True, "step"):
         checks.fail(module.row, "stream", stream, 'must be False, True or "step"')
@@ -27,22 +30,17 @@ def _causal(module: Any, inputs: jax.Array, stream: Any, given: Any) -> Any:
     plan, inputs, values = prepared(module, inputs)
     if not stream:
         return plan.causal(inputs, values, **given)
+    for name, value in (("state", given.get("state")), ("return_state", given["return_state"])):
+        if value is not None and value is not False:
+            rule = f"must not be given with `stream`, whose state is in the collection {STATE!r}"
+            checks.fail(module.row, name, getattr(value, "shape", value), rule)
     state = module.variable(STATE, "state", plan.first_state, inputs, values)
-    outputs, new = plan.causal(inputs, values, state=state.value, return_state=True, **given)
+    given = {**given, "state": state.value, "return_state": True}
+    outputs, new = plan.causal(inputs, values, **given)
     if not module.is_initializing():
         state.value = new
     one = stream == "step" and outputs.shape[time] == 1
     return jnp.squeeze(outputs, time) if one else outputs
-
-
-class SequenceOptions(TypedDict, total=False):
-    """Of a call: the arguments of `convjax.causal_conv` that a layer does not hold."""
-
-    segment_ids: ArrayLike | None
-    mask: ArrayLike | None
-    state: ArrayLike | None
-    return_state: bool
-    mesh_axis: MeshAxis
 
 
 class CausalConv(Spatial):
@@ -79,23 +77,53 @@ class CausalConv(Spatial):
     axis: int | None = dataclasses.field(default=None, kw_only=True)
     output_at: OutputAt = dataclasses.field(default="first", kw_only=True)
 
+    @overload
+    def __call__(
+        self,
+        inputs: jax.Array,
+        *,
+        stream: bool | Literal["step"] = False,
+        return_state: Literal[False] = False,
+        **options: Unpack[SequenceOptions],
+    ) -> jax.Array: ...
+    @overload
+    def __call__(
+        self,
+        inputs: jax.Array,
+        *,
+        stream: bool | Literal["step"] = False,
+        return_state: Literal[True],
+        **options: Unpack[SequenceOptions],
+    ) -> tuple[jax.Array, jax.Array]: ...
+    @overload
+    def __call__(
+        self,
+        inputs: jax.Array,
+        *,
+        stream: bool | Literal["step"] = False,
+        return_state: bool,
+        **options: Unpack[SequenceOptions],
+    ) -> jax.Array | tuple[jax.Array, jax.Array]: ...
+
     @linen.compact
     def __call__(
         self,
         inputs: jax.Array,
         *,
         stream: bool | Literal["step"] = False,
+        return_state: bool = False,
         **options: Unpack[SequenceOptions],
-    ) -> Any:
+    ) -> jax.Array | tuple[jax.Array, jax.Array]:
         """The result for `inputs` (N, T, *space, channels).
 
         Args:
             stream: False for whole sequences; True for the next chunk of streams; "step" for their
                 next step, without the time axis.
-            options: `segment_ids`, `mask` and, for whole sequences, `state`, `return_state` and
-                `mesh_axis`, as `convjax.causal_conv` has them.
+            return_state: for whole sequences, whether to return the state as well.
+            options: `segment_ids`, `mask` and, for whole sequences, `state` and `mesh_axis`, as
+                `convjax.causal_conv` has them.
         """
-        return _causal(self, inputs, stream, options)
+        return _causal(self, inputs, stream, {"return_state": return_state, **options})
 
 
 class CausalConvTranspose(Layer):
@@ -125,13 +153,42 @@ class CausalConvTranspose(Layer):
     feature_group_count: int = dataclasses.field(default=1, kw_only=True)
     activation: Activation = dataclasses.field(default=None, kw_only=True)
 
+    @overload
+    def __call__(
+        self,
+        inputs: jax.Array,
+        *,
+        stream: bool | Literal["step"] = False,
+        return_state: Literal[False] = False,
+        **options: Unpack[SequenceOptions],
+    ) -> jax.Array: ...
+    @overload
+    def __call__(
+        self,
+        inputs: jax.Array,
+        *,
+        stream: bool | Literal["step"] = False,
+        return_state: Literal[True],
+        **options: Unpack[SequenceOptions],
+    ) -> tuple[jax.Array, jax.Array]: ...
+    @overload
+    def __call__(
+        self,
+        inputs: jax.Array,
+        *,
+        stream: bool | Literal["step"] = False,
+        return_state: bool,
+        **options: Unpack[SequenceOptions],
+    ) -> jax.Array | tuple[jax.Array, jax.Array]: ...
+
     @linen.compact
     def __call__(
         self,
         inputs: jax.Array,
         *,
         stream: bool | Literal["step"] = False,
+        return_state: bool = False,
         **options: Unpack[SequenceOptions],
-    ) -> Any:
+    ) -> jax.Array | tuple[jax.Array, jax.Array]:
         """The result for `inputs` (N, T, channels), as of `CausalConv`."""
-        return _causal(self, inputs, stream, options)
+        return _causal(self, inputs, stream, {"return_state": return_state, **options})

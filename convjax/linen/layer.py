@@ -60,14 +60,14 @@ class Layer(linen.Module, kw_only=True):
 
     Attributes:
         use_bias: whether a bias (features,) is added to the result.
-        mask: what the kernel is multiplied by, of its shape; of a kind with several kernels, a
-            mapping from their names to masks.
+        mask: an array of the kernel's shape, by which the kernel is multiplied; for a kind with
+            several kernels, a mapping from their names to masks.
         dtype: dtype of the computation; by default that of inputs and parameters together.
         param_dtype: dtype of the parameters.
         precision, preferred_element_type, algorithm: as in `convjax.conv`.
         kernel_init: initialiser of the kernels; those of `convjax.initializers` know every kind's
             fans. A mapping from parameter names gives each kernel its own.
-        bias_init: initialiser of the biases, likewise.
+        bias_init: the same for the biases.
         promote_dtype: Flax's, or a function like it.
     """
 

@@ -1,6 +1,6 @@
 """The article's networks, as Flax NNX modules made of the modules of `convjax.nn`.
 
-``python -m convjax.models`` prints their parameters and multiply-accumulates beside the published
+``python -m convjax.models`` prints their parameters and multiply-accumulates next to the published
 counts. ``python -m convjax.models NAME key=value ...`` prints the counts of any configuration.
 """
 

@@ -1,4 +1,4 @@
-"""Print the networks' parameters and multiply-accumulates beside the published counts.
+"""Print the networks' parameters and multiply-accumulates next to the published counts.
 
 ``python -m convjax.models`` prints the table of all networks. ``python -m convjax.models NAME
 key=value ...`` prints one network, layer by layer; with ``--json`` its counts are the last line.

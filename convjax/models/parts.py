@@ -18,7 +18,7 @@ class ConvNorm(nnx.Module):
     """A convolution, batch normalisation, and ReLU unless ``relu=False``.
 
     Args:
-        conv: a module of `convjax.nn` without biases; those of the normalisation take their place.
+        conv: a module of `convjax.nn` without biases; the normalisation has biases.
         features: its output channels.
         relu: whether ReLU follows.
         momentum, epsilon: of `flax.nnx.BatchNorm`; the defaults are PyTorch's.
@@ -103,7 +103,7 @@ def positive(function: str, argument: str, value: Any) -> float:
 def entries(
     function: str, argument: str, value: Sequence[int], count: int | None = None
 ) -> tuple[int, ...]:
-    """`value` as a tuple of `count` integers of at least 1; of any number, but some, by default."""
+    """`value` as a tuple of `count` integers of at least 1; by default of one or more."""
     several = tuple(value)
     if count is None and not several:
         checks.fail(function, argument, several, "must have at least one entry")

@@ -18,7 +18,7 @@ CONV_1 = 24
 
 
 class ShuffleUnit(nnx.Module):
-    """Grouped 1x1, shuffle, depthwise 3x3, grouped 1x1; added to the input, or beside it.
+    """Grouped 1x1, shuffle, depthwise 3x3, grouped 1x1; added to the input or after it.
 
     A unit of stride 1 adds its input (figure 2b). One of stride 2 (figure 2c) puts the input,
     average-pooled 3x3/2, before its own result, which has the channels that are missing then.

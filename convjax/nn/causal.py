@@ -1,7 +1,7 @@
 """NNX modules of causal convolutions, with a state for streams."""
 
 from collections.abc import Sequence
-from typing import Any, TypedDict, Unpack
+from typing import Any, Literal, Unpack, overload
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from flax import nnx
 from convjax import _modules
 from convjax._core import checks
 from convjax._core import options as _options
-from convjax._core.aliases import ArrayLike, Ints, MeshAxis, Sharding
+from convjax._core.aliases import ArrayLike, Ints, Sharding
 from convjax.nn.layer import Layer, LayerOptions, takes
 
 
@@ -19,30 +19,15 @@ class CausalState(nnx.Variable[Any]):
 
 
 class CausalLayerOptions(LayerOptions, _options.CausalLayerOptions, total=False):
-    """Of `CausalConv`."""
+    """The options of `CausalConv`."""
 
 
 class CausalTransposeLayerOptions(LayerOptions, _options.CausalTransposeLayerOptions, total=False):
-    """Of `CausalConvTranspose`."""
-
-
-class ChunkOptions(TypedDict, total=False):
-    """Of a chunk of streams."""
-
-    segment_ids: ArrayLike | None
-    mask: ArrayLike | None
-
-
-class SequenceOptions(ChunkOptions, total=False):
-    """Of whole sequences."""
-
-    state: ArrayLike | None
-    return_state: bool
-    mesh_axis: MeshAxis
+    """The options of `CausalConvTranspose`."""
 
 
 class _Causal(Layer):
-    """What the two causal layers share: whole sequences, and streams with a state."""
+    """The base of the two causal layers: whole sequences, and streams with a state."""
 
     kernel: nnx.Param[Any]
     state: CausalState | None
@@ -51,22 +36,52 @@ class _Causal(Layer):
         super().__init__(*args, **options)
         self.state = nnx.data(None)
 
+    @overload
     def __call__(
         self,
         inputs: jax.Array,
         out_sharding: Sharding = None,
-        **options: Unpack[SequenceOptions],
-    ) -> Any:
-        """The result for whole sequences; `self.state` stays out of it.
+        *,
+        return_state: Literal[False] = False,
+        **options: Unpack[_options.SequenceOptions],
+    ) -> jax.Array: ...
+    @overload
+    def __call__(
+        self,
+        inputs: jax.Array,
+        out_sharding: Sharding = None,
+        *,
+        return_state: Literal[True],
+        **options: Unpack[_options.SequenceOptions],
+    ) -> tuple[jax.Array, jax.Array]: ...
+    @overload
+    def __call__(
+        self,
+        inputs: jax.Array,
+        out_sharding: Sharding = None,
+        *,
+        return_state: bool,
+        **options: Unpack[_options.SequenceOptions],
+    ) -> jax.Array | tuple[jax.Array, jax.Array]: ...
+
+    def __call__(
+        self,
+        inputs: jax.Array,
+        out_sharding: Sharding = None,
+        *,
+        return_state: bool = False,
+        **options: Unpack[_options.SequenceOptions],
+    ) -> jax.Array | tuple[jax.Array, jax.Array]:
+        """The result for whole sequences; `self.state` is neither read nor changed.
 
         Args:
             inputs: (N, T, *space, in_features).
             out_sharding: sharding of the result, under explicit mesh axes.
-            options: `segment_ids`, `mask`, `state`, `return_state` and `mesh_axis`, as the function
-                has them.
+            return_state: whether to return the pair of the result and the state.
+            options: `segment_ids`, `mask`, `state` and `mesh_axis`, as the function has them.
         """
         plan, inputs, values = self._prepared(inputs)
-        given: dict[str, Any] = {**options}
+        given: dict[str, Any] = {"return_state": return_state, **options}
         if out_sharding is not None:
             given["out_sharding"] = out_sharding
         return plan.causal(inputs, values, **given)
@@ -86,8 +101,8 @@ class _Causal(Layer):
         plan, first, values = self._prepared(jnp.asarray(inputs))
         self.state = CausalState(plan.first_state(first, values))
 
-    def stream(self, inputs: jax.Array, **options: Unpack[ChunkOptions]) -> jax.Array:
-        """The result for the next chunk of the streams; the state moves on.
+    def stream(self, inputs: jax.Array, **options: Unpack[_options.SegmentOptions]) -> jax.Array:
+        """The result for the next chunk of the streams; it updates the state.
 
         Args:
             inputs: (N, T, *space, in_features), T steps that follow the last call.
@@ -102,7 +117,7 @@ class _Causal(Layer):
         return outputs
 
     def step(self, inputs: jax.Array) -> jax.Array:
-        """The result for one step of the streams, without the time axis; the state moves on.
+        """The result for one step of the streams, without the time axis; it updates the state.
 
         Args:
             inputs: (N, *space, in_features).
@@ -132,7 +147,7 @@ class CausalConv(_Causal):
 
     ``layer(x)`` is for whole sequences, as in training. For streams, ``layer.reset(x)`` makes the
     state, an `nn.CausalState` in ``layer.state``; ``layer.stream(chunk)`` and ``layer.step(x_t)``
-    go on from it.
+    continue from it.
 
     Args:
         in_features, out_features: channels.
@@ -140,7 +155,7 @@ class CausalConv(_Causal):
         feature_group_count: G; the number of channels for a depthwise convolution.
         activation, axis, strides, output_at, padding, padding_mode, kernel_dilation: as in
             `convjax.causal_conv`.
-        options: what `Layer` takes besides.
+        options: the other options of `Layer`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -180,7 +195,7 @@ class CausalConvTranspose(_Causal):
         kernel_size: the number of taps.
         strides: the up-sampling factor.
         activation, kernel_dilation, feature_group_count: as in `convjax.causal_conv_transpose`.
-        options: what `Layer` takes besides.
+        options: the other options of `Layer`.
 
     Example:
         >>> import jax.numpy as jnp

@@ -25,7 +25,7 @@ class GroupedConv(Layer):
         kernel_size: one extent per spatial axis; an int means one axis.
         groups: G; it divides both.
         strides, padding, padding_mode, kernel_dilation: as in `convjax.conv`.
-        options: what `Layer` takes besides.
+        options: the other options of `Layer`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -63,7 +63,7 @@ class ShuffledGroupedConv(GroupedConv):
     Args:
         in_features, out_features, kernel_size, groups, strides, padding, padding_mode,
             kernel_dilation: as in `GroupedConv`.
-        options: what `Layer` takes besides.
+        options: the other options of `Layer`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -87,7 +87,7 @@ class PointwiseGroupedConv(Layer):
         groups: G; it divides both.
         rank: spatial axes of the inputs.
         strides: steps between outputs; an int, or one per spatial axis.
-        options: what `Layer` takes besides.
+        options: the other options of `Layer`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -124,7 +124,7 @@ class DepthwiseConv(Layer):
         kernel_size: one extent per spatial axis; an int means one axis.
         channel_multiplier: M kernels for every channel; ``out_features = in_features * M``.
         strides, padding, padding_mode, input_dilation, kernel_dilation: as in `convjax.conv`.
-        options: what `Layer` takes besides.
+        options: the other options of `Layer`.
 
     Example:
         >>> import jax.numpy as jnp

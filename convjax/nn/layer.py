@@ -25,7 +25,7 @@ from convjax._core.aliases import (
     ResultType,
     Sharding,
 )
-from convjax._core.options import SpatialOptions
+from convjax._core.options import DilatedOptions, SpatialOptions
 from convjax._core.options import takes as functions_takes
 
 NONE: Mapping[str, Any] = MappingProxyType({})
@@ -34,25 +34,9 @@ BIAS_INIT = nnx.initializers.zeros_init()
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-DEFAULTS: dict[str, Any] = {
-    "rngs": inspect.Parameter.empty,
-    "use_bias": True,
-    "mask": None,
-    "dtype": None,
-    "param_dtype": jnp.float32,
-    "precision": None,
-    "preferred_element_type": None,
-    "algorithm": None,
-    "kernel_init": KERNEL_INIT,
-    "bias_init": BIAS_INIT,
-    "promote_dtype": dtypes.promote_dtype,
-    "kernel_metadata": NONE,
-    "bias_metadata": NONE,
-}
-
 
 class LayerOptions(TypedDict, total=False):
-    """What `Layer` takes besides the options of a kind's function."""
+    """What `Layer` takes in addition to the options of a kind's function."""
 
     rngs: Required[nnx.Rngs]
     use_bias: bool
@@ -70,37 +54,37 @@ class LayerOptions(TypedDict, total=False):
 
 
 class PointwiseLayerOptions(LayerOptions, total=False):
-    """Of kernels that have one tap."""
+    """The options of kernels that have one tap."""
 
     strides: Ints
 
 
 class DilatedLayerOptions(PointwiseLayerOptions, total=False):
-    """Of `DilatedConv`, whose dilation is an argument."""
+    """The options of `DilatedConv`, which takes its dilation as an argument."""
 
     padding: Padding
     padding_mode: PaddingMode
 
 
 class SpatialLayerOptions(LayerOptions, SpatialOptions, total=False):
-    """Of kernels that move over space."""
+    """The options of kernels that move over space."""
 
 
-class DepthwiseLayerOptions(SpatialLayerOptions, total=False):
-    """Of `DepthwiseConv`."""
-
-    input_dilation: Ints
+class DepthwiseLayerOptions(LayerOptions, DilatedOptions, total=False):
+    """The options of `DepthwiseConv`."""
 
 
 class ResizeLayerOptions(SpatialLayerOptions, total=False):
-    """Of `ResizeConv`."""
+    """The options of `ResizeConv`."""
 
     method: Method
 
 
 def takes(tail: type) -> Callable[[F], F]:
     """Show the options of `tail` in the signature of an ``__init__``."""
-    return functions_takes(tail, method="nearest", **DEFAULTS)
+    ours = inspect.signature(Layer.__init__).parameters.values()
+    defaults = {p.name: p.default for p in ours if p.kind is p.KEYWORD_ONLY}
+    return functions_takes(tail, method="nearest", **defaults)
 
 
 class Layer(nnx.Module):
@@ -108,18 +92,18 @@ class Layer(nnx.Module):
 
     Args:
         in_features: channels of the inputs.
-        out_features: channels of the result; None where they follow.
+        out_features: channels of the result; None where they follow from the other arguments.
         attributes: the arguments that only this kind has, as attributes.
         rngs: NNX's random number generators; their "params" stream gives the initial values.
         use_bias: whether a bias (out_features,) is added to the result.
-        mask: what the kernel is multiplied by, of its shape; of a kind with several kernels, a
-            mapping from their names to masks.
+        mask: an array of the kernel's shape, by which the kernel is multiplied; for a kind with
+            several kernels, a mapping from their names to masks.
         dtype: dtype of the computation; by default that of inputs and parameters together.
         param_dtype: dtype of the parameters.
         precision, preferred_element_type, algorithm: as in `convjax.conv`.
         kernel_init: initialiser of the kernels; those of `convjax.initializers` know every kind's
             fans. A mapping from parameter names gives each kernel its own.
-        bias_init: initialiser of the biases, likewise.
+        bias_init: the same for the biases.
         promote_dtype: Flax's, or a function like it.
         kernel_metadata, bias_metadata: metadata of the parameters, such as their sharding. A
             mapping from parameter names gives each its own.

@@ -15,7 +15,7 @@ class PointwiseConv(Layer):
         in_features, out_features: channels.
         rank: spatial axes of the inputs.
         strides: steps between outputs; an int, or one per spatial axis.
-        options: what `Layer` takes besides.
+        options: the other options of `Layer`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -51,7 +51,7 @@ class DilatedConv(Layer):
         kernel_size: one extent per spatial axis; an int means one axis.
         kernel_dilation: distance between taps; an int, or one per spatial axis.
         strides, padding, padding_mode: as in `convjax.conv`.
-        options: what `Layer` takes besides.
+        options: the other options of `Layer`.
 
     Example:
         >>> import jax.numpy as jnp

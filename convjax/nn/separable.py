@@ -1,4 +1,4 @@
-"""NNX modules of convolutions in stages. Nothing non-linear lies between the stages."""
+"""NNX modules of convolutions in stages, without a non-linearity between the stages."""
 
 from typing import Any, Unpack
 
@@ -11,7 +11,7 @@ from convjax.nn.layer import Layer, SpatialLayerOptions, takes
 class DepthwiseSeparableConv(Layer):
     """Depthwise, then pointwise convolution: see `convjax.depthwise_separable_conv`.
 
-    Its parameters are `depthwise_kernel`, `pointwise_kernel` and `bias`. Where something lies
+    Its parameters are `depthwise_kernel`, `pointwise_kernel` and `bias`. If a layer is needed
     between the two stages, use `DepthwiseConv` and `PointwiseConv`.
 
     Args:
@@ -19,7 +19,7 @@ class DepthwiseSeparableConv(Layer):
         kernel_size: one extent per spatial axis; an int means one axis.
         channel_multiplier: M depthwise kernels for every channel.
         strides, padding, padding_mode, kernel_dilation: of the depthwise stage.
-        options: what `Layer` takes besides.
+        options: the other options of `Layer`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -59,9 +59,9 @@ class SpatiallySeparableConv(Layer):
         kernel_size: one extent per spatial axis; an int means one axis.
         mid_features: channels between two stages; an int, one for every pair of stages, or None,
             which means `out_features`.
-        strides, padding, padding_mode, kernel_dilation: as in `convjax.conv`; each stage gets those
-            of its own axis.
-        options: what `Layer` takes besides.
+        strides, padding, padding_mode, kernel_dilation: as in `convjax.conv`; each stage gets the
+            values for its axis.
+        options: the other options of `Layer`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -101,8 +101,8 @@ class FlattenedConv(Layer):
         kernel_size: one extent per spatial axis; an int means one axis.
         stage_bias: add a bias after every stage, as the paper does, not only after the last.
         strides, padding, padding_mode, kernel_dilation: as in `convjax.conv`; each spatial stage
-            gets those of its own axis.
-        options: what `Layer` takes besides.
+            gets the values for its axis.
+        options: the other options of `Layer`.
 
     Example:
         >>> import jax.numpy as jnp

@@ -17,7 +17,7 @@ class ResizeConv(Layer):
         scale: factor; an int, or one per spatial axis.
         method: "nearest" or "bilinear".
         strides, padding, padding_mode, kernel_dilation: of the convolution.
-        options: what `Layer` takes besides.
+        options: the other options of `Layer`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -58,7 +58,7 @@ class SubpixelConv(Layer):
         kernel_size: one extent per spatial axis; an int means one axis.
         scale: r; an int, or one per spatial axis.
         strides, padding, padding_mode, kernel_dilation: of the convolution.
-        options: what `Layer` takes besides.
+        options: the other options of `Layer`.
 
     Example:
         >>> import jax.numpy as jnp

@@ -11,6 +11,7 @@ from layers import integers, pure
 import convjax
 from convjax import linen, nn
 
+KEY = jax.random.key(0)
 X = jnp.asarray(oracle.integers(0, (2, 12, 6)))
 LAYERS = {
     "depthwise": (
@@ -62,7 +63,7 @@ def test_whole_sequences(name):
         ids = np.broadcast_to(np.arange(12) // 5, (2, 12))
         equal(layer(X, segment_ids=ids), expected(X, segment_ids=ids))
         equal(other.apply(variables, X, segment_ids=ids), expected(X, segment_ids=ids))
-    made = other.init(jax.random.key(0), X)
+    made = other.init(KEY, X)
     assert set(made) == {"params"}
     assert jax.tree.map(jnp.shape, made) == jax.tree.map(jnp.shape, variables)
 
@@ -96,7 +97,7 @@ def test_streams(name):
         found.append(y)
     equal(jnp.concatenate(found, 1), wanted)
     equal(held["causal_state"]["state"], layer.state[...])
-    made = other.init(jax.random.key(0), X, stream=True)
+    made = other.init(KEY, X, stream=True)
     assert set(made) == {"params", "causal_state"}
     equal(made["causal_state"]["state"], expected_start(name))
     if name == "strided":
@@ -162,6 +163,14 @@ def test_training_leaves_the_state():
         (
             lambda: layers("depthwise")[1].apply(layers("depthwise")[2], X, stream="steps"),
             r"^CausalConv: `stream` \(='steps'\) must be False, True or \"step\"",
+        ),
+        (
+            lambda: layers("depthwise")[1].init(KEY, X, stream=True, return_state=True),
+            r"^CausalConv: `return_state` \(=True\) must not be given with `stream`",
+        ),
+        (
+            lambda: layers("depthwise")[1].init(KEY, X, stream=True, state=X),
+            r"^CausalConv: `state` \(=\(2, 12, 6\)\) must not be given with `stream`",
         ),
     ],
 )

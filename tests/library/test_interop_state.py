@@ -222,7 +222,7 @@ def like_with(shape):
         ),
         (
             lambda: interop.from_torch(STATE, LAYERS, names={"up": "stem"}),
-            r"'up.weight'.*becomes 'stem.kernel', and so does another entry. Tell them apart",
+            r"'up.weight'.*becomes 'stem.kernel', and so does another entry. Give them different",
         ),
         (
             lambda: interop.from_torch(without("head.bias"), LAYERS, like=like_all()),
@@ -259,7 +259,7 @@ def like_with(shape):
         ),
         (
             lambda: interop.to_torch(like_all(), LAYERS, names={"up": "down"}),
-            r"does not lead back to it alone. Tell them apart in `names`",
+            r"stands for another name as well. Give them different names in `names`",
         ),
         (
             lambda: interop.to_torch(like_all(), LAYERS, like=without("up.weight")),
@@ -288,10 +288,10 @@ def like_with(shape):
         ),
         (
             lambda: Layer("dense", transpose_kernel=True),
-            r"is an option of the kind \"transposed\" al",
+            r"is an option of the kind \"transposed\" only",
         ),
-        (lambda: Layer("dense", flattened=(3, 2, 2)), r"is an option of the kind \"linear\" alone"),
-        (lambda: Layer("norm", groups=2), r"`groups` \(=2\) is an option of convolutions alone"),
+        (lambda: Layer("dense", flattened=(3, 2, 2)), r"is an option of the kind \"linear\" only"),
+        (lambda: Layer("norm", groups=2), r"`groups` \(=2\) is an option of convolutions only"),
         (lambda: Layer("dense", groups=0), r"`groups` \(=0\) must be at least 1"),
     ],
 )

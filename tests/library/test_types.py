@@ -112,6 +112,24 @@ def test_no_public_option_is_any(name):
     assert not loose
 
 
+# Trees of other libraries, and pads that may be symbolic.
+LOOSE = [dict[Any, Any], dict[str, dict[Any, Any]], tuple[tuple[Any, Any], ...]]
+
+
+def test_no_public_result_is_any():
+    loose, overloads = {}, 0
+    for name, function in PUBLICS.items():
+        forms = typing.get_overloads(getattr(function, "__wrapped__", function))
+        overloads += len(forms)
+        for form in [function, *forms]:
+            result = inspect.signature(form).return_annotation
+            constructs = form.__name__ == "__init__"
+            if is_loose(result) and not constructs and result not in LOOSE:
+                loose[name] = result
+    assert not loose
+    assert overloads > 12
+
+
 def test_the_words_of_types_are_the_words_that_functions_accept():
     assert get_args(aliases.Policy) == padding.POLICIES
     assert get_args(aliases.Mode) == padding.MODES
@@ -146,7 +164,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import convjax
-from convjax import arithmetic, cost, equivalents
+from convjax import arithmetic, cost, equivalents, interop
 
 x, kernel = jnp.ones((1, 8, 8, 4)), jnp.ones((3, 3, 4, 4))
 y: jax.Array = convjax.conv(x, kernel, strides=(2, 1), padding=[(1, 1), (0, 2)])
@@ -156,7 +174,27 @@ y = convjax.conv(x, kernel, dimension_numbers=("NHWC", "HWIO", "NHWC"), algorith
 y = convjax.conv_transpose(x, kernel, strides=2, output_padding=1, padding=1)
 y = convjax.depthwise_conv(x, jnp.ones((3, 3, 1, 4)), preferred_element_type=jnp.float32)
 y = convjax.hold(x, 2, order=1, padding="SAME")
-y = convjax.causal_conv(x[:, 0], kernel[0], activation="silu", output_at="last")
+row, taps = x[:, 0], kernel[0]
+y = convjax.causal_conv(row, taps, activation="silu", output_at="last")
+y, state = convjax.causal_conv(row, taps, bias=row[0, 0], return_state=True)
+y = convjax.causal_conv(row, taps, state=state, mesh_axis="time", mask=row[..., 0] > 0)
+y, state = convjax.causal_step(row[:, 0], taps, convjax.init_state(row, taps))
+y = convjax.causal_conv_transpose(row, taps, strides=2, activation=jax.nn.relu)
+y, state = convjax.causal_conv_transpose(row, taps, state=state, return_state=True)
+
+
+def either(flag: bool) -> jax.Array | tuple[jax.Array, jax.Array]:
+    return convjax.causal_conv(row, taps, return_state=flag)
+
+
+def double(x: jax.Array, times: int = 2) -> jax.Array:
+    return times * x
+
+
+y = convjax.accelerate(double)(x, times=3)
+weight: np.ndarray = interop.kernel_from("torch", np.ones((4, 4, 3)), "dense")
+weights = interop.kernel_to("torch", [weight, weight], "spatially_separable")
+first: np.ndarray = weights[0]
 y = convjax.resize(x, (2, 3), method="bilinear")
 macs: int = cost.conv((1, 8, 8, 4), kernel, strides=2, itemsize=2).macs
 size: int = arithmetic.conv_output_size(8, 3, padding="VALID")
@@ -179,9 +217,18 @@ convjax.conv_transpose(x, kernel, input_dilation=2)
 convjax.pointwise_conv(x, kernel, padding="SAME")
 convjax.resize(x, 2, method="cubic")
 convjax.causal_conv(x, kernel, padding="CAUSAL")
+convjax.causal_conv(x, kernel, return_state=True).shape
+convjax.causal_conv(x, kernel, return_state="yes")
+convjax.causal_conv(x, kernel, mesh_axis=0)
+convjax.causal_step(x, kernel, x, strides=2)
+convjax.causal_conv_transpose(x, kernel, mask=x)
+convjax.causal_conv_transpose(x, kernel, return_state=True).shape
+convjax.accelerate(convjax.conv)(x)
 cost.conv((1, 8, 8, 4), (3, 3, 4, 4), padding_mode="zeros")
 """
 MODULE = """
+import jax
+import jax.numpy as jnp
 from flax import nnx
 from convjax import linen, nn
 
@@ -189,6 +236,14 @@ rngs = nnx.Rngs(0)
 nn.Conv(3, 4, (3, 3), padding="CIRCULAR", strides=None, rngs=rngs)
 nn.GroupedConv(6, 12, (3, 3), 3, strides=2, padding_mode="edge", use_bias=False, rngs=rngs)
 linen.Conv(4, (3, 3), padding=[1, (0, 2)], strides=2)
+x = jnp.ones((1, 8, 4))
+layer = nn.CausalConv(4, 4, 3, rngs=rngs)
+y: jax.Array = layer(x)
+y, state = layer(x, state=None, return_state=True)
+y = layer(x, return_state=True)  # wrong
+layer(x, stream=True)  # wrong
+y, state = linen.CausalConv(4, 3)(x, return_state=True)
+y = linen.CausalConv(4, 3)(x, stream="step")
 nn.GroupedConv(6, 12, (3, 3), 3, padding_mode="reflectt", rngs=rngs)  # wrong
 nn.PointwiseConv(6, 12, padding="SAME", rngs=rngs)  # wrong
 linen.GroupedConv(6, (3, 3), 3, padding_mode="reflectt")  # wrong

@@ -36,7 +36,7 @@ class Piece(NamedTuple):
 
 
 def pieces(line: Line, cut: Cut, halo: int) -> list[Piece]:
-    """The block of a tile, and those beside it."""
+    """The block of a tile, and the blocks next to it."""
     if not halo:
         last = line.first + line.reach(up(cut.steps, SUBLANES))
         begin = min(max(0, line.first), line.size)

@@ -96,7 +96,7 @@ class Tiles:
         together: rows of outputs that are computed at once.
         chunk: columns that are computed at once.
         halo_rows: rows of the blocks above and below a tile; 0 where one tile holds all rows.
-        halo: columns of the blocks beside a tile; 0 where one tile holds all columns.
+        halo: columns of the blocks next to a tile; 0 where one tile holds all columns.
         left: columns of the scratch before the first input of the tile.
         before: the part of them, in whole registers, that taps reach.
         scratch: the rows and columns of the scratch.

@@ -94,7 +94,7 @@ def piece(
     steps: Sequence[int],
     sizes: Sequence[Any],
 ) -> jax.Array:
-    """The elements of x's spatial axes that lie `steps` apart from `starts` on, `sizes` of them.
+    """`sizes` elements of x's spatial axes, from `starts` on, at a distance of `steps`.
 
     Starts may be traced.
     """
