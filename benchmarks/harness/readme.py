@@ -81,6 +81,19 @@ def _families(name: str, table: Table) -> list[str]:
     return lines
 
 
+def _other_dtypes(tables: dict[str, Table]) -> list[str]:
+    header = ("results", "dtype", "cell", "rows", "lax/convjax", "convjax/PyTorch")
+    lines = [_row(header), "|" + "---|" * len(header)]
+    for name, table in tables.items():
+        link = f"[{name}](../benchmarks/results/{name}.csv)"
+        for dtype, cell, rows, lax, torch in summary.means_by_dtype(table.records):
+            numbers = (str(rows), summary.number(lax), summary.number(torch))
+            lines.append(_row((link, dtype, cell, *numbers)))
+    if len(lines) == 2:
+        return []
+    return ["", "Rows of 16-bit floats, PyTorch's of the same dtype:", "", *lines]
+
+
 def _json(folder: pathlib.Path, kind: str) -> dict[str, dict[str, Any]]:
     """What other commands measured: by the file's name, in the order of names."""
     paths = sorted((folder / kind).glob("*.json"))
@@ -156,7 +169,7 @@ def markdown(folder: pathlib.Path = FOLDER) -> str:
     tables = {path.stem: load(path) for path in files(folder)}
     if not tables:
         return NOTHING + "\n"
-    lines = _means(tables)
+    lines = [*_means(tables), *_other_dtypes(tables)]
     for name, table in tables.items():
         if not name.endswith("-options"):
             lines += ["", *_families(name, table)]
