@@ -143,6 +143,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--width", type=int, default=64, help="channels, a multiple of 4 (default 64)")
     p.add_argument("--rounds", type=int, default=7)
     p.add_argument("--limit", type=float, default=30.0, help="seconds per library")
+    command.add_busy(p)
     p.add_argument("--out", type=pathlib.Path, default=command.RESULTS / "accelerate")
     return p
 
@@ -166,7 +167,7 @@ def main(words: Sequence[str] | None = None) -> int:
         if not error <= TOLERANCE:
             print(f"{name}: apart by {error:.1e}, more than {TOLERANCE:.0e}", file=sys.stderr)
             return 1
-        samples = command.timed(both, arguments.rounds, limit_s=arguments.limit)
+        samples = command.timed(both, arguments.rounds, arguments.limit, arguments.busy)
         ms = command.milliseconds(samples)
         faster = timing.paired_ratio(samples, "as it is", "accelerated")
         found[name] = {"ms": ms, "faster": round(faster, 2), "relative difference": error}
@@ -174,5 +175,5 @@ def main(words: Sequence[str] | None = None) -> int:
     if not found:
         return 2
     report = {"shape": shape, "libraries": found, "rounds": arguments.rounds}
-    command.write(arguments.out, report, sizes="usual")
+    command.write(arguments.out, report, sizes="usual", busy_cores=arguments.busy)
     return 0

@@ -32,6 +32,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--channels", type=int, default=1024)
     parser.add_argument("--taps", type=int, nargs="+", default=[2, 3, 4, 8])
     parser.add_argument("--rounds", type=int, default=9)
+    command.add_busy(parser)
     options = parser.parse_args(words)
     if importlib.util.find_spec("torch") is None:
         print("PyTorch is not there: pip install -e '.[peers]'", file=sys.stderr)
@@ -42,7 +43,7 @@ def main(words: Sequence[str] | None = None) -> int:
         if not error <= TOLERANCE:
             print(f"{taps} taps: results differ by {error:.1e} of the largest", file=sys.stderr)
             return 1
-        medians = _medians(contenders, options.rounds)
+        medians = _medians(contenders, options.rounds, options.busy)
         for role in ("forward", "training"):
             torch = medians[f"PyTorch, {role}"]
             print(
@@ -50,15 +51,17 @@ def main(words: Sequence[str] | None = None) -> int:
                 f"whole {medians[f'whole, {role}'] / torch:.2f}, "
                 f"packed {medians[f'packed, {role}'] / torch:.2f} of PyTorch's {torch * 1e3:.2f} ms"
             )
-    medians = _medians(step(options.batch, options.channels), options.rounds)
+    medians = _medians(step(options.batch, options.channels), options.rounds, options.busy)
     beyond = (medians["step"] - medians["addition"]) * 1e6
     print(f"one step: {beyond:.1f} us beyond the dispatch of an addition")
     return 0
 
 
-def _medians(programs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+def _medians(
+    programs: dict[str, Callable[[], Any]], rounds: int, busy_cores: int
+) -> dict[str, float]:
     """Seconds of a call of each."""
-    samples = command.timed(programs, rounds)
+    samples = command.timed(programs, rounds, busy_cores=busy_cores)
     return {name: timing.median(seconds) for name, seconds in samples.items()}
 
 

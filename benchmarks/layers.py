@@ -49,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--compiler-option", action="append", default=[], metavar="NAME=VALUE", help="another one"
     )
+    command.add_busy(p)
     p.add_argument(
         "--resume", action="store_true", help="skip the cells that an interrupted run has saved"
     )
@@ -97,6 +98,7 @@ def file_name(arguments: argparse.Namespace, has_options: bool) -> str:
     parts = [machine.device(), arguments.dtype, "jax", jax.__version__]
     parts += ["options"] * has_options
     parts += ["device-sizes"] * arguments.device_sizes
+    parts += machine.busy_words(arguments.busy)
     parts += ["quick"] * arguments.quick
     return "-".join(parts) + ".csv"
 
@@ -116,9 +118,8 @@ def measure(
 ) -> int:
     options = compiler_options(arguments)
     cells = (arguments.only,) if arguments.only else prepare.CELLS
-    conditions = machine.conditions(
-        arguments.dtype, options, "device" if arguments.device_sizes else "default"
-    )
+    sizes = "device" if arguments.device_sizes else "default"
+    conditions = machine.conditions(arguments.dtype, options, sizes, arguments.busy)
     header = {
         **conditions,
         "date": time.strftime("%Y-%m-%d %H:%M"),
@@ -141,6 +142,7 @@ def measure(
         dtype=arguments.dtype,
         compiler_options=options,
         limit_s=arguments.limit,
+        busy_cores=arguments.busy,
         commit=machine.commit(),
         say=say,
     )

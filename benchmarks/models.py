@@ -88,7 +88,9 @@ def difference(found: Any, wanted: Any) -> float:
     return float(distance / length)
 
 
-def measured(name: str, x: jax.Array, rounds: int, limit_s: float) -> dict[str, Any]:
+def measured(
+    name: str, x: jax.Array, rounds: int, limit_s: float, busy_cores: int = 0
+) -> dict[str, Any]:
     """The report on one model; its key `differs` names the way whose results are not lax's."""
     model = models.MODELS[name](x)
     report: dict[str, Any] = {"differs": None}
@@ -109,7 +111,7 @@ def measured(name: str, x: jax.Array, rounds: int, limit_s: float) -> dict[str, 
             f"PyTorch {layout}": timing.Timed(call, lambda _: None)
             for layout, call in models.torch_calls(name, x.shape, role).items()
         }
-        samples = timing.interleaved(timed | torch, rounds, limit_s=limit_s)
+        samples = timing.interleaved(timed | torch, rounds, limit_s=limit_s, busy_cores=busy_cores)
         medians = {way: 1e3 * timing.median(values) for way, values in samples.items()}
         cells = {
             way: {
@@ -141,6 +143,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--size", type=int, default=128, help="height and width (default 128)")
     p.add_argument("--rounds", type=int, default=5)
     p.add_argument("--limit", type=float, default=30.0, help="seconds for a model and role")
+    command.add_busy(p)
     p.add_argument("--out", type=pathlib.Path, default=command.RESULTS / "models")
     return p
 
@@ -156,7 +159,7 @@ def main(words: Sequence[str] | None = None) -> int:
     report: dict[str, Any] = {"shape": shape, "models": {}, "rounds": options.rounds}
     for name in options.models or models.MODELS:
         try:
-            found = measured(name, x, options.rounds, options.limit)
+            found = measured(name, x, options.rounds, options.limit, options.busy)
         except ImportError as error:
             print(f"{name} is left out: {error}", file=sys.stderr)
             continue
@@ -164,5 +167,5 @@ def main(words: Sequence[str] | None = None) -> int:
             print(f"{name}: not the numbers of lax: {differs}", file=sys.stderr)
             return 1
         report["models"][name] = found
-        command.write(options.out, report, sizes="usual")
+        command.write(options.out, report, sizes="usual", busy_cores=options.busy)
     return 0 if report["models"] else 2

@@ -184,6 +184,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--warmup", type=int, default=100, help="steps before 32 bits are compared")
     p.add_argument("--rounds", type=int, default=7)
     p.add_argument("--lr", type=float, default=0.001)
+    command.add_busy(p)
     p.add_argument("--out", type=pathlib.Path, default=command.RESULTS / "networks")
     return p
 
@@ -235,7 +236,7 @@ def main(words: Sequence[str] | None = None) -> int:
         if not errors[when] <= tolerance:
             print(f"{when}: apart by more than {tolerance:.0e}: not timed", file=sys.stderr)
             return 1
-    samples = command.timed(both, arguments.rounds)
+    samples = command.timed(both, arguments.rounds, busy_cores=arguments.busy)
     ratio = timing.paired_ratio(samples, "flax", "convjax")
     ms = command.milliseconds(samples)
     print(f"training step, medians [ms]: {ms}; flax/convjax {ratio:.2f}")
@@ -244,5 +245,7 @@ def main(words: Sequence[str] | None = None) -> int:
         "losses": found, "relative differences": errors,
         "ms": ms, "flax/convjax": round(ratio, 3), "rounds": len(samples["flax"]),
     }  # fmt: skip
-    command.write(arguments.out, report, sizes="usual", of=arguments.name)
+    command.write(
+        arguments.out, report, sizes="usual", of=arguments.name, busy_cores=arguments.busy
+    )
     return 0

@@ -26,6 +26,20 @@ def parser(name: str, doc: str | None) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(prog=f"python -m benchmarks {name}", description=f"{about}.")
 
 
+def add_busy(p: argparse.ArgumentParser) -> None:
+    """The option `--busy`, of the commands that time something."""
+    p.add_argument(
+        "--busy", type=_cores, default=0, metavar="N",
+        help="keep N cores busy with other processes while timing; the file's name says so",
+    )  # fmt: skip
+
+
+def _cores(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"wants a number of cores, not {text!r}")
+    return int(text)
+
+
 def difference(found: Any, wanted: Any) -> float:
     """The largest difference of any leaf, relative to the largest value of the wanted one."""
     pairs = zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True)
@@ -36,12 +50,15 @@ def difference(found: Any, wanted: Any) -> float:
 
 
 def timed(
-    programs: Mapping[str, Callable[[], Any]], rounds: int, limit_s: float = 90.0
+    programs: Mapping[str, Callable[[], Any]],
+    rounds: int,
+    limit_s: float = 90.0,
+    busy_cores: int = 0,
 ) -> timing.Samples:
     """Seconds of every program in interleaved rounds; every call is waited for."""
     wait = jax.block_until_ready
     contenders = {name: timing.Timed(call, wait) for name, call in programs.items()}
-    return timing.interleaved(contenders, rounds, limit_s=limit_s)
+    return timing.interleaved(contenders, rounds, limit_s=limit_s, busy_cores=busy_cores)
 
 
 def milliseconds(samples: timing.Samples) -> dict[str, float]:
@@ -49,14 +66,23 @@ def milliseconds(samples: timing.Samples) -> dict[str, float]:
     return {name: round(1e3 * timing.median(each), 2) for name, each in samples.items()}
 
 
-def write(folder: pathlib.Path, report: Mapping[str, Any], *, sizes: str, of: str = "") -> None:
-    """Write ``FOLDER/[OF-]DEVICE-jax-VERSION.json``, with the conditions, and print its path."""
+def write(
+    folder: pathlib.Path,
+    report: Mapping[str, Any],
+    *,
+    sizes: str,
+    of: str = "",
+    busy_cores: int = 0,
+) -> None:
+    """Write ``FOLDER/[OF-]DEVICE-jax-VERSION[-busyN].json``, with the conditions, and print its
+    path."""
     whole = {
         **report,
         "commit": machine.commit(),
-        **machine.conditions("float32", {}, sizes),
+        **machine.conditions("float32", {}, sizes, busy_cores),
     }
-    name = "-".join((*([of] if of else []), machine.device(), "jax", jax.__version__))
+    words = (*([of] if of else []), machine.device(), "jax", jax.__version__)
+    name = "-".join((*words, *machine.busy_words(busy_cores)))
     path = folder / f"{name}.json"
     results.write_json(path, whole)
     print(path)

@@ -74,7 +74,14 @@ def commit() -> str:
     return head + "+" * bool(changed)
 
 
-def conditions(dtype: str, compiler_options: dict[str, str], sizes: str) -> dict[str, str]:
+def busy_words(cores: int) -> list[str]:
+    """The part of a file's name that says how many cores other processes kept busy."""
+    return [f"busy{cores}"] if cores else []
+
+
+def conditions(
+    dtype: str, compiler_options: dict[str, str], sizes: str, busy_cores: int = 0
+) -> dict[str, str]:
     """What must be equal for results to stand in one file."""
     accelerator = "" if jax.default_backend() == "cpu" else f"{jax.devices()[0].device_kind}, "
     return {
@@ -84,11 +91,14 @@ def conditions(dtype: str, compiler_options: dict[str, str], sizes: str) -> dict
         "compiler options": ", ".join(f"{k}={v!r}" for k, v in compiler_options.items()) or "none",
         "XLA_FLAGS": os.environ.get("XLA_FLAGS", "") or "none",
         "sizes": sizes,
+        **({"busy cores": f"{busy_cores}, by processes that compute"} if busy_cores else {}),
     }
 
 
 class Others:
     """How many cores other processes kept busy since it was made; None where Linux does not say.
+
+    Processes that this one started, and that ended, are not among the others.
 
     PyTorch's threads wait for each other at every step, so that one busy neighbour can make it
     many times slower, and JAX hardly: ratios of such a cell mean nothing.
@@ -99,7 +109,7 @@ class Others:
 
     @staticmethod
     def _now() -> tuple[float, float, float] | None:
-        """Busy seconds of all cores, those of this process, and the clock."""
+        """Busy seconds of all cores, those of this process and of its children, and the clock."""
         try:
             fields = (
                 pathlib.Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()
@@ -108,7 +118,8 @@ class Others:
             return None
         user, nice, system, _, _, irq, soft, steal = map(int, fields[1:9])
         busy = (user + nice + system + irq + soft + steal) / os.sysconf("SC_CLK_TCK")
-        return busy, time.process_time(), time.perf_counter()
+        children = os.times().children_user + os.times().children_system
+        return busy, time.process_time() + children, time.perf_counter()
 
     def cores(self) -> float | None:
         now = self._now()

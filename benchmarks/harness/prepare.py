@@ -12,7 +12,7 @@ import numpy as np
 
 import convjax
 from benchmarks.harness.ops import TORCH_PEERS, LaxOps, ops_of
-from benchmarks.harness.rows import Operand, Row, Spec
+from benchmarks.harness.rows import LOSS_SCALE, Operand, Row, Spec
 
 CELLS = ("forward", "training")
 ROLES = ("forward", "input_gradient", "kernel_gradient", "lax")
@@ -41,7 +41,10 @@ def program_of(row: Row, wants_same: bool) -> Any:
 
 
 def jax_function(ops: Any, row: Row, cell: str) -> Callable[..., Any]:
-    """The cell as a function of the row's operands; training is sum(y**2) and its gradients."""
+    """The cell as a function of the row's operands; training is sum(y**2) and its gradients.
+
+    The squares of 16-bit results are summed in float32, and scaled (`LOSS_SCALE`).
+    """
     program = program_of(row, ops.wants_same)
 
     def forward(*operands: Any) -> Any:
@@ -51,7 +54,11 @@ def jax_function(ops: Any, row: Row, cell: str) -> Callable[..., Any]:
         return forward
 
     def loss(*operands: Any) -> Any:
-        return jnp.sum(forward(*operands) ** 2)
+        y = forward(*operands)
+        scale = LOSS_SCALE.get(str(y.dtype))
+        if scale is None:
+            return jnp.sum(y**2)
+        return scale * jnp.sum(y.astype(jnp.float32) ** 2)
 
     return jax.value_and_grad(loss, argnums=row.gradients)
 

@@ -81,6 +81,19 @@ def _families(name: str, table: Table) -> list[str]:
     return lines
 
 
+def _other_dtypes(tables: dict[str, Table]) -> list[str]:
+    header = ("results", "dtype", "cell", "rows", "lax/convjax", "convjax/PyTorch")
+    lines = [_row(header), "|" + "---|" * len(header)]
+    for name, table in tables.items():
+        link = f"[{name}](../benchmarks/results/{name}.csv)"
+        for dtype, cell, rows, lax, torch in summary.means_by_dtype(table.records):
+            numbers = (str(rows), summary.number(lax), summary.number(torch))
+            lines.append(_row((link, dtype, cell, *numbers)))
+    if len(lines) == 2:
+        return []
+    return ["", "Rows of 16-bit floats, PyTorch's of the same dtype:", "", *lines]
+
+
 def _json(folder: pathlib.Path, kind: str) -> dict[str, dict[str, Any]]:
     """What other commands measured: by the file's name, in the order of names."""
     paths = sorted((folder / kind).glob("*.json"))
@@ -88,15 +101,33 @@ def _json(folder: pathlib.Path, kind: str) -> dict[str, dict[str, Any]]:
 
 
 def _memory(folder: pathlib.Path) -> list[str]:
-    header = ("results", "all cells: convjax/lax", "cells with much more than lax")
+    header = (
+        "results",
+        "all cells: convjax/lax",
+        "cells with much more than lax",
+        "cells over lax and a copy",
+    )
     lines = ["### Temporary memory", "", _row(header), "|" + "---|" * len(header)]
     for name, found in _json(folder, "memory").items():
         pairs = [(c["resident"]["convjax"], c["resident"]["lax"]) for c in found["cells"]]
         ratio = sum(ours for ours, _ in pairs) / sum(theirs for _, theirs in pairs)
         more = sum(o > MORE_MEMORY * t and o > t + MORE_BYTES for o, t in pairs)
         link = f"[{name}](../benchmarks/results/memory/{name}.json)"
-        lines.append(_row((link, summary.number(ratio), f"{more} of {len(pairs)}")))
-    return [*lines, "", '"Much more" is over 1.5 times as much, and over 1 MB more.']
+        counts = (f"{more} of {len(pairs)}", _over_a_copy(found["cells"]))
+        lines.append(_row((link, summary.number(ratio), *counts)))
+    about = (
+        '"Much more" is over 1.5 times as much, and over 1 MB more. "A copy" is one of the input '
+        "and the result."
+    )
+    return [*lines, "", about]
+
+
+def _over_a_copy(cells: Sequence[dict[str, Any]]) -> str:
+    """How many cells take more than lax and a copy; a dash where an older file does not say."""
+    if not all("copy" in cell for cell in cells):
+        return "-"
+    over = [c for c in cells if c["resident"]["convjax"] - c["resident"]["lax"] > c["copy"]]
+    return f"{len(over)} of {len(cells)}"
 
 
 def _accelerated(folder: pathlib.Path) -> list[str]:
@@ -156,7 +187,7 @@ def markdown(folder: pathlib.Path = FOLDER) -> str:
     tables = {path.stem: load(path) for path in files(folder)}
     if not tables:
         return NOTHING + "\n"
-    lines = _means(tables)
+    lines = [*_means(tables), *_other_dtypes(tables)]
     for name, table in tables.items():
         if not name.endswith("-options"):
             lines += ["", *_families(name, table)]

@@ -11,6 +11,10 @@ import numpy as np
 Pair = tuple[int, int]
 SLOW = ("depthwise", "grouped", "transposed", "3d")
 
+# Losses of 16-bit results are multiplied by this. The gradients of float16 kernels would exceed
+# its largest number, 65504, without it. A power of two rounds nothing.
+LOSS_SCALE = {"bfloat16": 1.0, "float16": 2.0**-6}
+
 
 @dataclasses.dataclass(frozen=True)
 class Spec:

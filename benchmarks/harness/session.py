@@ -35,6 +35,7 @@ class Plan:
     dtype: str = "float32"
     compiler_options: dict[str, Any] | None = None
     limit_s: float = 90.0
+    busy_cores: int = 0
     commit: str = ""
     say: Callable[[str], None] = print
 
@@ -117,14 +118,14 @@ def time_cell(ready: dict[str, Contender], plan: Plan, seed: int) -> tuple[Sampl
     """Samples of all, and whether convjax lost at first, so that they are of a second run."""
     each = jax.default_backend() == "cpu"
     timed = {name: Timed(c.call, c.wait, each) for name, c in ready.items()}
-    rng = random.Random(seed)
-    samples = timing.interleaved(timed, plan.rounds, limit_s=plan.limit_s, rng=rng)
+    options: dict[str, Any] = {"rng": random.Random(seed), "busy_cores": plan.busy_cores}
+    samples = timing.interleaved(timed, plan.rounds, limit_s=plan.limit_s, **options)
     if "convjax" not in samples:
         return samples, False
     ratio = timing.paired_ratio(samples, "convjax", "lax")
     if not timing.loses(ratio, timing.median(samples["lax"])):
         return samples, False
-    again = timing.interleaved(timed, 2 * plan.rounds, limit_s=2 * plan.limit_s, rng=rng)
+    again = timing.interleaved(timed, 2 * plan.rounds, limit_s=2 * plan.limit_s, **options)
     return again, True
 
 

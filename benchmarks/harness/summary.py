@@ -1,5 +1,6 @@
 """What follows from a table of records: the plain-text table, geometric means, what stands out."""
 
+import collections
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -135,9 +136,22 @@ def plain_table(records: Sequence[Record]) -> str:
     return f"{aligned(header, lines)}\n\n{notes}"
 
 
+def dtypes(records: Sequence[Record]) -> list[str]:
+    """The element types, the one of most records first."""
+    counts = collections.Counter(r.dtype for r in records)
+    return [dtype for dtype, _ in counts.most_common()]
+
+
+def of_dtype(records: Sequence[Record], dtype: str) -> list[Record]:
+    return [r for r in records if r.dtype == dtype]
+
+
 @dataclasses.dataclass(frozen=True)
 class Means:
-    """The four geometric means of one kind of cell, as factors, and over how many rows."""
+    """The four geometric means of one kind of cell, as factors, and over how many rows.
+
+    They are of the element type that most rows have: `means_by_dtype` has the others.
+    """
 
     cell: str
     lax_over_us: float | None
@@ -149,6 +163,7 @@ class Means:
 
 
 def means(records: Sequence[Record]) -> list[Means]:
+    records = of_dtype(records, dtypes(records)[0]) if records else []
     found = []
     for cell in CELLS:
 
@@ -169,6 +184,22 @@ def means(records: Sequence[Record]) -> list[Means]:
                 count(records, "torch", cell, every),
             )
         )
+    return found
+
+
+def means_by_dtype(
+    records: Sequence[Record],
+) -> list[tuple[str, str, int, float | None, float | None]]:
+    """For every other element type, cell by cell: how many rows, lax/convjax, convjax/torch."""
+    found = []
+    for dtype in dtypes(records)[1:]:
+        some = of_dtype(records, dtype)
+        for cell in CELLS:
+            rows = count(some, "lax", cell, lambda _: True)
+            lax = inverse(mean_ratio(some, "lax", cell, lambda _: True))
+            torch = mean_ratio(some, "torch", cell, lambda _: True)
+            if rows:
+                found.append((dtype, cell, rows, lax, torch))
     return found
 
 
@@ -212,6 +243,11 @@ def summary(records: Sequence[Record]) -> str:
         for family in families(records):
             ours, torch = family_means(records, family, m.cell)
             lines.append(f"    {family}: lax/convjax {number(ours)}, convjax/torch {number(torch)}")
+    for dtype, cell, rows, ours, torch in means_by_dtype(records):
+        lines.append(
+            f"  {dtype}, {cell}: lax/convjax {number(ours)}, convjax/torch {number(torch)}"
+            f" (over {rows} rows)"
+        )
     lines += _listed("Slower than lax (over 1.05, or 1.15 below 5 ms)", losing(records), _loss)
     lines += _listed(
         f"Over {FAR_FROM_TORCH}x PyTorch",

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from benchmarks.harness.networks import inside_transforms, networks
 from benchmarks.harness.rows import Row, forward, transposed
 
+NARROW = ("bfloat16", "float16")
+
 
 def dense() -> list[Row]:
     f, s = "dense", (56, 56)
@@ -91,7 +93,15 @@ def variants(rows: Sequence[Row]) -> list[Row]:
     first = other(
         ("dense 3x3", "depthwise 3x3", "grouped g=32 3x3"), "channels-first", layout="first"
     )
-    low = other(("dense 3x3", "depthwise 3x3", "grouped g=4 3x3"), "bfloat16", dtype="bfloat16")
+    of_narrow = (
+        "dense 3x3",
+        "dense 1x1",
+        "depthwise 3x3",
+        "grouped g=4 3x3",
+        "transposed k4 s2",
+        "3D 3x3x3",
+    )
+    narrow = [row for dtype in NARROW for row in other(of_narrow, dtype, dtype=dtype)]
     single = [
         forward("dense 3x3 batch 1", "dense", 1, (56, 56), 64, 64, (3, 3), section="batch 1"),
         forward(
@@ -107,7 +117,7 @@ def variants(rows: Sequence[Row]) -> list[Row]:
         ),
         forward("dense 1x1 batch 1", "dense", 1, (56, 56), 64, 256, (1, 1), section="batch 1"),
     ]
-    return [*first, *single, *low]
+    return [*first, *single, *narrow]
 
 
 def table() -> list[Row]:

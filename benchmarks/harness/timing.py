@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from benchmarks.harness.busy import busy
+
 Samples = dict[str, list[float]]  # seconds per call, one per round
 
 SAMPLE_S = 0.02  # a sample lasts at least this long: shorter ones read the clock and the scheduler
@@ -40,9 +42,19 @@ def interleaved(
     *,
     limit_s: float = 90.0,
     rng: random.Random | None = None,
+    busy_cores: int = 0,
 ) -> Samples:
-    """`rounds` samples of each; fewer, but at least three, where they would take over `limit_s`."""
-    rng = rng or random.Random(0)
+    """`rounds` samples of each; fewer, but at least three, where they would take over `limit_s`.
+
+    Other processes keep `busy_cores` busy meanwhile.
+    """
+    with busy(busy_cores):
+        return _sampled(contenders, rounds, limit_s, rng or random.Random(0))
+
+
+def _sampled(
+    contenders: Mapping[str, Timed], rounds: int, limit_s: float, rng: random.Random
+) -> Samples:
     once = {}
     for name, timed in contenders.items():
         timed.seconds(1)  # the first call allocates

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.harness.layouts import LeftOut, to_first, to_last
-from benchmarks.harness.rows import Operand, Spec
+from benchmarks.harness.rows import LOSS_SCALE, Operand, Spec
 
 
 class TorchOps:
@@ -82,7 +82,9 @@ def forward(ops: TorchOps, program: Any, operands: Any) -> Any:
 
 
 def training(ops: TorchOps, program: Any, operands: Any, gradients: Any) -> Any:
-    """The loss sum(y**2) and its gradients."""
+    """The loss sum(y**2) and its gradients; of 16-bit results as in `prepare.jax_function`."""
     chosen = [operands[index].requires_grad_() for index in gradients]
-    loss = (program(ops, *operands) ** 2).sum()
+    y = program(ops, *operands)
+    scale = LOSS_SCALE.get(str(y.dtype).removeprefix("torch."))
+    loss = (y**2).sum() if scale is None else scale * (y.float() ** 2).sum()
     return (loss.detach(), *torch.autograd.grad(loss, chosen))

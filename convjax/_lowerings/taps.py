@@ -1,7 +1,8 @@
 """The `taps` lowering: a sum over taps of shifted inputs times kernel elements, channel by channel.
 
 It is for groups of one or few channels. One multiplication covers all groups, as a vector, and XLA
-fuses the sum into one pass over the input. A kernel's gradient is a sum over its rows (`row_sums`).
+fuses the sum into one pass over the input. A kernel's gradient is a sum over its rows (`row_sums`),
+except where window and result are long rows of elements: there both are sums over taps.
 """
 
 import dataclasses
@@ -36,6 +37,8 @@ from convjax._sharding.sharding import same_varying
 
 _CHANNELS = 16  # per group, at most
 _UNROLLED = 64  # products written out; more of them are looped over, so that compiling stays quick
+_A_TURN = 16  # products in one turn of such a loop, at least if there are so many in its last axes
+_LONG = 64  # results of a long row, at least
 # Strips write products out again, and each takes longer to compile than a small input to copy:
 _BYTES_PER_PRODUCT = 15 << 10  # of a large input, at least
 _IN_STRIPS = 400  # products, at most
@@ -63,32 +66,50 @@ def by_rows(problem: Problem) -> bool:
     return window_exceeds_output(problem) and not (problem.role == "forward" and few)
 
 
+def _is_long(problem: Problem) -> bool:
+    """Whether the taps of a sequence are many, and so are its results.
+
+    Then the results of a channel should lie side by side, and one turn of the loop over the taps
+    should have several of them: it reads the sum so far, and writes it again.
+    """
+    products, (outputs, *others) = count((*problem.window, problem.i)), problem.out_space
+    if others or problem.geometry.strides != (1,) or not problem.i <= _UNROLLED < products:
+        return False
+    return _LONG <= count((outputs,)) < math.inf
+
+
 def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     shape = call.out_shape(x, kernel)
     out_space = tuple(shape[axis] for axis in call.layout.out.space)
-    if by_rows(call.problem):
+    is_long = call.target.is_one_cpu and _is_long(call.problem)
+    if by_rows(call.problem) and not is_long:
         return row_sums.kernel_gradient_by_rows(x, kernel, call, shape)
-    summed: Callable[..., jax.Array] = functools.partial(_shift, call=call, out_space=out_space)
+    groups_first = is_long or call.groups_first
+    summed: Callable[..., jax.Array] = functools.partial(
+        _shift, call=call, out_space=out_space, groups_first=groups_first
+    )
     several = count(call.layout.kernel.sizes(kernel.shape, "out")) > 1
-    if call.target.is_one_cpu and not call.groups_first and several:
+    if call.target.is_one_cpu and not groups_first and several:
         # Isolated from what arranges weights and results, which XLA would do at every product.
         summed = isolated(summed)
-    y = summed(x, _arranged(kernel, call).astype(call.accumulator(x)))
-    roles = "out batch group space" if call.groups_first else "batch space out group"
+    y = summed(x, _arranged(kernel, call, groups_first).astype(call.accumulator(x)))
+    roles = "out batch group space" if groups_first else "batch space out group"
     return restored(y, call.layout.out, roles, shape)
 
 
-def _shift(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.Array:
+def _shift(
+    x: jax.Array, kernel: jax.Array, call: Call, out_space: Any, groups_first: bool
+) -> jax.Array:
     """(N, *out_space, O, G), or (O, N, G, *out_space): every tap shifts the whole input.
 
     `x` is the caller's, `kernel` is arranged for `_Weights`.
     """
-    weights = _Weights(kernel, call.groups_first, call.geometry.reversal, call.nothing)
+    weights = _Weights(kernel, groups_first, call.geometry.reversal, call.nothing)
     geometry, rank = call.geometry, call.geometry.rank
-    axes = _in_strips(x, weights, call)
+    axes = [] if groups_first else _in_strips(x, weights, call)
     # Where groups are last, several channels stay behind them: XLA would copy them to be elsewhere.
     roles, first = "batch space contract group", 1
-    if call.groups_first:
+    if groups_first:
         roles, first = "contract batch group space", 3
     elif weights.inputs > 1:
         roles = "batch space group contract"
@@ -103,30 +124,41 @@ def _shift(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.A
     x = padded(x, geometry, first).astype(weights.kernel.dtype)
     trailing = list(np.ndindex(*weights.window[looped:]))
 
-    def added(total: jax.Array, leading: Any) -> tuple[jax.Array, None]:
-        """`total` and the taps whose first coordinates are `leading`."""
-        if call.target.is_one_cpu and call.target.one_thread_loops:
-            leading = keep_multithreaded(leading)
-        taps = [(*leading, *others) for others in trailing]
+    def added(total: jax.Array, some: Any) -> jax.Array:
+        """`total` and the taps whose first coordinates are a row of `some`."""
+        taps = [(*leading, *others) for leading in some for others in trailing]
         starts = [
             [t * d for t, d in zip(tap, geometry.kernel_dilation, strict=True)] for tap in taps
         ]
         met = (piece(x, first, start, geometry.strides, out_space) for start in starts)
-        return weights.summed(zip(map(weights.elements, taps), met, strict=True), total), None
+        # A sum of its own, which is small: its products are rounded less than in the whole sum.
+        part = weights.summed(zip(map(weights.elements, taps), met, strict=True))
+        together: jax.Array = weights.plus(total, part)
+        return together
+
+    def turn(total: jax.Array, some: Any) -> tuple[jax.Array, None]:
+        if call.target.is_one_cpu and call.target.one_thread_loops:
+            some = keep_multithreaded(some)
+        return added(total, some), None
 
     sizes = (*x.shape[:first], *out_space, *x.shape[first + rank :])
     zeros = jnp.zeros(weights.of_results(sizes), weights.kernel.dtype)
     leading = np.array(list(np.ndindex(*weights.window[:looped])), np.int32)
-    y, _ = lax.scan(added, same_varying(zeros, x, kernel)[0], leading)
+    number = max(1, _A_TURN // (weights.inputs * len(trailing)))
+    turns, rest = divmod(len(leading), number)
+    y = same_varying(zeros, x, kernel)[0]
+    if rest:
+        y = added(y, leading[:rest].tolist())
+    y, _ = lax.scan(turn, y, leading[rest:].reshape(turns, number, looped))
     return y.astype(result)
 
 
-def _arranged(kernel: jax.Array, call: Call) -> jax.Array:
+def _arranged(kernel: jax.Array, call: Call, groups_first: bool) -> jax.Array:
     """The caller's kernel with as many axes as the results: slices broadcast without a reshape."""
     axes = call.layout.kernel
     # Of one channel there is nothing to move: XLA reads weights where the caller's kernel lies.
     one = math.prod(kernel.shape[axis] for axis in (*axes.contract, *axes.out)) == 1
-    roles = "out contract group space" if call.groups_first else "space contract out group"
+    roles = "out contract group space" if groups_first else "space contract out group"
     return arranged(kernel, axes, roles, one and not call.is_split_by_xla)
 
 
@@ -220,7 +252,7 @@ def _spread(x: jax.Array, shape: tuple[Any, ...]) -> jax.Array:
 
 def _in_strips(x: jax.Array, weights: _Weights, call: Call) -> list[list[Strip]]:
     """The strips of every axis by which to sum; none where padding `x` costs less."""
-    if call.groups_first or call.is_split_by_xla:
+    if call.is_split_by_xla:
         return []
     axes = strips(call.geometry, call.layout.x.sizes(x.shape, "space"), weights.window)
     products = weights.inputs * math.prod(sum(len(strip.taps) for strip in axis) for axis in axes)

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import random
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,10 +12,10 @@ import pytest
 from benchmarks import layers as benchmark
 from benchmarks.harness import machine, ops, readme, results, session, summary, timing
 from benchmarks.harness.networks import mobilenet, per_example
-from benchmarks.harness.prepare import CELLS, lowerings, prepare_jax
+from benchmarks.harness.prepare import CELLS, lowerings, prepare, prepare_jax
 from benchmarks.harness.results import Conflict, Record, Store, Table
 from benchmarks.harness.rows import Operand, Row, forward, same, transposed
-from benchmarks.harness.table import choose, table
+from benchmarks.harness.table import NARROW, choose, table
 from benchmarks.harness.timing import Timed
 
 TINY = [
@@ -339,6 +340,22 @@ def test_geometric_means():
     assert training.us_over_torch is None
 
 
+def test_means_by_dtype():
+    """The means are of one dtype; the others have their own."""
+    narrow = [
+        record("f", dtype="bfloat16", ratio={"lax": 0.25, "torch": 3.0}),
+        record("g", dtype="bfloat16", ratio={"lax": 1.0, "torch": 12.0}),
+        record("h", "training", dtype="float16", ratio={"lax": 0.1}),
+    ]
+    records = [*some_records(), *narrow]
+    assert summary.means(records) == summary.means(some_records())
+    assert summary.means_by_dtype(some_records()) == []
+    bfloat16, float16 = summary.means_by_dtype(records)
+    assert bfloat16 == ("bfloat16", "forward", 2, pytest.approx(2.0), pytest.approx(6.0))
+    assert float16 == ("float16", "training", 1, pytest.approx(10.0), None)
+    assert "bfloat16, forward: lax/convjax 2.00, convjax/torch 6.00" in summary.summary(records)
+
+
 def test_what_stands_out():
     records = some_records()
     assert [r.row for r in summary.losing(records)] == ["c"]
@@ -369,6 +386,14 @@ def test_readme_table(tmp_path):
     row = "| [cpu](../benchmarks/results/cpu.csv) | forward | 4.00 | 2.00 | 1.41 | 1 of 4 |"
     assert row in text
     assert "quick" not in text and "partial" not in text
+    assert "16-bit" not in text
+
+
+def test_readme_table_of_other_dtypes(tmp_path):
+    narrow = record("f", dtype="bfloat16", ratio={"lax": 0.25, "torch": 3.0})
+    results.write(tmp_path / "cpu.csv", Table({}, [*some_records(), narrow]))
+    row = "| [cpu](../benchmarks/results/cpu.csv) | bfloat16 | forward | 1 | 4.00 | 3.00 |"
+    assert row in readme.markdown(tmp_path)
 
 
 def test_tables_go_into_their_pages(tmp_path, monkeypatch):
@@ -391,6 +416,43 @@ def test_others_are_counted(monkeypatch):
     assert machine.Others().cores() is None
 
 
-def test_bfloat16_operands_are_bfloat16():
-    array = ops.LaxOps().place(np.ones((1, 2, 3), np.float32), Operand((1, 2, 3), "x"), "bfloat16")
-    assert array.dtype == jnp.bfloat16
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_operands_have_the_dtype(dtype):
+    array = ops.LaxOps().place(np.ones((1, 2, 3), np.float32), Operand((1, 2, 3), "x"), dtype)
+    assert array.dtype == jnp.dtype(dtype)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_contenders_agree_in_16_bits(dtype):
+    """In the same dtype, within that dtype's tolerance, which a wrong tap exceeds."""
+    row = dataclasses.replace(TINY[2], dtype=dtype)
+    arrays, plan = row.draw(), session.Plan(peers=here())
+    for cell in CELLS:
+        ready, out = session.contenders_of(row, cell, plan, dtype, arrays)
+        out |= session.check_equal(ready, row, cell, dtype, arrays, None)
+        assert {"lax", "convjax"} <= ready.keys()
+        assert not any("Error" in why for why in out.values()), out
+    ready["convjax"].call = lambda: [2 * leaf for leaf in jax.tree.leaves(ready["lax"].call())]
+    with pytest.raises(session.Unequal, match="convjax differs"):
+        session.check_equal(ready, row, cell, dtype, arrays, None)
+
+
+def test_losses_of_16_bits_are_summed_in_float32():
+    """300 squares of 16 make 76,800, which float16 cannot hold; its loss is scaled by 1/64."""
+    row = forward("wide", "dense", 1, (300,), 1, 1, (1,))
+    arrays = [np.full(operand.shape, 4, np.float32) for operand in row.operands]
+    for dtype, scale in (("float32", 1), ("bfloat16", 1), ("float16", 1 / 64)):
+        for peer in ("lax", "convjax", *(p for p in here() if p.startswith("torch"))):
+            try:
+                contender = prepare(peer, row, "training", arrays, dtype)
+            except ops.LeftOut:
+                continue
+            loss, _, of_kernel = contender.read(contender.call())
+            assert loss == 300 * 256 * scale
+            assert of_kernel == 300 * 2 * 16 * 4 * scale
+
+
+def test_rows_of_16_bits():
+    rows = table()
+    names = {d: {r.name.removesuffix(f" {d}") for r in rows if r.dtype == d} for d in NARROW}
+    assert names["bfloat16"] == names["float16"] and len(names["float16"]) >= 6

@@ -11,6 +11,7 @@ import pytest
 from benchmarks import memory as benchmark_memory
 from benchmarks.harness import machine
 from benchmarks.harness.prepare import Contender
+from benchmarks.harness.table import choose, table
 
 MIB = 1 << 20
 
@@ -62,7 +63,52 @@ def test_the_script_starts_itself_with_blocks_mapped(tmp_path):
     # One matrix product on both sides, of 2 MiB, which are no copy's.
     assert found["asked"] == {"lax": 0, "convjax": 0}
     assert found["resident"]["convjax"] < 2 * MIB
+    # The input of 2 x 16 x 32 x 32 x 16 and the result of 32 channels, in float32.
+    assert found["copy"] == 2 * 16 * 32 * 32 * (16 + 32) * 4
     assert "resident: 0 of 1 above 1.5 times lax's" in done.stdout
+    assert "copy of input and result: 0 of 1 cells" in done.stdout
+
+
+def test_the_verdict():
+    def cell(name, ours, lax):
+        return {
+            "row": name,
+            "cell": "forward",
+            "copy": 10 * MIB,
+            "resident": {"convjax": ours * MIB, "lax": lax * MIB},
+        }
+
+    cells = [cell("a", 12, 2), cell("b", 13, 2), cell("c", 0, 40)]
+    assert [benchmark_memory.over_a_copy(each) for each in cells] == [False, True, False]
+    in_all, over = benchmark_memory.verdict(cells)
+    assert "convjax 25.0 MiB, lax 44.0 MiB" in in_all
+    assert "1 of 3 cells (b, forward)" in over
+
+
+@reads_proc
+def test_every_measurement_has_a_process_of_its_own():
+    """Two of one program: nothing that the first one left can serve the second."""
+    (row,) = choose(table(), "^dense 3x3 batch 1$")
+    cells = list(benchmark_memory.all_measured([row, row], ["forward"], ["lax", "convjax"]))
+    assert [cell["row"] for cell in cells] == [row.name] * 2
+    assert all(cell["resident"].keys() == {"lax", "convjax"} for cell in cells)
+    first, second = (cell["resident"]["convjax"] for cell in cells)
+    assert abs(first - second) < MIB
+
+
+def test_16_bits_are_counted_as_such():
+    (row,) = choose(table(), "^dense 1x1 bfloat16$")
+    found = benchmark_memory.input_and_result(row, "bfloat16")
+    assert found == 8 * 56 * 56 * (64 + 256) * 2
+
+
+def test_unknown_peers(capsys):
+    words = ["--rows", "^3D 1x1x1$", "--peers", "nobody"]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "memory", *words],
+        capture_output=True, text=True, timeout=300, cwd=machine.ROOT,
+    )  # fmt: skip
+    assert done.returncode == 2 and "choose of lax" in done.stderr
 
 
 def test_no_such_row(monkeypatch, capsys):
