@@ -68,6 +68,7 @@ Lowering: TypeAlias = Literal[
     "per_group",
     "polyphase",
     "spread_rows",
+    "stacked_sum",
     "taps",
 ]
 #: One lowering for all, or one each for (forward, input_gradient, kernel_gradient).

@@ -22,6 +22,7 @@ from convjax._lowerings import (
     matmul,
     patchify,
     planes,
+    stacked_sum,
     taps,
 )
 from convjax._lowerings import thresholds as at
@@ -90,6 +91,10 @@ def on_cpu(target: Target) -> bool:
     return target.platform == "cpu"
 
 
+def on_gpu(target: Target) -> bool:
+    return target.is_one_gpu
+
+
 def on_tpu(target: Target) -> bool:
     return target.platform == "tpu" and target.split != "XLA"
 
@@ -152,6 +157,12 @@ def _leaves_a_matrix_unit_idle(problem: Problem) -> bool:
     return 1 < channels <= few.value
 
 
+def _has_few_taps_in_a_sequence(problem: Problem) -> bool:
+    """Whether it is the gradient of a kernel with few elements for each group, on one axis."""
+    few = stacked_sum.elements(problem) <= at.FEW_IN_ONE_SUM.value
+    return few and problem.role == "kernel_gradient" and problem.geometry.rank == 1
+
+
 FAST = (
     Rule("tiles", on_one_cpu, _is_made_of_tiles, None),
     Rule(
@@ -209,6 +220,15 @@ FAST = (
         "block_diagonal",
         "groups of few channels: each leaves most of a TPU's matrix unit idle, blocks of them fill "
         "it; fewer cycles by XLA's estimate for programs compiled for v5e and v6e, none was timed",
+    ),
+    Rule(
+        "gradient of few taps on a GPU",
+        on_gpu,
+        _has_few_taps_in_a_sequence,
+        "stacked_sum",
+        "the gradient of a kernel of few taps along one axis, in groups: one pass reads the input "
+        "and the cotangent, cuDNN reads a padded copy; read in programs compiled for an H200, none "
+        "was timed",
     ),
 )
 

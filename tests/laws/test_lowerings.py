@@ -140,6 +140,11 @@ ACCEPTED = {
     "depth_fold": ((2, 5, 7, 6, 3), (2, 3, 2, 3, 5), {"strides": (2, 1, 1)}),
     "depth_sum": ((2, 5, 7, 6, 3), (2, 3, 2, 3, 5), {"strides": (2, 1, 1)}),
     "spread_rows": ((2, 7, 6, 3), (3, 2, 3, 5), {"strides": (2, 1)}),
+    "stacked_sum": (
+        (2, 7, 6, 4),
+        (4, 5, 2, 6),
+        {"feature_group_count": 2, "strides": (2, 1), "padding": ((-1, 2), (1, -1))},
+    ),
     "fft": ((2, 7, 6, 4), (3, 2, 2, 6), {"feature_group_count": 2, "kernel_dilation": 2}),
 }
 
@@ -582,6 +587,7 @@ REFUSED = {
     "depth_fold": ((1, 8, 2), (3, 2, 3), {}, "it has fewer than two spatial axes"),
     "depth_sum": ((1, 8, 8, 2), (17, 3, 2, 3), {}, r"its window is more than 16 deep \(17\)"),
     "spread_rows": ((1, 8, 2), (3, 2, 3), {}, "it has 1 spatial axes, not two"),
+    "stacked_sum": ((1, 8, 8, 2), (3, 3, 2, 3), {}, "more than 64 elements for every group"),
     "patchify": ((1, 8, 8, 2), (3, 3, 2, 3), {}, "do not tile the input"),
     "fft": ((1, 2, 2, 2, 2, 1), (1, 1, 1, 1, 1, 1), {}, "one to three axes, not 4"),
 }
