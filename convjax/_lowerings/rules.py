@@ -22,7 +22,6 @@ from convjax._lowerings import (
     matmul,
     patchify,
     planes,
-    stacked_sum,
     taps,
 )
 from convjax._lowerings import thresholds as at
@@ -157,10 +156,13 @@ def _leaves_a_matrix_unit_idle(problem: Problem) -> bool:
     return 1 < channels <= few.value
 
 
-def _has_few_taps_in_a_sequence(problem: Problem) -> bool:
-    """Whether it is the gradient of a kernel with few elements for each group, on one axis."""
-    few = stacked_sum.elements(problem) <= at.FEW_IN_ONE_SUM.value
-    return few and problem.role == "kernel_gradient" and problem.geometry.rank == 1
+def _is_short(problem: Problem) -> bool:
+    """Whether it is a depthwise convolution along one axis, or a gradient of one, whose kernel has
+    few elements for each group."""
+    is_gradient = problem.role == "kernel_gradient"
+    inputs, taps = (problem.n, problem.out_space) if is_gradient else (problem.i, problem.window)
+    few = count((problem.o, *taps)) <= at.FEW_IN_A_SEQUENCE.value
+    return problem.geometry.rank == 1 and problem.groups != 1 and inputs == 1 and few
 
 
 FAST = (
@@ -222,13 +224,21 @@ FAST = (
         "it; fewer cycles by XLA's estimate for programs compiled for v5e and v6e, none was timed",
     ),
     Rule(
-        "gradient of few taps on a GPU",
+        "gradient of a short kernel on a GPU",
         on_gpu,
-        _has_few_taps_in_a_sequence,
+        lambda p: p.role == "kernel_gradient" and _is_short(p),
         "stacked_sum",
-        "the gradient of a kernel of few taps along one axis, in groups: one pass reads the input "
-        "and the cotangent, cuDNN reads a padded copy; read in programs compiled for an H200, none "
-        "was timed",
+        "the gradient of a kernel of few taps along one axis, depthwise: one pass reads the input "
+        "and the cotangent, and writes no padded copy; read from programs compiled for an H200, "
+        "none was timed",
+    ),
+    Rule(
+        "short kernel on a GPU",
+        on_gpu,
+        lambda p: p.role != "kernel_gradient" and _is_short(p),
+        "taps",
+        "few taps along one axis, depthwise: XLA fuses their sum with what is around it, and "
+        "writes no padded copy; read from programs compiled for an H200, none was timed",
     ),
 )
 

@@ -21,13 +21,8 @@ from convjax._lowerings.tools.slices import padded, piece, reversed_where
 _WRITTEN_OUT = 64  # elements for every group, at most, so that compiling stays quick
 
 
-def elements(problem: Problem) -> float:
-    """The elements of the result that every group has."""
-    return count((problem.n, problem.o, *problem.out_space))
-
-
 def accepts(problem: Problem) -> str | None:
-    if elements(problem) > _WRITTEN_OUT:
+    if count((problem.n, problem.o, *problem.out_space)) > _WRITTEN_OUT:
         return f"its result has more than {_WRITTEN_OUT} elements for every group"
     return None
 

@@ -131,10 +131,10 @@ FEW_IN_GRADIENTS = Threshold(
 )
 
 # By programs compiled for an H200, jax 0.12.0.1: `scripts/devices gpu --rows depthwise`.
-FEW_IN_ONE_SUM = Threshold(
+FEW_IN_A_SEQUENCE = Threshold(
     16,
-    "elements of a kernel's gradient in a group, along one axis, on GPU",
-    "up to here one sum has all of them",
+    "elements of a depthwise kernel in a group, along one axis, on GPU",
+    "up to here sums are written out, which XLA fuses",
     "benchmarks/results/devices/h200.csv",
 )
 
