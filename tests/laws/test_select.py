@@ -323,7 +323,9 @@ def test_the_choice_reads_nothing_but_its_arguments(monkeypatch):
 @pytest.mark.parametrize("platform", ["cuda", "rocm"])
 def test_what_was_not_measured_is_said(platform):
     choice = select.select(problem(), Target.of(platform))
-    assert choice.rule == f"lax's own convolution: nothing is known to move fewer bytes on {platform}"
+    assert (
+        choice.rule == f"lax's own convolution: nothing is known to move fewer bytes on {platform}"
+    )
     choice = select.select(problem(), Target.of("another"))
     assert choice.rule == "lax's own convolution: nothing else was measured on another"
     compiled = select.select(problem(), Target.of("tpu"))

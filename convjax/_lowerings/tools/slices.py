@@ -130,7 +130,7 @@ def pieces(
     apart: bool = True,
 ) -> Iterator[tuple[tuple[int, ...], jax.Array]]:
     """Every index below `counts` and the piece of `x`, `sizes` long, whose first element lies
-    ``index * kernel_dilation`` after the first that the geometry reads. `apart` is that of `padded`.
+    ``index * kernel_dilation`` after the first that the geometry reads. `apart` is as in `padded`.
 
     On several devices the first axis is shifted before it is padded, once for every row of taps:
     pieces of an array whose padded extent its shards do not divide would move one by one, but so a
