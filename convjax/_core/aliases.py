@@ -75,6 +75,7 @@ Lowering: TypeAlias = Literal[
     "per_group",
     "polyphase",
     "spread_rows",
+    "stacked_sum",
     "taps",
 ]
 #: One lowering for all, or one each for (forward, input_gradient, kernel_gradient); None is the

@@ -25,6 +25,7 @@ from convjax._lowerings import (
     per_group,
     polyphase,
     spread_rows,
+    stacked_sum,
     taps,
 )
 from convjax._lowerings.lowering import Lowering
@@ -43,6 +44,7 @@ LOWERINGS: dict[str, Lowering] = {
         depth_fold,
         depth_sum,
         spread_rows,
+        stacked_sum,
         pallas,
         fft,
     )

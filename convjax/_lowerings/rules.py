@@ -90,6 +90,10 @@ def on_cpu(target: Target) -> bool:
     return target.platform == "cpu"
 
 
+def on_gpu(target: Target) -> bool:
+    return target.is_one_gpu
+
+
 def on_tpu(target: Target) -> bool:
     return target.platform == "tpu" and target.split != "XLA"
 
@@ -152,6 +156,15 @@ def _leaves_a_matrix_unit_idle(problem: Problem) -> bool:
     return 1 < channels <= few.value
 
 
+def _is_short(problem: Problem) -> bool:
+    """Whether it is a depthwise convolution along one axis, or a gradient of one, whose kernel has
+    few elements for each group."""
+    is_gradient = problem.role == "kernel_gradient"
+    inputs, taps = (problem.n, problem.out_space) if is_gradient else (problem.i, problem.window)
+    few = count((problem.o, *taps)) <= at.FEW_IN_A_SEQUENCE.value
+    return problem.geometry.rank == 1 and problem.groups != 1 and inputs == 1 and few
+
+
 FAST = (
     Rule("tiles", on_one_cpu, _is_made_of_tiles, None),
     Rule(
@@ -209,6 +222,23 @@ FAST = (
         "block_diagonal",
         "groups of few channels: each leaves most of a TPU's matrix unit idle, blocks of them fill "
         "it; fewer cycles by XLA's estimate for programs compiled for v5e and v6e, none was timed",
+    ),
+    Rule(
+        "gradient of a short kernel on a GPU",
+        on_gpu,
+        lambda p: p.role == "kernel_gradient" and _is_short(p),
+        "stacked_sum",
+        "the gradient of a kernel of few taps along one axis, depthwise: one pass reads the input "
+        "and the cotangent, and writes no padded copy; read from programs compiled for an H200, "
+        "none was timed",
+    ),
+    Rule(
+        "short kernel on a GPU",
+        on_gpu,
+        lambda p: p.role != "kernel_gradient" and _is_short(p),
+        "taps",
+        "few taps along one axis, depthwise: XLA fuses their sum with what is around it, and "
+        "writes no padded copy; read from programs compiled for an H200, none was timed",
     ),
 )
 

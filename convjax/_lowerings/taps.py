@@ -104,7 +104,9 @@ def _shift(
 
     `x` is the caller's, `kernel` is arranged for `_Weights`.
     """
-    weights = _Weights(kernel, groups_first, call.geometry.reversal, call.nothing)
+    # XLA for GPU fuses no reader into a sum through an axis of one element.
+    one = call.target.is_one_gpu and call.problem.i == call.problem.o == 1
+    weights = _Weights(kernel, groups_first, call.geometry.reversal, call.nothing, one)
     geometry, rank = call.geometry, call.geometry.rank
     axes = [] if groups_first else _in_strips(x, weights, call)
     # Where groups are last, several channels stay behind them: XLA would copy them to be elsewhere.
@@ -114,13 +116,18 @@ def _shift(
     elif weights.inputs > 1:
         roles = "batch space group contract"
     result, x = call.result_type(x), arranged(x, call.layout.x, roles)
+    channel = 0 if groups_first else x.ndim - 2
+    if one:
+        x, first = lax.squeeze(x, (channel,)), first - int(groups_first)
     if axes:
         return _strips_summed(x, first, geometry, weights, axes).astype(result)
     looped = looped_over(weights.window, _UNROLLED // weights.inputs)
     if looped == 0:
-        met = pieces(x, geometry, first, weights.window, out_space, call.is_split_by_xla)
+        # XLA for GPU fuses the padding into the sum.
+        how = (call.is_split_by_xla, not call.target.is_one_gpu)
+        met = pieces(x, geometry, first, weights.window, out_space, *how)
         y: jax.Array = weights.summed((weights.elements(tap), shifted) for tap, shifted in met)
-        return y.astype(result)
+        return lax.expand_dims(y, (channel,) if one else ()).astype(result)
     x = padded(x, geometry, first).astype(weights.kernel.dtype)
     trailing = list(np.ndindex(*weights.window[looped:]))
 
@@ -150,7 +157,7 @@ def _shift(
     if rest:
         y = added(y, leading[:rest].tolist())
     y, _ = lax.scan(turn, y, leading[rest:].reshape(turns, number, looped))
-    return y.astype(result)
+    return lax.expand_dims(y, (channel,) if one else ()).astype(result)
 
 
 def _arranged(kernel: jax.Array, call: Call, groups_first: bool) -> jax.Array:
@@ -174,6 +181,7 @@ class _Weights:
     groups_first: bool
     reversal: bool
     nothing: Any = None  # of the call
+    one: bool = False  # whether products have no axis for O, nor for I, which are 1
 
     @property
     def window(self) -> tuple[Any, ...]:
@@ -209,14 +217,19 @@ class _Weights:
         if self.groups_first:
             ones = (1,) * len(at)
             sizes = (1, self.groups, *ones)
-            return [
+            found = [
                 piece(self.kernel, 1, (i, 0, *at), (1, 1, *ones), sizes) for i in range(self.inputs)
             ]
-        ones = (1,) * (len(at) + 1)
-        return [piece(self.kernel, 0, (*at, i), ones, ones) for i in range(self.inputs)]
+        else:
+            ones = (1,) * (len(at) + 1)
+            found = [piece(self.kernel, 0, (*at, i), ones, ones) for i in range(self.inputs)]
+        axes = (0,) if self.groups_first else (found[0].ndim - 2,)
+        return [lax.squeeze(element, axes) for element in found] if self.one else found
 
     def of_results(self, of_inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         """The shape of the results for inputs, or pieces of them, of this shape."""
+        if self.one:
+            return of_inputs
         if self.groups_first:
             return (self.outputs, *of_inputs[1:])
         return (*of_inputs[:-2], self.outputs, self.groups)
@@ -252,7 +265,7 @@ def _spread(x: jax.Array, shape: tuple[Any, ...]) -> jax.Array:
 
 def _in_strips(x: jax.Array, weights: _Weights, call: Call) -> list[list[Strip]]:
     """The strips of every axis by which to sum; none where padding `x` costs less."""
-    if call.is_split_by_xla:
+    if call.is_split_by_xla or call.target.is_one_gpu:
         return []
     axes = strips(call.geometry, call.layout.x.sizes(x.shape, "space"), weights.window)
     products = weights.inputs * math.prod(sum(len(strip.taps) for strip in axis) for axis in axes)

@@ -144,6 +144,11 @@ class Target:
         """Whether the program is compiled for a CPU, and XLA splits nothing over devices."""
         return self.platform == "cpu" and self.split == "nobody"
 
+    @property
+    def is_one_gpu(self) -> bool:
+        """The same for a GPU."""
+        return self.platform in ("cuda", "rocm") and self.split == "nobody"
+
 
 def _check(platform: Any, jaxlib: Any, vector_bits: Any, split: Any) -> None:
     function, word = "Target.of", str(platform).lower()

@@ -130,4 +130,12 @@ FEW_IN_GRADIENTS = Threshold(
     "benchmarks/results/devices/v5e.csv",
 )
 
+# By programs compiled for an H200, jax 0.12.0.1: `scripts/devices gpu --rows depthwise`.
+FEW_IN_A_SEQUENCE = Threshold(
+    16,
+    "elements of a depthwise kernel in a group, along one axis, on GPU",
+    "up to here sums are written out, which XLA fuses",
+    "benchmarks/results/devices/h200.csv",
+)
+
 THRESHOLDS = {name: value for name, value in vars().items() if isinstance(value, Threshold)}

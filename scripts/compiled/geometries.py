@@ -1,5 +1,7 @@
 """The rows of the table: one layer each.
 
+A `causal` row is ``causal_conv`` with a bias and SiLU; the kernel is there a pair of it and a bias.
+
 `fitted` rows are those from which the rules for TPU were found. The others were chosen before, and
 compiled after.
 """
@@ -20,6 +22,7 @@ class Row(NamedTuple):
     dilation: int = 1
     padding: str = "SAME"
     transposed: bool = False
+    causal: bool = False
     fitted: bool = True
 
     @property
@@ -37,6 +40,13 @@ def _square(kind: str, size: tuple[int, int, int], window: int, groups: int, **m
     name = f"{kind} {window}x{window}, {groups} groups, {n}x{extent}x{extent}x{channels}"
     kernel = (window, window, channels // groups, channels)
     return Row(name, kind, (n, extent, extent, channels), kernel, groups=groups, **more)
+
+
+def _causal(taps: int, **more: int) -> Row:
+    name = f"causal_conv with bias and SiLU, {taps} taps"
+    name += "".join(f", {option} {value}" for option, value in more.items())
+    x, kernel = (8, 2048, 2048), (taps, 1, 2048)
+    return Row(name, "depthwise", x, kernel, groups=2048, padding="CAUSAL", causal=True, **more)
 
 
 ROWS = (
@@ -65,6 +75,9 @@ ROWS = (
         groups=1024,
         padding="CAUSAL",
     ),
+    *(_causal(taps) for taps in (2, 3, 4, 8)),
+    _causal(4, dilation=2),
+    _causal(4, strides=2),
     Row(
         "transposed 4x4, stride 2",
         "transposed",
@@ -87,6 +100,7 @@ ROWS = (
 
 def by_lax(row: Row) -> Any:
     """What a user of lax writes."""
+    import jax
     from jax import lax
 
     if row.transposed:
@@ -95,16 +109,22 @@ def by_lax(row: Row) -> Any:
         )
     padding: Any = row.padding
     if padding == "CAUSAL":
-        padding = [(row.kernel[0] - 1, 0)]
-    return lambda x, k: lax.conv_general_dilated(
-        x,
-        k,
-        (row.strides,) * row.rank,
-        padding,
-        rhs_dilation=(row.dilation,) * row.rank,
-        dimension_numbers=row.numbers,
-        feature_group_count=row.groups,
-    )
+        padding = [((row.kernel[0] - 1) * row.dilation, 0)]
+
+    def convolved(x: Any, kernel: Any) -> Any:
+        return lax.conv_general_dilated(
+            x,
+            kernel,
+            (row.strides,) * row.rank,
+            padding,
+            rhs_dilation=(row.dilation,) * row.rank,
+            dimension_numbers=row.numbers,
+            feature_group_count=row.groups,
+        )
+
+    if row.causal:
+        return lambda x, pair: jax.nn.silu(convolved(x, pair[0]) + pair[1])
+    return convolved
 
 
 def by_convjax(row: Row, algorithm: Any = None) -> Any:
@@ -114,6 +134,12 @@ def by_convjax(row: Row, algorithm: Any = None) -> Any:
     options = {"strides": row.strides, "padding": row.padding, "algorithm": algorithm}
     if row.transposed:
         return lambda x, k: convjax.conv_transpose(x, k, **options)
+    if row.causal:
+        del options["padding"]
+        options |= {"kernel_dilation": row.dilation, "feature_group_count": row.groups}
+        return lambda x, pair: convjax.causal_conv(
+            x, pair[0], bias=pair[1], activation="silu", **options
+        )
     return lambda x, k: convjax.conv(
         x, k, kernel_dilation=row.dilation, feature_group_count=row.groups, **options
     )

@@ -33,6 +33,7 @@ class Instruction(NamedTuple):
     opcode: str
     operands: tuple[str, ...]
     rest: str
+    number: str = ""  # of a parameter
 
 
 class Reading(NamedTuple):
@@ -41,6 +42,7 @@ class Reading(NamedTuple):
     cycles: int | None  # by the model of the TPU's compiler
     bytes: int  # that all passes read and write in the device's main memory
     passes: int  # instructions that read or write arrays
+    large_passes: int  # those of which one array is large, or what is read of it
     copies: int  # passes that only copy
     transposes: int  # passes that only transpose
     calls: int  # of libraries: cuDNN, cuBLAS
@@ -67,7 +69,8 @@ def _instruction(name: str, text: str) -> Instruction:
     start = text.index("(", end)
     close = _closing(text, start)
     operands = tuple(_OPERAND.findall(text[start:close]))
-    return Instruction(name, text[:end], opcode, operands, text[close:])
+    number = text[start + 1 : close - 1] if opcode == "parameter" else ""
+    return Instruction(name, text[:end], opcode, operands, text[close:], number)
 
 
 def _closing(text: str, start: int) -> int:
@@ -80,24 +83,25 @@ def _closing(text: str, start: int) -> int:
     return len(text)
 
 
-def read(compiled: Any) -> Reading:
-    """The reading of a ``jax.stages.Compiled``."""
+def read(compiled: Any, large: int = 1) -> Reading:
+    """The reading of a ``jax.stages.Compiled``; arrays of `large` bytes, or more, are large."""
     memory = compiled.memory_analysis()
-    found = read_text(compiled.as_text() or "")
+    found = read_text(compiled.as_text() or "", large)
     return found._replace(temporaries=int(memory.temp_size_in_bytes) if memory else 0)
 
 
-def read_text(text: str) -> Reading:
+def read_text(text: str, large: int = 1) -> Reading:
     """The reading of an optimised program's text; it does not tell temporaries."""
     program = computations(text)
     totals: Counter[str] = Counter()
-    _add("ENTRY", program, 1, totals)
+    _add("ENTRY", program, 1, totals, large)
     has_model = _CYCLES.search(text) is not None
     collectives = [f"{totals[kind]} {kind}" for kind in COLLECTIVES if totals[kind]]
     return Reading(
         cycles=totals["cycles"] if has_model else None,
         bytes=totals["bytes"],
         passes=totals["passes"],
+        large_passes=totals["large passes"],
         copies=totals["copies"],
         transposes=totals["transposes"],
         calls=totals["calls"],
@@ -107,7 +111,11 @@ def read_text(text: str) -> Reading:
 
 
 def _add(
-    name: str, program: dict[str, list[Instruction]], times: int, totals: Counter[str]
+    name: str,
+    program: dict[str, list[Instruction]],
+    times: int,
+    totals: Counter[str],
+    large: int,
 ) -> None:
     """Add what a computation does `times` times."""
     instructions = program[name]
@@ -117,7 +125,7 @@ def _add(
             totals["cycles"] += times * int(found.group(1))
         inner, turns = _inner(one)
         if inner:
-            _add(inner, program, times * turns, totals)
+            _add(inner, program, times * turns, totals, large)
             continue
         kind = one.opcode.removesuffix("-start")
         if kind in COLLECTIVES:
@@ -134,6 +142,8 @@ def _add(
         totals["transposes"] += times * (moved == "transpose")
         arrays = [one.type, *(types.get(operand, "") for operand in one.operands)]
         totals["bytes"] += times * sum(map(size, arrays))
+        touched = [size(one.type), *_read_of_operands(one, arrays[1:], program)]
+        totals["large passes"] += times * (max(touched) >= large)
 
 
 def _inner(one: Instruction) -> tuple[str | None, int]:
@@ -149,6 +159,26 @@ def _inner(one: Instruction) -> tuple[str | None, int]:
     called = re.search(r"\b(?:body|to_apply|true_computation)=%?([\w.\-]+)", one.rest)
     trips = _TRIPS.search(one.rest)
     return (called.group(1) if called else None), int(trips.group(1)) if trips else 1
+
+
+def _read_of_operands(
+    one: Instruction, types: list[str], program: dict[str, list[Instruction]]
+) -> list[int]:
+    """Bytes that a pass reads of operands of these types: of one that is sliced, the slices."""
+    if one.opcode == "slice":
+        return [size(one.type)]
+    called = _CALLED.search(one.rest)
+    if one.opcode != "fusion" or not called:
+        return list(map(size, types))
+    inner = program.get(called.group(1), [])
+    found = list(map(size, types))
+    for parameter in inner:
+        if parameter.opcode != "parameter":
+            continue
+        users = [user for user in inner if parameter.name in user.operands]
+        if users and all(user.opcode == "slice" for user in users):
+            found[int(parameter.number)] = sum(size(user.type) for user in users)
+    return found
 
 
 def _only_moves(one: Instruction, program: dict[str, list[Instruction]]) -> str:

@@ -13,8 +13,8 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "benchmarks" / "results" / "devices"
 COLUMNS = (
     *("target", "dtype", "program", "row", "kind", "fitted", "library", "lowerings"),
-    *("cycles", "bytes", "floor", "passes", "copies", "transposes", "calls", "collectives"),
-    *("temporaries", "compile_seconds", "jax", "compiler"),
+    *("cycles", "bytes", "floor", "passes", "large_passes", "copies", "transposes", "calls"),
+    *("collectives", "temporaries", "compile_seconds", "jax", "compiler"),
 )
 LIBRARIES = {"lax": geometries.by_lax, "convjax": geometries.by_convjax}
 
@@ -35,7 +35,9 @@ def measured(row: geometries.Row, target: str, dtype: str, program: str) -> Iter
     for library, make in (LIBRARIES | with_options).items():
         forward = make(row)
         x = jax.ShapeDtypeStruct(row.x, dtype, sharding=split)
-        kernel = jax.ShapeDtypeStruct(row.kernel, dtype, sharding=whole)
+        kernel: Any = jax.ShapeDtypeStruct(row.kernel, dtype, sharding=whole)
+        if row.causal:
+            kernel = (kernel, jax.ShapeDtypeStruct(row.kernel[-1:], dtype, sharding=whole))
         result = jax.eval_shape(forward, x, kernel)
         cotangent = jax.ShapeDtypeStruct(result.shape, dtype, sharding=split)
         operands = [x, kernel, cotangent]
@@ -44,7 +46,9 @@ def measured(row: geometries.Row, target: str, dtype: str, program: str) -> Iter
         lowered = jax.jit(function).lower(*operands)
         compiled = lowered.compile(options if library in with_options else None)
         seconds = time.monotonic() - start
-        found = reading.read(compiled)
+        # at least half as large as x or the result, whichever is smaller
+        large = min(map(geometries.floor, ([x], [result]))) // (2 * where.devices)
+        found = reading.read(compiled, large)
         lowerings = ""
         if library != "lax":
             rows = convjax.explain(function, *operands, platform=where.platform)
@@ -62,7 +66,7 @@ def measured(row: geometries.Row, target: str, dtype: str, program: str) -> Iter
             "library": library,
             "lowerings": lowerings,
             **found._asdict(),
-            "floor": geometries.floor([*read_once, *outputs]) // where.devices,
+            "floor": geometries.floor(jax.tree.leaves([*read_once, *outputs])) // where.devices,
             "compile_seconds": round(seconds, 1),
             "jax": jax.__version__,
             "compiler": _compiler(where.platform),

@@ -31,6 +31,7 @@ REFUSED = {
     "depth_fold": ((1, 8, 2), (3, 2, 3), {}, "it has fewer than two spatial axes"),
     "depth_sum": ((1, 8, 8, 2), (17, 3, 2, 3), {}, r"its window is more than 16 deep \(17\)"),
     "spread_rows": ((1, 8, 2), (3, 2, 3), {}, "it has 1 spatial axes, not two"),
+    "stacked_sum": ((1, 8, 8, 2), (3, 3, 2, 3), {}, "more than 64 elements for every group"),
     "patchify": ((1, 8, 8, 2), (3, 3, 2, 3), {}, "do not tile the input"),
     "fft": ((1, 2, 2, 2, 2, 1), (1, 1, 1, 1, 1, 1), {}, "one to three axes, not 4"),
 }

@@ -137,6 +137,11 @@ ACCEPTED = {
     "depth_fold": ((2, 5, 7, 6, 3), (2, 3, 2, 3, 5), {"strides": (2, 1, 1)}),
     "depth_sum": ((2, 5, 7, 6, 3), (2, 3, 2, 3, 5), {"strides": (2, 1, 1)}),
     "spread_rows": ((2, 7, 6, 3), (3, 2, 3, 5), {"strides": (2, 1)}),
+    "stacked_sum": (
+        (2, 7, 6, 4),
+        (4, 5, 2, 6),
+        {"feature_group_count": 2, "strides": (2, 1), "padding": ((-1, 2), (1, -1))},
+    ),
     "fft": ((2, 7, 6, 4), (3, 2, 2, 6), {"feature_group_count": 2, "kernel_dilation": 2}),
 }
 

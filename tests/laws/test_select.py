@@ -19,6 +19,8 @@ from problems import (
     GRADIENT,
     GRADIENT_OF_A_VOLUME,
     LINE,
+    SHORT,
+    SHORT_GRADIENT,
     STRIDED,
     TARGETS,
     TILED_KERNEL,
@@ -179,6 +181,26 @@ ELSEWHERE = [
     # other platforms
     (DEPTHWISE, "cuda", "direct"),
     (CHANNELS, "cuda", "direct"),
+    # GPU: depthwise kernels of few elements for each group, along one axis
+    (SHORT, "cuda", "taps"),
+    (SHORT, "rocm", "taps"),
+    (SHORT, "cudas", "direct"),
+    (SHORT | {"window": (16,)}, "cuda", "taps"),
+    (SHORT | {"window": (17,)}, "cuda", "direct"),
+    (SHORT | {"window": (8,), "o": 2}, "cuda", "taps"),
+    (SHORT | {"window": (8,), "o": 3}, "cuda", "direct"),
+    (SHORT | {"i": 2}, "cuda", "direct"),
+    (SHORT | {"groups": 1}, "cuda", "direct"),
+    (SHORT | {"role": "input_gradient", "input_dilation": (2,)}, "cuda", "taps"),
+    (SHORT_GRADIENT, "cuda", "stacked_sum"),
+    (SHORT_GRADIENT, "rocm", "stacked_sum"),
+    (SHORT_GRADIENT, "cudas", "matmul"),
+    (SHORT_GRADIENT | {"out_space": (16,)}, "cuda", "stacked_sum"),
+    (SHORT_GRADIENT | {"out_space": (17,)}, "cuda", "direct"),
+    (SHORT_GRADIENT | {"o": 4}, "cuda", "stacked_sum"),
+    (SHORT_GRADIENT | {"o": 5}, "cuda", "direct"),
+    (SHORT_GRADIENT | {"n": 2}, "cuda", "direct"),
+    (DEPTHWISE | GRADIENT | {"n": 1}, "cuda", "direct"),
     # TPU: groups of few channels become blocks
     (DEPTHWISE, "tpu", "direct"),
     (DEPTHWISE | {"i": 2}, "tpu", "block_diagonal"),
@@ -300,7 +322,11 @@ def test_the_choice_reads_nothing_but_its_arguments(monkeypatch):
 @pytest.mark.parametrize("platform", ["cuda", "rocm"])
 def test_what_was_not_measured_is_said(platform):
     choice = select.select(problem(), Target.of(platform))
-    assert choice.rule == f"lax's own convolution: nothing else was measured on {platform}"
+    assert (
+        choice.rule == f"lax's own convolution: nothing is known to move fewer bytes on {platform}"
+    )
+    choice = select.select(problem(), Target.of("another"))
+    assert choice.rule == "lax's own convolution: nothing else was measured on another"
     compiled = select.select(problem(), Target.of("tpu"))
     assert compiled.rule.endswith("fewer cycles by XLA's estimate for a tpu")
     measured = select.select(problem(), Target.of("cpu"))

@@ -13,6 +13,7 @@ TARGETS = {
     "no ynnpack": Target.of("cpu", "0.12", ynnpack=False),
     "xla": Target.of("cpu", "0.12", split="XLA"),
     "cuda": Target.of("cuda"),
+    "cudas": Target.of("cuda", split="XLA"),
     "rocm": Target.of("rocm"),
     "tpu": Target.of("tpu"),
     "tpus": Target.of("tpu", split="XLA"),
@@ -51,6 +52,10 @@ TILES = {"window": (4, 4), "strides": (4, 4), "out_space": (7, 7), "padding": ((
 LINE = {
     "space": (28,), "window": (3,), "out_space": (28,), "strides": (1,), "padding": ((1, 1),),
     "input_dilation": (1,), "kernel_dilation": (1,),
+}  # fmt: skip
+SHORT = LINE | DEPTHWISE
+SHORT_GRADIENT = SHORT | {
+    "role": "kernel_gradient", "window": (28,), "out_space": (4,), "n": 1
 }  # fmt: skip
 CHANNELS = {"i": 64, "o": 64}
 CROPPED = {"padding": ((-1, 2), (1, 1))}

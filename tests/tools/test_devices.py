@@ -61,6 +61,36 @@ def test_compilation_is_bounded(request, lax, ours):
     assert float(ours["compile_seconds"]) <= max(2 * float(lax["compile_seconds"]), 10)
 
 
+CAUSAL = [
+    line
+    for line in LINES["h200"]
+    if line["library"] == "convjax" and line["row"].startswith("causal_conv")
+]
+
+
+def test_causal_rows_are_there():
+    rows = {row.name for row in geometries.ROWS if row.causal}
+    wanted = {
+        (name, dtype, program)
+        for name in rows
+        for dtype in ("bfloat16", "float32")
+        for program in ("forward", "training")
+    }
+    assert {(line["row"], line["dtype"], line["program"]) for line in CAUSAL} == wanted
+
+
+@pytest.mark.parametrize("line", CAUSAL, ids=lambda line: f"{line['row']} {line['dtype']}")
+def test_a_causal_convolution_passes_over_the_sequence_few_times(line):
+    """Forward once, at the floor; in training three times. No library is called, nothing copied."""
+    assert [line[column] for column in ("calls", "copies", "transposes")] == ["0"] * 3
+    if line["program"] == "forward":
+        assert line["large_passes"] == "1"
+        assert int(line["bytes"]) <= 1.001 * int(line["floor"])
+    else:
+        # XLA writes the sum before the bias apart where the result is shorter than the input.
+        assert int(line["large_passes"]) <= (4 if "strides" in line["row"] else 3)
+
+
 def test_the_page_has_the_table():
     page = summary.PAGE.read_text(encoding="utf-8")
     assert summary.written(page, summary.markdown()) == page
@@ -153,8 +183,39 @@ def test_a_program_is_read():
     assert found.collectives == "1 all-reduce"
     assert (found.copies, found.transposes, found.calls) == (1, 1, 1)
     assert found.passes == 2 + 7 + 1 + 1 + 1 + 1
+    assert found.large_passes == found.passes
+    assert [reading.read_text(PROGRAM, n).large_passes for n in (65, 73)] == [1, 0]  # the call's
     near = 64 + 64  # the copy reads main memory, the transposition writes it
     assert found.bytes == near + 7 * 128 + 128 + 128 + (64 + 64 + 8) + 3 * 64
+
+
+SLICED = """\
+%fused (p: f32[100], q: f32[100]) -> f32[4] {
+  %p = f32[100]{0} parameter(0)
+  %q = f32[100]{0} parameter(1)
+  %a = f32[4]{0} slice(%p), slice={[0:4]}
+  %b = f32[4]{0} slice(%q), slice={[0:4]}
+  %c = f32[100]{0} negate(%WHOLE)
+  %d = f32[4]{0} slice(%c), slice={[0:4]}
+  ROOT %r = f32[4]{0} add(%a, %b)
+}
+
+ENTRY %main (x: f32[100], y: f32[100]) -> f32[4] {
+  %x = f32[100]{0} parameter(0)
+  %y = f32[100]{0} parameter(1)
+  %s = f32[4]{0} slice(%x), slice={[96:100]}
+  ROOT %f = f32[4]{0} fusion(%x, %y), kind=kLoop, calls=%fused
+}
+"""
+
+
+def test_of_what_is_sliced_the_slices_are_read():
+    """Passes that read four numbers of a hundred are not large, unless another reader needs all."""
+    of_a_slice = SLICED.replace("%WHOLE", "%a")
+    assert [reading.read_text(of_a_slice, n).large_passes for n in (16, 17, 400)] == [2, 0, 0]
+    for whole in ("%p", "%q"):
+        text = SLICED.replace("%WHOLE", whole)
+        assert [reading.read_text(text, n).large_passes for n in (17, 400, 401)] == [1, 1, 0]
 
 
 def test_a_type_is_measured():

@@ -15,8 +15,8 @@ from convjax._core.geometry import Geometry, dilated
 from convjax._core.symbolic import certainly
 
 
-def padded(x: jax.Array, geometry: Geometry, first: int) -> jax.Array:
-    """`x`, whose spatial axes start at `first`, dilated and padded, as an array of its own.
+def padded(x: jax.Array, geometry: Geometry, first: int, apart: bool = True) -> jax.Array:
+    """`x`, whose spatial axes start at `first`, dilated and padded: as an array of its own, or not.
 
     Without the barrier XLA would compute the padding again for every piece that is read.
     """
@@ -27,7 +27,10 @@ def padded(x: jax.Array, geometry: Geometry, first: int) -> jax.Array:
         )
         if (low, high, dilation) != (0, 0, 1)
     ]
-    return lax.optimization_barrier(_by_side(x, pads)) if pads else x
+    if not pads:
+        return x
+    x = _by_side(x, pads)
+    return lax.optimization_barrier(x) if apart else x
 
 
 def _by_side(x: jax.Array, pads: list[tuple[int, tuple[Any, Any, int]]]) -> jax.Array:
@@ -124,9 +127,10 @@ def pieces(
     counts: Sequence[int],
     sizes: Sequence[Any],
     partitioned: bool,
+    apart: bool = True,
 ) -> Iterator[tuple[tuple[int, ...], jax.Array]]:
     """Every index below `counts` and the piece of `x`, `sizes` long, whose first element lies
-    ``index * kernel_dilation`` after the first that the geometry reads.
+    ``index * kernel_dilation`` after the first that the geometry reads. `apart` is as in `padded`.
 
     On several devices the first axis is shifted before it is padded, once for every row of taps:
     pieces of an array whose padded extent its shards do not divide would move one by one, but so a
@@ -143,7 +147,7 @@ def pieces(
                 yield (row, *index), piece(row_of_taps, first + 1, starts, steps.strides, sizes[1:])
         return
     x, geometry = cropped(x, geometry, first)
-    x = padded(x, geometry, first)
+    x = padded(x, geometry, first, apart)
     for index in np.ndindex(*counts):
         starts = [i * d for i, d in zip(index, geometry.kernel_dilation, strict=True)]
         yield index, piece(x, first, starts, geometry.strides, sizes)
