@@ -1,28 +1,35 @@
 """The `block_diagonal` lowering: neighbouring groups become one, with zeros off its diagonal.
 
 A matrix unit is 128 or 256 channels wide. A group of few channels leaves most of it idle. Several
-groups together fill it: their kernels become one kernel, block-diagonal over channels.
+groups together, a *block*, fill it: their kernels become one, block-diagonal over channels. Every
+block is one dense convolution, which reads its channels of the input, and writes its channels of
+the result into place.
 
-    kernel (*K, G, I, O)  ->  (*K, G/b, b*I, b*O), zero where the two of b differ
-
-It multiplies b times as many pairs, most of them by zero. Two forms compute the same:
+It multiplies as many more pairs as a block has groups, most of them by zero. There are two forms:
 
 - the kernel is written out. Its zeros meet the inputs of all groups of the block, and 0 * Inf is
-  NaN. Such a NaN reaches the sum of all results. So where this sum is not finite, lax's own groups
-  compute the result again.
+  NaN. One number that is not finite makes all results of the block that read it NaN or infinite.
+  So one channel of each block shows whether there is any, and of it as many results as together
+  read every input. If there is one, the result is computed again: one group of each block at a
+  time, with zeros in place of the inputs of the others.
 - the result is written out: every group meets the kernels of all groups of its block, and the
   diagonal is read from what comes out. The rest is thrown away, and a NaN in it, too. This form
   suits results that are smaller than the operands, as the gradients of kernels are.
 """
 
+import functools
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
-from convjax._core.layout import Axes, Layout, arranged, canonical, restored
-from convjax._lowerings import direct
+from convjax._core.layout import Axes, Layout, arranged, restored
 from convjax._lowerings.lowering import Lowering, never
 from convjax._lowerings.problem import Call, Problem, count, is_product
+from convjax._sharding.sharding import same_varying
 
 # Channels of one block. The matrix unit is 128 wide on TPU v4 and v5e, 256 on v6e and 7x. Which one
 # it is, is not known when tracing. By XLA's estimates for v5e and v6e (libtpu 0.0.50) windows
@@ -30,6 +37,7 @@ from convjax._lowerings.problem import Call, Problem, count, is_product
 _WIDTH = 128
 _OF_WINDOWS = 256  # if no number of groups has 128 channels: all of them in one block
 _OF_PRODUCTS = 512
+_APART = 8  # outputs from one that is looked at to the next, at most
 _LARGEST = 1 << 23  # elements that are written out, at most
 
 
@@ -78,70 +86,181 @@ def _by_result(problem: Problem) -> bool:
 
 
 def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
-    problem = call.problem
-    if _by_result(problem):
-        return _result_written_out(x, kernel, call, together(problem))
-    y = _kernel_written_out(x, kernel, call, together(problem))
-    if not jnp.issubdtype(y.dtype, jnp.inexact):
-        return y
-    finite = jnp.isfinite(jnp.sum(y, dtype=call.accumulator(x)))
-    return lax.cond(finite, lambda *_: y, lambda x, k: direct.run(x, k, call), x, kernel)
+    written = _result_written_out if _by_result(call.problem) else _kernel_written_out
+    return written(x, kernel, call, together(call.problem))
+
+
+def _diagonal(groups: int, size: int, channels: int) -> np.ndarray:
+    """(size, 1, groups * channels): in which rows of its block each column has its own group."""
+    column = np.arange(groups * channels) // channels % size
+    return (np.arange(size)[:, None] == column)[:, None]
+
+
+def _cut(x: jax.Array, block: int, blocks: int) -> jax.Array:
+    """Of the last axis, in which groups lie one after another, the part of one block."""
+    size = x.shape[-1] // blocks
+    return lax.slice_in_dim(x, block * size, (block + 1) * size, axis=-1)
+
+
+# ---- the kernel is written out -----------------------------------------------------------------
 
 
 def _kernel_written_out(x: jax.Array, kernel: jax.Array, call: Call, size: int) -> jax.Array:
     layout, shape = call.layout, call.out_shape(x, kernel)
+    rank, groups = call.geometry.rank, call.problem.groups
+    dense, order = _dense(layout, rank)
+    kernel = arranged(kernel, layout.kernel, order)
     x = arranged(x, layout.x, "batch space group contract")
-    kernel = arranged(kernel, layout.kernel, "space group contract out")
-    *space, groups, inputs = x.shape
-    *window, _, _, outputs = kernel.shape
+    x = x.reshape(*x.shape[:-2], -1)
+    *window, rows, _, columns = kernel.shape
+    outputs = rows if order.endswith("contract") else columns
+
+    kernel = kernel.reshape(*window, 1, rows, groups * columns)
+    kernel = jnp.where(_diagonal(groups, size, columns), kernel, jnp.zeros((), kernel.dtype))
+    kernel = kernel.reshape(*window, size * rows, groups * columns)
     blocks = groups // size
-    kernel = kernel.reshape(*window, blocks, size, inputs, 1, outputs)
-    kernel = jnp.where(_diagonal(size), kernel, jnp.zeros((), kernel.dtype))
-    y = call.again(
-        x.reshape(*space, blocks, size * inputs),
-        kernel.reshape(*window, blocks, size * inputs, size * outputs),
-        layout=canonical(len(window)),
-        geometry=call.geometry,
-        role="forward",
-    )
-    y = y.reshape(*y.shape[:-2], groups, outputs)
+
+    def convolve(x: jax.Array) -> jax.Array:
+        parts = (
+            call.again(
+                *(_cut(operand, block, blocks) for operand in (x, kernel)),
+                layout=dense,
+                geometry=call.geometry,
+                role="forward",
+            )
+            for block in range(blocks)
+        )
+        return _put_together(parts, groups * outputs, x, kernel)
+
+    y = convolve(x)
+    if jnp.issubdtype(y.dtype, jnp.inexact):
+        # XLA adds a whole result up with the convolution, but not one that is put together.
+        some = y if blocks == 1 else y[:, *_reading_all(call.problem), :: size * outputs]
+        finite = jnp.isfinite(jnp.sum(some, dtype=call.accumulator(x)))
+        by_groups = functools.partial(_one_group_of_each_block, convolve, groups, size)
+        y = lax.cond(finite, lambda x, y: y, by_groups, x, y)
+    y = y.reshape(*y.shape[:-1], groups, outputs)
     return restored(y, layout.out, "batch space group out", shape)
+
+
+def _reading_all(problem: Problem) -> tuple[slice, ...]:
+    """Every so many outputs along each axis: together they read all inputs that any reads."""
+    geometry = problem.geometry
+    return tuple(
+        steps(
+            *(problem.space[axis], problem.window[axis], problem.out_space[axis]),
+            *(geometry.strides[axis], geometry.kernel_dilation[axis]),
+            *(geometry.input_dilation[axis], geometry.padding[axis][0]),
+        )
+        for axis in range(geometry.rank)
+    )
+
+
+def steps(
+    size: Any, window: Any, out: Any, stride: int, dilation: int, spread: int, low: Any
+) -> slice:
+    known = all(isinstance(number, int) for number in (size, window, out, low))
+    if not known or out * window > _LARGEST:
+        return slice(None)
+    taps = np.arange(window) * dilation - low
+
+    def read(outputs: np.ndarray) -> np.ndarray:
+        """Whether each input, with the zeros between inputs, is read by any of these."""
+        places = np.add.outer(outputs * stride, taps)
+        found = np.zeros((size - 1) * spread + 1, bool)
+        found[places[(places >= 0) & (places < found.size)]] = True
+        return found[::spread]
+
+    everything = np.arange(out)
+    for step in range(min(_APART, window, out), 1, -1):
+        for start in range(step):
+            if np.array_equal(read(everything[start::step]), read(everything)):
+                return slice(start, None, step)
+    return slice(None)
+
+
+def _dense(layout: Layout, rank: int) -> tuple[Layout, str]:
+    """The layout of one block's convolution, and the order of the kernel's axes: that of its two
+    kinds of channels stays as it is, so that nothing moves that need not."""
+    kept = layout.kernel.contract[-1:] <= layout.kernel.out[-1:]
+    order = "space contract group out" if kept else "space out group contract"
+    contract, out = (rank, rank + 1) if kept else (rank + 1, rank)
+    space, window = tuple(range(1, rank + 1)), tuple(range(rank))
+    return Layout(
+        x=Axes(batch=(0,), contract=(rank + 1,), space=space),
+        kernel=Axes(contract=(contract,), out=(out,), space=window),
+        out=Axes(batch=(0,), out=(rank + 1,), space=space),
+    ), order
+
+
+def _put_together(parts: Any, channels: int, *operands: jax.Array) -> jax.Array:
+    """Side by side along the last axis. Each is written into place by the convolution that computes
+    it, where XLA for TPU would concatenate them in a pass over all."""
+    y, start = None, 0
+    for part in parts:
+        if part.shape[-1] == channels:
+            return part
+        if y is None:
+            y = lax.empty((*part.shape[:-1], channels), part.dtype)
+            y = same_varying(y, *operands)[0]
+        y = lax.dynamic_update_slice_in_dim(y, part, start, axis=-1)
+        start += part.shape[-1]
+    return y
+
+
+def _one_group_of_each_block(
+    convolve: Callable[[jax.Array], jax.Array], groups: int, size: int, x: jax.Array, y: jax.Array
+) -> jax.Array:
+    """The result in `size` turns: zeros are in place of the inputs of the block's other groups.
+
+    XLA compiles the same convolutions again, which takes less time than any others.
+    """
+
+    def turn(number: jax.Array, y: jax.Array) -> jax.Array:
+        def of_it(channels: int) -> jax.Array:
+            return np.arange(channels) // (channels // groups) % size == number
+
+        alone = convolve(jnp.where(of_it(x.shape[-1]), x, jnp.zeros((), x.dtype)))
+        return jnp.where(of_it(y.shape[-1]), alone, y)
+
+    return lax.fori_loop(0, size, turn, y)
+
+
+# ---- the result is written out -----------------------------------------------------------------
 
 
 def _result_written_out(x: jax.Array, kernel: jax.Array, call: Call, size: int) -> jax.Array:
     layout, shape = call.layout, call.out_shape(x, kernel)
+    rank, groups = call.geometry.rank, call.problem.groups
     x = arranged(x, layout.x, "contract space group batch")
     kernel = arranged(kernel, layout.kernel, "contract space group out")
-    contracted, *space, groups, batch = x.shape
-    _, *window, _, outputs = kernel.shape
+    batch, outputs = x.shape[-1], kernel.shape[-1]
+    x, kernel = (a.reshape(*a.shape[:-2], -1) for a in (x, kernel))
     blocks = groups // size
-    y = call.again(
-        x.reshape(contracted, *space, blocks, size * batch),
-        kernel.reshape(contracted, *window, blocks, size * outputs),
-        layout=_correlating(len(window)),
-        geometry=call.geometry,
-        role="kernel_gradient",
-    )
-    out_space = y.shape[: len(window)]
-    y = y.reshape(*out_space, blocks, size, batch, size, outputs)
-    y = jnp.where(_diagonal(size), y, jnp.zeros((), y.dtype)).sum(-2, dtype=y.dtype)
-    y = y.reshape(*out_space, groups, batch, outputs)
-    return restored(y, layout.out, "space group batch out", shape)
-
-
-def _diagonal(size: int) -> jax.Array:
-    """(b, 1, b, 1): whether both sides are of one group."""
-    return jnp.eye(size, dtype=bool)[:, None, :, None]
+    diagonal = _diagonal(size, size, outputs)
+    parts = []
+    for block in range(blocks):
+        y = call.again(
+            _cut(x, block, blocks),
+            _cut(kernel, block, blocks),
+            layout=_correlating(rank),
+            geometry=call.geometry,
+            role="kernel_gradient",
+        )
+        y = y.reshape(*y.shape[:-2], size, batch, size * outputs)
+        parts.append(jnp.where(diagonal, y, jnp.zeros((), y.dtype)).sum(-3, dtype=y.dtype))
+    y = jnp.concatenate(parts, -1)
+    y = y.reshape(*y.shape[:-1], groups, outputs)
+    return restored(y, layout.out, "space batch group out", shape)
 
 
 def _correlating(rank: int) -> Layout:
-    """x (I, *space, G, N), kernel (I, *window, G, O) -> (*out_space, G, N, O)."""
-    space = tuple(range(1, rank + 1))
-    group, last = (rank + 1,), (rank + 2,)
+    """x (I, *space, N), kernel (I, *window, O) -> (*out_space, N, O)."""
+    space, last = tuple(range(1, rank + 1)), (rank + 1,)
     return Layout(
-        x=Axes(contract=(0,), group=group, batch=last, space=space),
-        kernel=Axes(contract=(0,), group=group, out=last, space=space),
-        out=Axes(group=(rank,), batch=(rank + 1,), out=(rank + 2,), space=tuple(range(rank))),
+        x=Axes(contract=(0,), batch=last, space=space),
+        kernel=Axes(contract=(0,), out=last, space=space),
+        out=Axes(batch=(rank,), out=last, space=tuple(range(rank))),
     )
 
 

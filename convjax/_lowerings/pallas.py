@@ -15,6 +15,7 @@ from convjax._core.geometry import Geometry
 from convjax._core.layout import arranged, restored
 from convjax._lowerings.lowering import Lowering, never
 from convjax._lowerings.problem import Call, Problem, count
+from convjax._lowerings.target import Target
 from convjax._sharding.sharding import varying
 
 WINDOW = 7  # elements along each of two axes, at most
@@ -161,6 +162,13 @@ def _kernel_gradient(x: jax.Array, cotangent: jax.Array, call: Call, shape: Any)
     )
     sums = sums.astype(call.result_type(x)).reshape(*window, i, o, groups)
     return restored(sums, layout.out, "space batch out group", shape)
+
+
+def offer(problem: Problem, target: Target) -> str:
+    """What `explain` says of it on a TPU where it accepts the problem, or ""."""
+    if target.platform != "tpu" or LOWERING.refusal(problem, target) is not None:
+        return ""
+    return '; a kernel is available by `algorithm="pallas"`: compiled for v5e and v6e, never timed'
 
 
 # A kernel is one call, which XLA does not repeat. On a CPU it is interpreted, for tests.

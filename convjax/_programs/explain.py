@@ -8,7 +8,7 @@ from jax.extend.backend import get_backend
 
 from convjax._core import checks
 from convjax._core.geometry import Geometry
-from convjax._lowerings import fft, select
+from convjax._lowerings import fft, pallas, select
 from convjax._lowerings.target import Target
 from convjax._programs.equations import check_callable, posed_by, shapes_of
 from convjax._programs.table import show_shapes, table
@@ -105,8 +105,9 @@ def explain(
             several = bool(partitioned) if inside is None else inside > 0
             here = _split(target) if several else target
             choice = select.forced(problem, site.eqn.params["algorithm"], here)
-            if choice.name != "fft":
-                choice = choice._replace(rule=choice.rule + fft.offer(problem))
+            if choice.name not in ("fft", "pallas"):
+                offers = fft.offer(problem) + pallas.offer(problem, here)
+                choice = choice._replace(rule=choice.rule + offers)
         else:
             choice = select.Choice("direct", "bound as lax's own convolution")
         rows.append(

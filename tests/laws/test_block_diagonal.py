@@ -84,8 +84,8 @@ def test_only_numbers_that_may_be_infinite_are_looked_at():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_what_is_not_finite_is_computed_by_lax(bad):
-    """The same bits: also where infinities of both signs meet, and where a sum overflows."""
+def test_what_is_not_finite_reaches_its_taps_only(bad):
+    """As in lax: also where infinities of both signs meet, and where a sum overflows."""
     x = np.asarray(oracle.integers(0, (2, 6, 6, 8)), np.float32)
     kernel = jnp.asarray(oracle.integers(1, (3, 3, 2, 8)), jnp.float32)
     x[0, 2, 3, 1], x[1, 1, 1, 6] = bad, -bad
@@ -99,3 +99,54 @@ def test_what_is_not_finite_is_computed_by_lax(bad):
         found, function(huge, abs(kernel) / 9, algorithm="direct"), rtol=1e-6
     )
     assert np.isfinite(found).all()
+
+
+@pytest.mark.parametrize(
+    "problem_, probed",
+    [
+        # size, window, out, stride, dilation, dilation of the input, padding before it
+        ((28, 3, 28, 1, 1, 1, 1), slice(0, None, 3)),
+        ((15, 3, 15, 1, 1, 1, 1), slice(1, None, 3)),
+        ((12, 3, 10, 1, 1, 1, 0), slice(0, None, 3)),
+        ((13, 3, 11, 1, 1, 1, 0), slice(0, None, 2)),  # every third misses an end
+        ((12, 2, 6, 2, 1, 1, 0), slice(None)),
+        ((13, 5, 6, 2, 1, 1, 2), slice(1, None, 2)),
+        ((12, 3, 8, 1, 2, 1, 0), slice(None)),
+        ((8, 4, 16, 1, 1, 2, 2), slice(1, None, 4)),
+        ((12, 1, 12, 1, 1, 1, 0), slice(None)),
+    ],
+)
+def test_what_is_looked_at_reads_every_input(problem_, probed):
+    size, window, out, stride, dilation, spread, low = problem_
+
+    def read(outputs):
+        places = {o * stride + t * dilation - low for o in outputs for t in range(window)}
+        return {p // spread for p in places if p % spread == 0 and 0 <= p // spread < size}
+
+    found = block_diagonal.steps(*problem_)
+    assert read(range(out)[found]) == read(range(out))
+    assert found == probed
+
+
+@pytest.mark.parametrize("operand, places", [(0, range(0, 240, 23)), (1, range(6)), (2, range(6))])
+def test_one_number_that_is_not_finite_is_noticed(operand, places):
+    """In any channel of x, kernel or cotangent, under a stride: two blocks of three groups."""
+    geometry = {"strides": (2, 1), "kernel_dilation": (1, 2), "padding": [(1, 2), (0, 1)]}
+    numbers = [
+        np.asarray(oracle.integers(i, s), np.float32)
+        for i, s in enumerate([(1, 5, 6, 240), (2, 2, 40, 6), (1, 4, 5, 6)])
+    ]
+
+    def all_three(algorithm, x, kernel, y):
+        function = partial(convjax.conv, feature_group_count=6, algorithm=algorithm, **geometry)
+        value, pull = jax.vjp(function, x, kernel)
+        return value, *pull(y)
+
+    apart, by_blocks = (jax.jit(partial(all_three, name)) for name in ("per_group", BLOCKS))
+    for at in {"x": range(0, 240, 23), "kernel": range(6), "y": range(6)}[
+        ["x", "kernel", "y"][operand]
+    ]:
+        given = [number.copy() for number in numbers]
+        given[operand][..., -1, at] = np.inf
+        for found, wanted in zip(by_blocks(*given), apart(*given), strict=True):
+            np.testing.assert_array_equal(found, wanted)

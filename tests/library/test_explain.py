@@ -398,6 +398,29 @@ def test_explain_offers_transforms_for_long_kernels():
     assert "fft" not in rule(1023) and "fft" not in rule(1024, algorithm="fft")
 
 
+def test_explain_offers_the_kernel_on_a_tpu():
+    """Where it accepts the convolution; a program that XLA splits cannot have it."""
+
+    def rules(channels=8, groups=8, window=(3, 3), **options):
+        x, kernel = like(2, 16, 16, channels), like(*window, channels // groups, channels)
+        conv = partial(convjax.conv, feature_group_count=groups)
+        step = jax.grad(lambda x, k: conv(x, k).sum(), (0, 1))
+        return [row.rule for row in explain(step, x, kernel, **options).rows]
+
+    offer = 'available by `algorithm="pallas"`: compiled for v5e and v6e, never timed'
+    for options in ({"platform": "tpu"}, {"target": Target.of("tpu")}):
+        found = rules(**options)
+        assert len(found) == 3 and all(rule.endswith(offer) for rule in found)
+    for options in (
+        {"platform": "cpu"},
+        {"platform": "cuda"},
+        {"platform": "tpu", "partitioned": True},
+        {"platform": "tpu", "groups": 1},
+        {"platform": "tpu", "window": (9, 9)},
+    ):
+        assert not any("pallas" in rule for rule in rules(**options))
+
+
 def test_explain_answers_for_another_machine():
     x, kernel = like(8, 28, 28, 64), like(3, 3, 64, 64)
 
