@@ -124,10 +124,10 @@ def _shift(
     looped = looped_over(weights.window, _UNROLLED // weights.inputs)
     if looped == 0:
         # XLA for GPU fuses the padding into the sum.
-        how = (call.is_split_by_xla, not call.target.is_one_gpu)
-        met = pieces(x, geometry, first, weights.window, out_space, *how)
+        how = {"partitioned": call.is_split_by_xla, "apart": not call.target.is_one_gpu}
+        met = pieces(x, geometry, first, weights.window, out_space, **how)
         y: jax.Array = weights.summed((weights.elements(tap), shifted) for tap, shifted in met)
-        return lax.expand_dims(y, (channel,) if one else ()).astype(result)
+        return (lax.expand_dims(y, (channel,)) if one else y).astype(result)
     x = padded(x, geometry, first).astype(weights.kernel.dtype)
     trailing = list(np.ndindex(*weights.window[looped:]))
 
@@ -157,7 +157,7 @@ def _shift(
     if rest:
         y = added(y, leading[:rest].tolist())
     y, _ = lax.scan(turn, y, leading[rest:].reshape(turns, number, looped))
-    return lax.expand_dims(y, (channel,) if one else ()).astype(result)
+    return (lax.expand_dims(y, (channel,)) if one else y).astype(result)
 
 
 def _arranged(kernel: jax.Array, call: Call, groups_first: bool) -> jax.Array:
@@ -223,8 +223,8 @@ class _Weights:
         else:
             ones = (1,) * (len(at) + 1)
             found = [piece(self.kernel, 0, (*at, i), ones, ones) for i in range(self.inputs)]
-        axes = (0,) if self.groups_first else (found[0].ndim - 2,)
-        return [lax.squeeze(element, axes) for element in found] if self.one else found
+        outputs = 0 if self.groups_first else found[0].ndim - 2
+        return [lax.squeeze(element, (outputs,)) for element in found] if self.one else found
 
     def of_results(self, of_inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         """The shape of the results for inputs, or pieces of them, of this shape."""

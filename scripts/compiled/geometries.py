@@ -42,7 +42,7 @@ def _square(kind: str, size: tuple[int, int, int], window: int, groups: int, **m
     return Row(name, kind, (n, extent, extent, channels), kernel, groups=groups, **more)
 
 
-def _causal(taps: int, **more: int) -> Row:
+def _causal(taps: int, **more: Any) -> Row:
     name = f"causal_conv with bias and SiLU, {taps} taps"
     name += "".join(f", {option} {value}" for option, value in more.items())
     x, kernel = (8, 2048, 2048), (taps, 1, 2048)
