@@ -83,8 +83,8 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
             pieces = [shifted(x, depth, 1 + axis, output, taps) for output in some]
             return convolved(jnp.moveaxis(jnp.stack(pieces, 1), 2 + axis, -2), kernel)
 
-        worth = geometry.rank > 2 and is_large(x, call.limits) and outputs <= _CALLS
-        if call.target.is_one_cpu and worth:
+        large = is_large(x, call.limits)
+        if call.target.is_one_cpu and geometry.rank > 2 and large and outputs <= _CALLS:
             # Calls, one after the other, so that XLA does not make all copies first.
             some = [functools.partial(result, some=range(o, o + 1)) for o in range(outputs)]
             y = lax.concatenate([isolated(of_one)(x, kernel) for of_one in some], 1)
