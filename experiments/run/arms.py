@@ -3,7 +3,7 @@
 import dataclasses
 import re
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -147,20 +147,6 @@ def trained(
             keeping=keeping(settings, experiment, f"{arm}-seed{seed}", budget),
         )
         yield Trained(seed, network, end.params, end.model, dataset, classifier)
-
-
-def compare(
-    settings: Settings,
-    experiment: str,
-    arms: Mapping[str, Build],
-    budget: Budget,
-    **options: Any,
-) -> dict[str, list[Trained]]:
-    """`trained` for every arm; each arm is one part of `settings.track`."""
-    return {
-        arm: list(trained(settings, experiment, arm, arms[arm], budget, **options))
-        for arm in settings.track(tuple(arms))
-    }
 
 
 def keeping(settings: Settings, experiment: str, run: str, about: Any) -> Keeping:

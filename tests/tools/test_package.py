@@ -272,7 +272,8 @@ def test_one_version():
     assert re.fullmatch(r"\d+\.\d+\.\d+", convjax.__version__)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     assert project["project"]["dynamic"] == ["version"]
-    assert project["tool"]["hatch"]["version"]["path"] == "convjax/__init__.py"
+    home = ROOT / project["tool"]["hatch"]["version"]["path"]
+    assert f'__version__ = "{convjax.__version__}"\n' in home.read_text("utf-8")
     citation = (ROOT / "CITATION.cff").read_text("utf-8")
     assert re.search(r"^version: (.+)$", citation, re.M)[1] == convjax.__version__
     assert f"license: {project['project']['license']}\n" in citation

@@ -1,7 +1,7 @@
 """Causal convolution with a state: a language model that generates by steps, a filter in chunks."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,13 +26,22 @@ from experiments.findings.causal.text_model import (
 from experiments.page.figures import Theme, chart, intervals
 from experiments.page.report import Section
 from experiments.page.verdicts import above, estimate
+from experiments.run import experiment
 from experiments.run.measure import call, integers
 from experiments.run.settings import Settings
 
 TAPS = 4
 ARMS = {"4 taps": TAPS, "1 tap": 1}
 RATE = 16_000  # samples a second
-PARTS = ("filter", *ARMS, "generation")
+PARTS = tuple(ARMS)
+
+
+class Measured(NamedTuple):
+    """One arm: bits per character of every seed, after and before training, and a trained model."""
+
+    bits: np.ndarray
+    untrained: np.ndarray
+    model: Any
 
 
 PLANS = {
@@ -46,7 +55,22 @@ EXPECTED = {"standard": "10 small models of text, minutes on two cores, below 1 
 
 def run(settings: Settings) -> Section:
     """Run the experiment."""
-    plan = PLANS[settings.profile]
+    return experiment.run(settings, PLANS, PARTS, _measure, _report)
+
+
+def _measure(settings: Settings, plan: Plan, part: str) -> Measured:
+    text, _ = documents()
+    runs = [
+        fit(settings, plan, part, ARMS[part], text, seed) for seed in settings.seeds(plan.seeds)
+    ]
+    return Measured(
+        np.array([after for _, after, _ in runs]),
+        np.array([before for _, _, before in runs]),
+        runs[0][0],
+    )
+
+
+def _report(settings: Settings, plan: Plan, found: dict[str, Measured]) -> Section:
     section = Section(
         "causal",
         "Causal convolution, whole and in steps",
@@ -58,26 +82,16 @@ def run(settings: Settings) -> Section:
         f"rest for the test; {plan.steps} steps, {plan.seeds} seeds. Control: the same model with "
         "1 tap, which sees no past. And a low-pass filter goes over a sound in chunks.",
     )
-    parts = settings.track(PARTS)
-    next(parts)
     before, after = filter_claims(section)
     text, vocabulary = documents()
-    bits, untrained, models = {}, {}, {}
-    for arm, taps in ARMS.items():
-        next(parts)
-        runs = [fit(settings, plan, arm, taps, text, seed) for seed in settings.seeds(plan.seeds)]
-        bits[arm] = np.array([found for _, found, _ in runs])
-        untrained[arm] = np.array([before for _, _, before in runs])
-        models[arm] = runs[0][0]
-    next(parts)
-    model_claims(section, plan, models["4 taps"], text)
-    learning_claims(section, settings, bits, untrained)
+    model = found["4 taps"].model
+    model_claims(section, plan, model, text)
+    bits = {arm: each.bits for arm, each in found.items()}
+    learning_claims(section, settings, bits, {arm: each.untrained for arm, each in found.items()})
     prompt = text.test[0][: plan.length // 2]
-    tokens = generate(models["4 taps"], prompt, plan.generated)
+    tokens = generate(model, prompt, plan.generated)
     words = (spelled(prompt, vocabulary), spelled(tokens, vocabulary))
     _figures(section, bits, before, after, *words)
-    for _ in parts:
-        pass
     return section
 
 

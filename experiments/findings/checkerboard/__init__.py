@@ -20,9 +20,10 @@ from convjax.draw.charts import Theme, bars, matrix
 from experiments.findings.checkerboard.discriminators import random_discriminators
 from experiments.findings.checkerboard.generators import random_generators
 from experiments.findings.checkerboard.search import generator_search
-from experiments.findings.checkerboard.upscaling import super_resolution
+from experiments.findings.checkerboard.upscaling import PLANS, Plan, super_resolution
 from experiments.page.figures import chart
 from experiments.page.report import Picture, Section
+from experiments.run import experiment
 from experiments.run.measure import difference
 from experiments.run.settings import Settings
 
@@ -37,6 +38,20 @@ ZERO = 1e-6  # what counts as exactly even, relative to the largest value
 
 def run(settings: Settings) -> Section:
     """Run the experiment."""
+    return experiment.run(settings, PLANS, PARTS, _measure, _report)
+
+
+def _measure(settings: Settings, plan: Plan, part: str) -> Section:
+    """The claims and figures of one part."""
+    section = Section("checkerboard", part, "")
+    if part == TRAINED:
+        super_resolution(section, settings, plan)
+    else:
+        UNTRAINED[part](section, settings)
+    return section
+
+
+def _report(settings: Settings, plan: Plan, found: dict[str, Section]) -> Section:
     section = Section(
         "checkerboard",
         "6.1 · Checkerboards, counted, cured and trained",
@@ -46,8 +61,9 @@ def run(settings: Settings) -> Section:
         "The spectral fraction is the share of its energy near the frequencies of such a pattern, "
         "which may change over the picture.",
     )
-    for part in settings.track(PARTS):
-        part(section, settings)
+    for part in found.values():
+        section.claims += part.claims
+        section.figures += part.figures
     return section
 
 
@@ -299,16 +315,20 @@ def gradients(section: Section, settings: Settings) -> None:
     )
 
 
-PARTS = (
-    overlap,
-    kernels,
-    cures,
-    gradients,
-    random_discriminators,
-    random_generators,
-    generator_search,
-    super_resolution,
-)
+UNTRAINED: dict[str, Callable[[Section, Settings], None]] = {
+    part.__name__: part
+    for part in (
+        overlap,
+        kernels,
+        cures,
+        gradients,
+        random_discriminators,
+        random_generators,
+        generator_search,
+    )
+}
+TRAINED = "super_resolution"
+PARTS = (*UNTRAINED, TRAINED)
 
 
 def equalised(kernel: jax.Array, strides: int) -> jax.Array:

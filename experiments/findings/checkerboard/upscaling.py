@@ -167,9 +167,8 @@ class Result(NamedTuple):
     after: np.ndarray
 
 
-def super_resolution(section: Section, settings: Settings) -> None:
+def super_resolution(section: Section, settings: Settings, plan: Plan) -> None:
     """Train every arm with every seed; compare error and artifact."""
-    plan = PLANS[settings.profile]
     found: dict[str, list[Result]] = {name: [] for name in ARMS}
     truth = {}
     for name, results in found.items():

@@ -22,7 +22,8 @@ from experiments.findings.context.pictures import COLOURS, NEAR, flags, mean_iou
 from experiments.page.figures import chart, intervals, pixels
 from experiments.page.report import Section
 from experiments.page.verdicts import Estimate, above, equal, estimate
-from experiments.run.arms import Budget, Trained, compare
+from experiments.run import experiment
+from experiments.run.arms import Budget, Trained, trained
 from experiments.run.measure import difference, integers
 from experiments.run.settings import Settings
 from experiments.run.training import outputs
@@ -30,11 +31,11 @@ from experiments.run.training import outputs
 REACH = len(DILATIONS)  # pixels to each side that seven undilated 3x3 layers see
 CLOSE = 0.02  # of mean intersections over unions
 STACKS = {"dilated": DILATIONS, "undilated": (1,) * len(DILATIONS)}
-ARMS = tuple(
-    f"{task}, {stack}, {init}"
-    for task, init in (("far", "identity"), ("near", "identity"))
-    for stack in STACKS
-) + ("far, dilated, random",)
+ARMS = (
+    *(f"far, {stack}, identity" for stack in STACKS),
+    "far, dilated, random",
+    *(f"near, {stack}, identity" for stack in STACKS),
+)
 HUES = np.array([[0.9, 0.55, 0.2], [0.25, 0.6, 0.9], [0.35, 0.75, 0.45], [0.5, 0.5, 0.5]])
 
 
@@ -71,12 +72,26 @@ EXPECTED = {
     "full": "25 networks of 65,000 pictures of 64×64: 1.1e15 floating-point operations, minutes on "
     "one H100 (from the operations at 5 to 15 TFLOP/s, not measured), below 10 GB of memory.",
 }
-PARTS = ("fields", "gridding", *ARMS)
+FIELDS = "fields"
+PARTS = (FIELDS, *ARMS)
 
 
 def run(settings: Settings) -> Section:
     """Run the experiment."""
-    plan = PLANS[settings.profile]
+    return experiment.run(settings, PLANS, PARTS, _measure, _report)
+
+
+def _measure(settings: Settings, plan: Plan, part: str) -> Any:
+    if part == FIELDS:
+        return fields(plan.depths)
+    if part not in plan.arms:
+        return None
+    build = functools.partial(_network, plan.channels, part)
+    load = functools.partial(flags, near=part.startswith("near"))
+    return [Measured.of(run) for run in trained(settings, "context", part, build, plan, load=load)]
+
+
+def _report(settings: Settings, plan: Plan, found: dict[str, Any]) -> Section:
     section = Section(
         "context",
         "7 · Dilation in use: context for every pixel",
@@ -88,21 +103,10 @@ def run(settings: Settings) -> Section:
         f"{plan.train:,} training and {plan.test:,} test pictures, {plan.epochs} epochs, "
         f"{plan.seeds} seeds.",
     )
-    for part in settings.track(PARTS[:2]):
-        if part == "fields":
-            _fields(section, plan)
-        else:
-            _gridding(section, settings)
-    measured: dict[str, list[Measured]] = {}
-    for task in ("far", "near"):
-        arms = {arm: functools.partial(_network, plan.channels, arm)
-                for arm in plan.arms if arm.startswith(task)}  # fmt: skip
-        found = compare(
-            settings, "context", arms, plan, load=functools.partial(flags, near=task == "near")
-        )
-        measured |= {arm: [Measured.of(run) for run in runs] for arm, runs in found.items()}
-    task_claims(section, settings, measured)
-    _figures(section, measured)
+    _fields(section, plan, *found.pop(FIELDS))
+    _gridding(section, settings)
+    task_claims(section, settings, found)
+    _figures(section, found)
     return section
 
 
@@ -131,8 +135,7 @@ def fields(depths: Sequence[int]) -> tuple[list[int], int]:
     return [int(size) for size in each], int(new)
 
 
-def _fields(section: Section, plan: Plan) -> None:
-    each, new = fields(plan.depths)
+def _fields(section: Section, plan: Plan, each: list[int], new: int) -> None:
     section.exact(
         f"What an output of the context module sees after {', '.join(map(str, plan.depths))} "
         "layers, by the gradient of a module with random weights",

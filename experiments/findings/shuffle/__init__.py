@@ -2,6 +2,7 @@
 
 import dataclasses
 from math import comb
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +20,12 @@ from experiments.findings.shuffle.parity import FEATURES, ORDERS, OWN, order_of
 from experiments.page.figures import chart, intervals
 from experiments.page.report import Picture, Section
 from experiments.page.verdicts import above, equal, estimate
-from experiments.run.arms import Budget, Build, Trained, compare
+from experiments.run import experiment
+from experiments.run.arms import Budget, Build, Trained, trained
 from experiments.run.settings import Settings
 
 GROUPS = (1, 2, 4, 8)
+CHANNELS = 64  # of the two layers whose connections are counted
 PHOTO_GROUPS = (1, 4, 8)  # of the networks for photographs
 PHOTO_ARMS = ("1, plain", *(f"{g}, {word}" for g in (4, 8) for word in ("plain", "shuffled")))
 
@@ -86,8 +89,9 @@ EXPECTED = {
     "operations, 7 to 20 minutes on one H100 (from the operations at 5 to 15 TFLOP/s, not "
     "measured), below 20 GB of memory.",
 }
+REACH = {f"{g} groups, reach": g for g in GROUPS}
 PARTS = (
-    *(f"{g} groups, reach" for g in GROUPS),
+    *REACH,
     *(f"parity, {order}" for order in ORDERS),
     *(f"own, {order}" for order in OWN),
     *(f"photographs, {arm}" for arm in PHOTO_ARMS),
@@ -96,7 +100,21 @@ PARTS = (
 
 def run(settings: Settings) -> Section:
     """Run the experiment."""
-    plan = PLANS[settings.profile]
+    return experiment.run(settings, PLANS, PARTS, _measure, _report)
+
+
+def _measure(settings: Settings, plan: Plan, part: str) -> Any:
+    if part in REACH:
+        return shares(settings, plan, REACH[part]) if REACH[part] in plan.groups else None
+    task, arm = part.split(", ", 1)
+    if task == "photographs":
+        if arm not in plan.photo_arms:
+            return None
+        return list(trained(settings, "shuffle", part, shuffle_net(plan.photos, arm), plan.photos))
+    return parity.measure(settings, plan.parity, plan.orders, part)
+
+
+def _report(settings: Settings, plan: Plan, found: dict[str, Any]) -> Section:
     section = Section(
         "shuffle",
         "11 · What the channel shuffle is for",
@@ -106,9 +124,10 @@ def run(settings: Settings) -> Section:
         "and every group has to say the parity of all of them. Last, small ShuffleNets on "
         f"photographs, all of whose 1×1 convolutions are grouped. {plan.photos.words(settings)}",
     )
-    _reach(section, settings, plan)
-    parity.report(section, settings, plan.parity, plan.orders)
-    _photographs(section, settings, plan)
+    _reach(section, settings, plan, [found.pop(part) for part in REACH if part in found])
+    photographs = {arm: found.pop(arm) for arm in list(found) if arm.startswith("photographs")}
+    parity.report(section, settings, found)
+    _photographs(section, settings, plan, photographs)
     return section
 
 
@@ -139,21 +158,23 @@ def expected_reach(channels: int, groups: int) -> float:
     return 1 - comb(channels - n, n) / comb(channels, n)
 
 
-def _reach(section: Section, settings: Settings, plan: Plan) -> None:
-    channels = 64
-    shares: dict[str, list[float]] = {name: [] for name in ORDERS}
-    random = 0.0
-    for part in settings.track(PARTS[: len(GROUPS)]):
-        groups = int(part.split()[0])
-        if groups not in plan.groups:
-            continue
-        own = [order_of(name, channels, groups, settings.seed) for name in ORDERS]
-        draws = [order_of("random", channels, groups, seed) for seed in settings.seeds(plan.draws)]
-        share = reach(channels, groups, own + draws).mean((1, 2))
-        for name, value in zip(ORDERS, share, strict=False):
-            shares[name].append(float(value))
-        random = float(share[len(ORDERS) :].mean())
-    words = f"({channels} channels; g = {', '.join(map(str, plan.groups))})"
+def shares(settings: Settings, plan: Plan, groups: int) -> tuple[dict[str, float], float]:
+    """Of all pairs of channels those that two layers connect: by each order, and by random ones."""
+    named = [order_of(name, CHANNELS, groups, settings.seed) for name in ORDERS]
+    draws = [order_of("random", CHANNELS, groups, seed) for seed in settings.seeds(plan.draws)]
+    share = reach(CHANNELS, groups, named + draws).mean((1, 2))
+    each = dict(zip(ORDERS, map(float, share), strict=False))
+    return each, float(share[len(ORDERS) :].mean())
+
+
+def _reach(
+    section: Section,
+    settings: Settings,
+    plan: Plan,
+    found: list[tuple[dict[str, float], float]],
+) -> None:
+    shares = {name: [each[name] for each, _ in found] for name in ORDERS}
+    words = f"({CHANNELS} channels; g = {', '.join(map(str, plan.groups))})"
     parts_of_all, whole = [1 / g for g in plan.groups], [1] * len(plan.groups)
     section.exact(
         f"Two grouped layers connect 1/g of all pairs of input and output channels {words}",
@@ -186,8 +207,8 @@ def _reach(section: Section, settings: Settings, plan: Plan) -> None:
     section.near(
         f"A random order connects fewer: mean of {plan.draws} orders, 8 groups of 8, beside the "
         "chance that some channel of one group comes to another",
-        expected_reach(channels, 8),
-        random,
+        expected_reach(CHANNELS, 8),
+        found[-1][1],
         0.03,
     )
     _reach_figure(section, settings)
@@ -244,9 +265,9 @@ class SmallShuffleNet(nnx.Module):
         return self.classifier(parts.global_average(y))
 
 
-def _photographs(section: Section, settings: Settings, plan: Plan) -> None:
-    arms = {f"photographs, {arm}": shuffle_net(plan.photos, arm) for arm in plan.photo_arms}
-    found = compare(settings, "shuffle", arms, plan.photos)
+def _photographs(
+    section: Section, settings: Settings, plan: Plan, found: dict[str, list[Trained]]
+) -> None:
     accuracy = {arm: np.array([run.accuracy() for run in runs]) for arm, runs in found.items()}
     photo_claims(section, settings, accuracy)
     macs = [runs[0].counts().macs() for runs in found.values()]

@@ -16,7 +16,7 @@ from convjax.models import parts
 from experiments.page.figures import chart, intervals
 from experiments.page.report import Section
 from experiments.page.verdicts import above, equal, estimate
-from experiments.run.arms import Budget, compare
+from experiments.run.arms import Budget, trained
 from experiments.run.data import Dataset, Split
 from experiments.run.settings import Settings
 
@@ -99,15 +99,22 @@ def _answers(bits: np.ndarray, own: bool) -> np.ndarray:
     return (bits if own else parity).astype(np.int32)
 
 
-def report(section: Section, settings: Settings, budget: Budget, orders: tuple[str, ...]) -> None:
-    """Train, with each of these orders; claims and a figure."""
-    found: dict[str, np.ndarray] = {}
-    tasks = {"parity": orders, "own": OWN if len(orders) > len(OWN) else ()}
-    for task, between in tasks.items():
-        arms = {f"{task}, {order}": functools.partial(_answering, order) for order in between}
-        load = functools.partial(parities, own=task == "own")
-        runs = compare(settings, "shuffle", arms, budget, load=load)
-        found |= {arm: np.array([run.accuracy() for run in each]) for arm, each in runs.items()}
+def measure(
+    settings: Settings, budget: Budget, orders: tuple[str, ...], arm: str
+) -> np.ndarray | None:
+    """The share of right answers of an arm, "parity, ORDER" or "own, ORDER", for every seed."""
+    task, order = arm.split(", ")
+    compared = {"parity": orders, "own": OWN if len(orders) > len(OWN) else ()}
+    if order not in compared[task]:
+        return None
+    build = functools.partial(_answering, order)
+    load = functools.partial(parities, own=task == "own")
+    runs = trained(settings, "shuffle", arm, build, budget, load=load)
+    return np.array([run.accuracy() for run in runs])
+
+
+def report(section: Section, settings: Settings, found: dict[str, np.ndarray]) -> None:
+    """Claims and a figure, from the share of right answers by arm."""
     claims(section, settings, found)
 
     def draw(axes: Axes, theme: Theme) -> None:
