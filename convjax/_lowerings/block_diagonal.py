@@ -10,8 +10,8 @@ It multiplies as many more pairs as a block has groups, most of them by zero. Th
 - the kernel is written out. Its zeros meet the inputs of all groups of the block, and 0 * Inf is
   NaN. One number that is not finite makes all results of the block that read it NaN or infinite.
   So one channel of each block shows whether there is any, and of it as many results as together
-  read every input. If there is one, the result is computed again: one group of each block at a
-  time, with zeros in place of the inputs of the others.
+  read every input. If there is one, the result is computed again: one group at a time, with
+  zeros in place of the inputs of the block's others.
 - the result is written out: every group meets the kernels of all groups of its block, and the
   diagonal is read from what comes out. The rest is thrown away, and a NaN in it, too. This form
   suits results that are smaller than the operands, as the gradients of kernels are.
@@ -31,12 +31,12 @@ from convjax._lowerings.lowering import Lowering, never
 from convjax._lowerings.problem import Call, Problem, count, is_product
 from convjax._sharding.sharding import same_varying
 
-# Channels of one block. The matrix unit is 128 wide on TPU v4 and v5e, 256 on v6e and 7x. Which one
-# it is, is not known when tracing. By XLA's estimates for v5e and v6e (libtpu 0.0.50) windows
-# compute fastest in blocks of exactly 128 there, products in one block.
+# Channels of one block, at most. The matrix unit is 128 wide on TPU v4 and v5e, 256 on v6e and 7x.
+# By XLA's estimates for v5e and v6e (libtpu 0.0.50) windows take the fewest cycles in blocks of up
+# to 128 channels on both, products in one block.
 _WIDTH = 128
-_OF_WINDOWS = 256  # if no number of groups has 128 channels: all of them in one block
 _OF_PRODUCTS = 512
+_BLOCKS = 16  # at most: each is compiled
 _APART = 8  # outputs from one that is looked at to the next, at most
 _LARGEST = 1 << 23  # elements that are written out, at most
 
@@ -46,24 +46,18 @@ def accepts(problem: Problem) -> str | None:
         return f"the number of its groups ({problem.groups}) is symbolic"
     if problem.groups == 1:
         return "it has one group"
-    if together(problem) == 1:
-        return f"a block of two of its groups ({problem.i} to {problem.o} channels) is too large"
+    blocks = problem.groups // together(problem)
+    if blocks > _BLOCKS:
+        return f"its groups fill {blocks} blocks, and {_BLOCKS} are written out at most"
     return None
 
 
 def together(problem: Problem) -> int:
-    """How many groups one block has: a divisor of their number; 1 if two are too large."""
+    """How many groups one block has: a divisor of their number."""
     largest = _LARGEST // max(1, written_out(problem))
-    one = channels(problem)
-    fitting = [b for b in range(problem.groups, 1, -1) if problem.groups % b == 0 and b <= largest]
-    if is_product(problem):
-        return next((b for b in fitting if b * one <= _OF_PRODUCTS), 1)
-    for b in fitting:
-        if b * one == _WIDTH or (b == problem.groups and b * one < _WIDTH):
-            return b
-    if problem.groups in fitting and problem.groups * one <= _OF_WINDOWS:
-        return int(problem.groups)
-    return next((b for b in fitting if b * one <= _WIDTH), 1)
+    width = _OF_PRODUCTS if is_product(problem) else _WIDTH
+    most = max(1, min(largest, width // channels(problem)))
+    return max(b for b in range(1, problem.groups + 1) if problem.groups % b == 0 and b <= most)
 
 
 def channels(problem: Problem) -> float:
@@ -120,25 +114,15 @@ def _kernel_written_out(x: jax.Array, kernel: jax.Array, call: Call, size: int) 
     kernel = kernel.reshape(*window, size * rows, groups * columns)
     blocks = groups // size
 
-    def convolve(x: jax.Array) -> jax.Array:
-        parts = (
-            call.again(
-                *(_cut(operand, block, blocks) for operand in (x, kernel)),
-                layout=dense,
-                geometry=call.geometry,
-                role="forward",
-            )
-            for block in range(blocks)
-        )
-        return _put_together(parts, groups * outputs, x, kernel)
-
-    y = convolve(x)
-    if jnp.issubdtype(y.dtype, jnp.inexact):
+    of_block = functools.partial(call.again, layout=dense, geometry=call.geometry, role="forward")
+    parts = (of_block(_cut(x, b, blocks), _cut(kernel, b, blocks)) for b in range(blocks))
+    y = _put_together(parts, groups * outputs, x, kernel)
+    if size > 1 and jnp.issubdtype(y.dtype, jnp.inexact):
         # XLA adds a whole result up with the convolution, but not one that is put together.
         some = y if blocks == 1 else y[:, *_reading_all(call.problem), :: size * outputs]
         finite = jnp.isfinite(jnp.sum(some, dtype=call.accumulator(x)))
-        by_groups = functools.partial(_one_group_of_each_block, convolve, groups, size)
-        y = lax.cond(finite, lambda x, y: y, by_groups, x, y)
+        by_groups = functools.partial(_one_group_at_a_time, of_block, groups, size)
+        y = lax.cond(finite, lambda x, kernel, y: y, by_groups, x, kernel, y)
     y = y.reshape(*y.shape[:-1], groups, outputs)
     return restored(y, layout.out, "batch space group out", shape)
 
@@ -208,22 +192,37 @@ def _put_together(parts: Any, channels: int, *operands: jax.Array) -> jax.Array:
     return y
 
 
-def _one_group_of_each_block(
-    convolve: Callable[[jax.Array], jax.Array], groups: int, size: int, x: jax.Array, y: jax.Array
+def _one_group_at_a_time(
+    of_block: Callable[..., jax.Array],
+    groups: int,
+    size: int,
+    x: jax.Array,
+    kernel: jax.Array,
+    y: jax.Array,
 ) -> jax.Array:
-    """The result in `size` turns: zeros are in place of the inputs of the block's other groups.
+    """The same result: in each turn zeros are in place of the inputs of the block's other groups.
 
-    XLA compiles the same convolutions again, which takes less time than any others.
+    A loop over all groups holds one more convolution, of a block's shape, which XLA for TPU
+    compiles in less time than one of a group's.
     """
+    blocks = groups // size
 
-    def turn(number: jax.Array, y: jax.Array) -> jax.Array:
-        def of_it(channels: int) -> jax.Array:
-            return np.arange(channels) // (channels // groups) % size == number
+    def turn(group: jax.Array, y: jax.Array) -> jax.Array:
+        def cut(array: jax.Array) -> jax.Array:
+            width = array.shape[-1] // blocks
+            return lax.dynamic_slice_in_dim(array, group // size * width, width, axis=-1)
 
-        alone = convolve(jnp.where(of_it(x.shape[-1]), x, jnp.zeros((), x.dtype)))
-        return jnp.where(of_it(y.shape[-1]), alone, y)
+        def of_it(array: jax.Array) -> jax.Array:
+            width = array.shape[-1]
+            return np.arange(width) // (width // size) == group % size
 
-    return lax.fori_loop(0, size, turn, y)
+        inputs, before = cut(x), cut(y)
+        inputs = jnp.where(of_it(inputs), inputs, jnp.zeros((), x.dtype))
+        after = jnp.where(of_it(before), of_block(inputs, cut(kernel)), before)
+        start = group // size * after.shape[-1]
+        return lax.dynamic_update_slice_in_dim(y, after, start, axis=-1)
+
+    return lax.fori_loop(0, groups, turn, y)
 
 
 # ---- the result is written out -----------------------------------------------------------------

@@ -118,9 +118,9 @@ FEW_COPIES_FOR_YNNPACK = Threshold(
 
 # By programs compiled for TPU v5e and v6e, jax 0.12.0.1: `scripts/devices tpu --rows grouped`.
 FEW_OF_A_UNIT = Threshold(
-    63,
+    128,
     "channels of a group, under a window, on TPU",
-    "up to here groups become blocks, above lax's own grouped convolution takes no more cycles",
+    "up to here groups become blocks, or a block each; above none was compiled",
     "benchmarks/results/devices/v5e.csv",
 )
 FEW_IN_GRADIENTS = Threshold(

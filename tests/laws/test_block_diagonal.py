@@ -36,7 +36,9 @@ def of_block(shape, kernel_shape, groups, **options):
     "shape, kernel_shape, groups, options",
     [
         ((2, 7, 6, 8), (3, 2, 2, 12), 4, {"strides": (2, 1)}),
-        ((1, 6, 5, 320), (2, 2, 32, 320), 10, {}),  # two blocks: five groups of 32 exceed 128
+        ((1, 6, 5, 192), (2, 2, 32, 192), 6, {}),  # two blocks of three groups
+        ((1, 6, 5, 240), (2, 2, 80, 240), 3, {}),  # a block for each
+        ((2, 6, 5, 12), (2, 2, 2, 192), 6, {}),  # few inputs
         ((2, 5, 384), (3, 32, 384), 12, {"padding": "CAUSAL"}),  # three blocks of four groups
         ((2, 4, 4, 1024), (1, 1, 128, 1024), 8, {}),  # a product: two blocks of four groups
         ((1, 4, 5, 6, 6), (2, 3, 2, 2, 9), 3, {"kernel_dilation": (2, 1, 1)}),
@@ -53,9 +55,9 @@ def test_every_block(shape, kernel_shape, groups, options):
     [
         (4, 32, (3, 3), 4),  # all of them: 128 channels
         (32, 8, (3, 3), 16),  # 128 of 256
-        (4, 48, (3, 3), 4),  # no number of groups has 128: all 192
-        (8, 48, (3, 3), 2),  # 384 are too many: 96
-        (3, 80, (1, 1), 3),  # products: all up to 512
+        (4, 48, (3, 3), 2),  # 96 of 192
+        (5, 48, (3, 3), 1),
+        (3, 80, (1, 1), 3),  # products: up to 512
         (16, 64, (1, 1), 8),
         (2, 129, (3, 3), 1),
     ],
@@ -63,7 +65,13 @@ def test_every_block(shape, kernel_shape, groups, options):
 def test_how_many_groups_a_block_has(groups, channels, window, blocks_of):
     asked = problem(groups=groups, i=channels, o=channels, window=window)
     assert block_diagonal.together(asked) == blocks_of
-    assert (block_diagonal.accepts(asked) is None) == (blocks_of > 1)
+    assert block_diagonal.accepts(asked) is None
+
+
+def test_blocks_are_few():
+    asked = problem(groups=17, i=128, o=128)
+    assert "its groups fill 17 blocks" in block_diagonal.accepts(asked)
+    assert block_diagonal.accepts(asked._replace(groups=16)) is None
 
 
 def test_what_is_written_out_is_bounded():

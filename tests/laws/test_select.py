@@ -204,8 +204,10 @@ ELSEWHERE = [
     # TPU: groups of few channels become blocks
     (DEPTHWISE, "tpu", "direct"),
     (DEPTHWISE | {"i": 2}, "tpu", "block_diagonal"),
-    ({"groups": 2, "i": 63, "o": 63}, "tpu", "block_diagonal"),
-    ({"groups": 2, "i": 64, "o": 63}, "tpu", "direct"),
+    ({"groups": 2, "i": 128, "o": 96}, "tpu", "block_diagonal"),
+    ({"groups": 2, "i": 129, "o": 96}, "tpu", "direct"),
+    ({"groups": 32, "i": 64, "o": 64}, "tpu", "block_diagonal"),  # 16 blocks
+    ({"groups": 34, "i": 64, "o": 64}, "tpu", "direct"),
     ({"groups": 2, "window": (1, 1), "i": 64, "o": 256}, "tpu", "block_diagonal"),
     ({"groups": 2, "window": (1, 1), "i": 64, "o": 257}, "tpu", "direct"),
     (GRADIENT | {"groups": 4, "n": 32, "o": 32}, "tpu", "block_diagonal"),
