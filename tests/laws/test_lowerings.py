@@ -285,6 +285,33 @@ def test_several_outputs_are_summed_apart():
     assert calls == [1, 2]
 
 
+def test_groups_that_come_first_are_moved_for_large_kernels(monkeypatch):
+    """In the gradient of a kernel: where it has many elements, moving its operands costs less."""
+    arranged, seen = row_sums.arranged, []
+
+    def recorded(x, axes, roles, **options):
+        seen.append(roles)
+        return arranged(x, axes, roles, **options)
+
+    monkeypatch.setattr(row_sums, "arranged", recorded)
+    x, y = (jnp.asarray(oracle.integers(n, (2, 3, 9, 8))) for n in (0, 1))
+
+    def gradient(conv, size):
+        axes = ("NCHW", "OIHW", "NCHW")
+        call = partial(
+            conv, x, window_strides=(1, 1), padding="SAME",
+            dimension_numbers=axes, feature_group_count=3,
+        )  # fmt: skip
+        return jax.jit(lambda y: jax.vjp(call, jnp.zeros((3, 1, size, size)))[1](y)[0])(y)
+
+    for size, last in ((4, False), (5, True)):
+        seen.clear()
+        found = gradient(convjax.lax.conv_general_dilated, size)
+        rest = "space group" if last else "group space"
+        assert seen == [f"batch contract {rest}", f"out contract {rest}"]
+        np.testing.assert_array_equal(found, gradient(jax.lax.conv_general_dilated, size))
+
+
 def test_rows_that_do_not_fill_a_block(monkeypatch):
     """Rows cut into blocks that do not divide them, positions that fill no turn of the loop."""
     x = jnp.asarray(oracle.integers(0, (3, 5, 13, 4)))
