@@ -38,6 +38,7 @@ from convjax._sharding.sharding import same_varying
 _CHANNELS = 16  # per group, at most
 _UNROLLED = 64  # products written out; more of them are looped over, so that compiling stays quick
 _A_TURN = 16  # products in one turn of such a loop, at least if there are so many in its last axes
+_TURNS = 32  # turns whose sum is added to the whole, if they are many: so it is rounded less often
 _LONG = 64  # results of a long row, at least
 # Strips write products out again, and each takes longer to compile than a small input to copy:
 _BYTES_PER_PRODUCT = 15 << 10  # of a large input, at least
@@ -153,10 +154,20 @@ def _shift(
     leading = np.array(list(np.ndindex(*weights.window[:looped])), np.int32)
     number = max(1, _A_TURN // (weights.inputs * len(trailing)))
     turns, rest = divmod(len(leading), number)
-    y = same_varying(zeros, x, kernel)[0]
-    if rest:
-        y = added(y, leading[:rest].tolist())
-    y, _ = lax.scan(turn, y, leading[rest:].reshape(turns, number, looped))
+    zeros = same_varying(zeros, x, kernel)[0]
+    y = added(zeros, leading[:rest].tolist()) if rest else zeros
+    leading = leading[rest:].reshape(turns, number, looped)
+    blocks, more = divmod(turns, _TURNS)
+    if more or blocks < 2:
+        single = more if blocks > 1 else turns
+        y, _ = lax.scan(turn, y, leading[:single])
+        leading = leading[single:]
+
+    def block(total: jax.Array, some: Any) -> tuple[jax.Array, None]:
+        return weights.plus(total, lax.scan(turn, zeros, some)[0]), None
+
+    if len(leading):
+        y, _ = lax.scan(block, y, leading.reshape(blocks, _TURNS, number, looped))
     return (lax.expand_dims(y, (channel,)) if one else y).astype(result)
 
 

@@ -195,8 +195,8 @@ FAULTS = [
     Fault(
         "sum several outputs with what arranges them",
         "_lowerings/taps.py",
-        "and not call.groups_first and several",
-        "and not call.groups_first and not several",
+        "and not groups_first and several",
+        "and not groups_first and not several",
         "tests/laws/test_lowerings.py::test_several_outputs_are_summed_apart",
     ),
     Fault(
@@ -212,6 +212,27 @@ FAULTS = [
         ' and not (problem.role == "forward" and few)',
         "",
         "tests/laws/test_prefix.py::test_depthwise",
+    ),
+    Fault(
+        "forget the taps of a long sequence that fill no turn",
+        "_lowerings/taps.py",
+        "y = added(zeros, leading[:rest].tolist()) if rest else zeros",
+        "y = zeros",
+        "tests/laws/test_long_windows.py::test_values_and_gradients",
+    ),
+    Fault(
+        "add the turns of a long sequence up in one sum",
+        "_lowerings/taps.py",
+        "if more or blocks < 2:",
+        "blocks = 0\n    if True:",
+        "tests/laws/test_long_windows.py::test_sums_of_sums",
+    ),
+    Fault(
+        "leave the groups of a large kernel first in its gradient",
+        "_lowerings/tools/row_sums.py",
+        "rank == 1 or count(problem.out_space) <= _FEW",
+        "True",
+        "tests/laws/test_lowerings.py::test_groups_that_come_first_are_moved_for_large_kernels",
     ),
     Fault(
         "let LLVM fuse products of a sequence with their additions",

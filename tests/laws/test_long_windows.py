@@ -62,6 +62,13 @@ def test_values_and_gradients(name, request):
         np.testing.assert_array_equal(one, other)
 
 
+def test_blocks_of_turns():
+    """1300 taps: 4 before all turns, 17 turns, and 2 blocks of 32 turns."""
+    x, kernel = operands((1, 80, 2), (1300, 1, 2))
+    found, wanted = (conv(x, kernel, name, padding=[(1299, 30)]) for name in ("taps", "direct"))
+    np.testing.assert_array_equal(found, wanted)
+
+
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.int32])
 def test_other_dtypes(dtype, no_rows):
     x, kernel = operands((2, 130, 3), (67, 1, 3), dtype)
@@ -105,10 +112,10 @@ def turns(function, *shapes):
 
 
 def test_a_turn_has_many_taps():
-    """1030 taps: 64 turns of 16 taps, and 6 before them. The gradient has 500 taps, of two
-    examples: 62 turns of 8, and 4 before them."""
+    """1030 taps: 2 blocks of 32 turns of 16 taps, and 6 before them. The gradient has 500 taps, of
+    two examples: 62 turns of 8, which are less than two blocks, and 4 before them."""
     causal = partial(conv, algorithm="taps", padding="CAUSAL")
-    assert turns(causal, (1, 500, 3), (1030, 1, 3)) == [64]
+    assert turns(causal, (1, 500, 3), (1030, 1, 3)) == [2, 32]
 
     def gradient(x, y):
         kernel = jax.ShapeDtypeStruct((1030, 1, 3), jnp.float32)
@@ -125,8 +132,9 @@ def test_short_rows_are_summed_otherwise():
         assert (f"tensor<1x1x3x{length}xf32>" in text) == is_long
 
 
-def test_the_gradient_of_a_long_sequence_is_as_exact_as_laxs():
-    """30,000 products for each kernel element: those of a turn have a sum of their own."""
+def test_sums_of_sums():
+    """30,000 products for each kernel element: those of a turn, and of a block of turns, have a sum
+    of their own. lax's error is 3e-7 to 4e-7 here; one sum of the sums of turns was 1.4e-6 off."""
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((2, 1, 30_000, 4))
     kernel = np.zeros((66, 1, 4))
@@ -138,9 +146,5 @@ def test_the_gradient_of_a_long_sequence_is_as_exact_as_laxs():
 
     with jax.enable_x64(True):
         exact = gradient(jnp.asarray(x), jnp.asarray(y), "taps")
-    ours, lax = (
-        np.abs(gradient(jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.float32), a) - exact).max()
-        for a in ("taps", "direct")
-    )
-    assert ours <= lax
-    assert ours <= 3e-6 * np.abs(exact).max()
+    found = gradient(jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.float32), "taps")
+    assert np.abs(found - exact).max() <= 5e-7 * np.abs(exact).max()

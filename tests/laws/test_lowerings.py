@@ -12,8 +12,10 @@ from compilation import AS_USERS
 from programs import compiled, lowered, temporaries
 
 import convjax
+import convjax.lax
 from convjax._lowerings import LOWERINGS
 from convjax._lowerings.target import Target
+from convjax._lowerings.tools import row_sums
 
 
 def test_the_default_path_follows_select():
@@ -148,3 +150,30 @@ def test_a_turn_of_a_large_window_is_found_by_sorting(monkeypatch):
     taps = lambda x, k: forward(x, k, algorithm="taps")  # noqa: E731
     assert lowered(taps, x, kernel).count_of("sort")
     np.testing.assert_array_equal(taps(x, kernel), forward(x, kernel, algorithm="direct"))
+
+
+def test_groups_that_come_first_are_moved_for_large_kernels(monkeypatch):
+    """In the gradient of a kernel: where it has many elements, moving its operands costs less."""
+    arranged, seen = row_sums.arranged, []
+
+    def recorded(x, axes, roles, **options):
+        seen.append(roles)
+        return arranged(x, axes, roles, **options)
+
+    monkeypatch.setattr(row_sums, "arranged", recorded)
+    x, y = (jnp.asarray(oracle.integers(n, (2, 3, 9, 8))) for n in (0, 1))
+
+    def gradient(conv, size):
+        axes = ("NCHW", "OIHW", "NCHW")
+        call = partial(
+            conv, x, window_strides=(1, 1), padding="SAME",
+            dimension_numbers=axes, feature_group_count=3,
+        )  # fmt: skip
+        return jax.jit(lambda y: jax.vjp(call, jnp.zeros((3, 1, size, size)))[1](y)[0])(y)
+
+    for size, last in ((4, False), (5, True)):
+        seen.clear()
+        found = gradient(convjax.lax.conv_general_dilated, size)
+        rest = "space group" if last else "group space"
+        assert seen == [f"batch contract {rest}", f"out contract {rest}"]
+        np.testing.assert_array_equal(found, gradient(jax.lax.conv_general_dilated, size))
