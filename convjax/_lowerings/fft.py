@@ -56,9 +56,9 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     return restored(y.astype(result), layout.out, "batch group out space", shape)
 
 
-# Taps, and results, of a sequence in groups of one channel. `taps` takes as much processor time with
-# kernels of 1024 taps, twice as much with 2048, three times with 4096 (4096 results, 16 channels,
-# AVX2, jax 0.12.0.1).
+# Taps, and results, of a sequence in groups of one channel. `taps` takes as much processor time
+# with kernels of 1024 taps, twice as much with 2048, three times with 4096 (4096 results,
+# 16 channels, AVX2, jax 0.12.0.1).
 _LONG = 2048
 
 
