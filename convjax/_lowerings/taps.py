@@ -73,10 +73,11 @@ def _is_long(problem: Problem) -> bool:
     Then the results of a channel should lie side by side, and one turn of the loop over the taps
     should have several of them: it reads the sum so far, and writes it again.
     """
-    products, (outputs, *others) = count((*problem.window, problem.i)), problem.out_space
-    if others or problem.geometry.strides != (1,) or not problem.i <= _UNROLLED < products:
+    if problem.geometry.rank != 1 or problem.geometry.strides != (1,):
         return False
-    return _LONG <= count((outputs,)) < math.inf
+    products = count((*problem.window, problem.i))
+    is_loop = count((problem.i,)) <= _UNROLLED < products
+    return is_loop and _LONG <= count(problem.out_space) < math.inf
 
 
 def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:

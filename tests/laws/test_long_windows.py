@@ -148,3 +148,14 @@ def test_sums_of_sums():
         exact = gradient(jnp.asarray(x), jnp.asarray(y), "taps")
     found = gradient(jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.float32), "taps")
     assert np.abs(found - exact).max() <= 5e-7 * np.abs(exact).max()
+
+
+def test_no_spatial_axes():
+    """`taps` is chosen; nothing is long there, and nothing fails."""
+    x, kernel = operands((2, 3), (1, 3))
+    call = partial(
+        convjax.conv_general_dilated,
+        window_strides=(), padding=[], dimension_numbers=("NC", "IO", "NC"), feature_group_count=3,
+    )  # fmt: skip
+    assert convjax.explain(call, x, kernel, platform="cpu").rows[0].lowering == "taps"
+    np.testing.assert_array_equal(call(x, kernel), np.asarray(x) * np.asarray(kernel))
