@@ -1,10 +1,10 @@
 """Options of XLA's compiler that make convolutions faster."""
 
-from convjax._core import checks
+from convjax._core import checks, declared
 from convjax._core.public import public
-from convjax._lowerings import target
+from convjax._lowerings import probe, target
 
-_YNNPACK = target.YNNPACK_FLAG
+_YNNPACK, _ONEDNN = target.YNNPACK_FLAG, target.ONEDNN_FLAG
 _SUMS = "LIBRARY_FUSION_TYPE_REDUCE"  # what YNNPACK keeps: without it XLA's own sums are slower
 _WIDTH = "xla_cpu_prefer_vector_width"
 _CHANNELS_LAST = "xla_gpu_force_conv_nhwc"
@@ -59,11 +59,20 @@ def compiler_options(platform: str) -> dict[str, str | bool | int]:
         https://github.com/openxla/xla
     """
     checks.choice("compiler_options", "platform", platform, _PLATFORMS)
+    return known_options(platform)
+
+
+def known_options(platform: str) -> dict[str, str | bool | int]:
+    """`compiler_options` for any platform: none where none is known."""
     release, unknown = target.known_release(target.installed())
     if platform not in ("cpu", "cuda") or unknown:  # an unknown release may refuse an option
         return {}
     if platform == "cuda":
         return {_CHANNELS_LAST: True}
-    is_slow = target.LARGE in target.JAXLIB[release].slower[target.vector_bits()]
-    off: dict[str, str | bool | int] = {_YNNPACK: _SUMS} if is_slow else {}
-    return off | {_WIDTH: 512}
+    row, bits = target.JAXLIB[release], target.vector_bits()
+    given: dict[str, str | bool | int] = {_YNNPACK: _SUMS, _ONEDNN: True, _WIDTH: 512}
+    if row.onednn and probe.calls_onednn(declared.as_options("compiler_options", given)):
+        return given
+    if target.LARGE in row.slower[bits]:
+        return {_YNNPACK: _SUMS, _WIDTH: 512}
+    return {_WIDTH: 512}

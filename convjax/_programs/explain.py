@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 from jax import lax
-from jax.extend.backend import get_backend
 
-from convjax._core import checks
+from convjax._core import checks, declared
 from convjax._core.geometry import Geometry
 from convjax._lowerings import fft, select
 from convjax._lowerings.problem import Problem, problem_of
-from convjax._lowerings.target import Target
+from convjax._lowerings.target import Target, default_platform, gpu_platform
 from convjax._operation.counting import count_macs
 from convjax._operation.primitive import conv_p
 from convjax._programs.walk import trace, walk
@@ -281,10 +280,12 @@ def explain(
             ordinary convolution of its part. On "tpu" XLA splits it. Inside ``shard_map`` its mesh
             decides.
         target: the machine and the release of jaxlib to answer for, such as
-            ``convjax.Target.of("cpu", "0.10")``, in place of `platform`; None is this machine.
+            ``convjax.Target.of("cpu", "0.10")``, in place of `platform`; None is this machine, with
+            the compiler options that are declared (see `jit`).
 
     Returns:
-        An `Explanation`, whose ``.rows`` has one `ExplainRow` per convolution.
+        An `Explanation`, whose ``.rows`` has one `ExplainRow` per convolution. Its ``.note`` says
+        what was assumed, if anything was.
 
     Example:
         >>> import jax, jax.numpy as jnp, convjax
@@ -296,18 +297,23 @@ def explain(
         ((1, 8, 8, 3), (1, 8, 8, 16), (3, 3, 3, 16))
     """
     _check_callable("explain", fn)
-    target = _target(platform, target)
+    asked = _target(platform, target)
     if not isinstance(partitioned, bool):
         checks.integer("explain", "partitioned", partitioned, minimum=0)
-    rows = []
-    for site in walk(trace(fn, args, kwargs).jaxpr):
+    rows, notes = [], {asked.note: None}
+    with declared.of(fn):
+        jaxpr = trace(fn, args, kwargs).jaxpr
+    for site in walk(jaxpr):
         problem = _problem(site.eqn)
         if problem is None:
             continue
         if problem.role:
             inside = site.automatic_axes
             several = bool(partitioned) if inside is None else inside > 0
-            here = _split(target) if several else target
+            options = site.eqn.params["compiled_with"]
+            there = asked if target else Target.here(asked.platform, options=options)
+            notes[there.note] = None
+            here = _split(there) if several else there
             choice = select.forced(problem, site.eqn.params["algorithm"], here)
             if choice.name != "fft":
                 choice = choice._replace(rule=choice.rule + fft.offer(problem))
@@ -322,7 +328,7 @@ def explain(
                 site.where,
             )
         )
-    return Explanation(tuple(rows), target.note)
+    return Explanation(tuple(rows), "\n".join(filter(None, notes)))
 
 
 def _split(target: Target) -> Target:
@@ -359,12 +365,9 @@ def _target(platform: Any, target: Any) -> Target:
 def _platform(platform: str | None) -> str:
     if platform is not None:
         checks.choice("explain", "platform", platform, PLATFORMS)
-    if platform in (None, "gpu"):
-        backend = get_backend()
-        platform = platform or backend.platform
-        if platform == "gpu":
-            platform = "rocm" if "rocm" in backend.platform_version.lower() else "cuda"
-    return platform
+    if platform is None:
+        return default_platform()
+    return gpu_platform() if platform == "gpu" else platform
 
 
 # ---- printing --------------------------------------------------------------------------------
