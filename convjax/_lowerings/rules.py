@@ -20,6 +20,7 @@ from convjax._lowerings import (
     depth_fold,
     depth_sum,
     matmul,
+    onednn,
     patchify,
     planes,
     taps,
@@ -90,6 +91,10 @@ def on_cpu(target: Target) -> bool:
     return target.platform == "cpu"
 
 
+def on_one_cpu_with_onednn(target: Target) -> bool:
+    return target.is_one_cpu and target.onednn
+
+
 def on_tpu(target: Target) -> bool:
     return target.platform == "tpu" and target.split != "XLA"
 
@@ -153,6 +158,13 @@ def _leaves_a_matrix_unit_idle(problem: Problem) -> bool:
 
 
 FAST = (
+    Rule(
+        "oneDNN",
+        on_one_cpu_with_onednn,
+        onednn.is_fast,
+        "direct",
+        "XLA gives it to oneDNN, which takes it as it is",
+    ),
     Rule("tiles", on_one_cpu, _is_made_of_tiles, None),
     Rule(
         "dilated input",
@@ -184,6 +196,13 @@ FAST = (
         "depth_fold",
         "a volume: XLA on a CPU has a fast path for two spatial axes, not for three; the depths "
         "of the window become input channels",
+    ),
+    Rule(
+        "gradient of a kernel by oneDNN",
+        on_one_cpu_with_onednn,
+        onednn.is_fast_in_gradients,
+        "channels_last",
+        "the gradient of a dense kernel: XLA gives it to oneDNN",
     ),
     Rule("plane", on_one_cpu, lambda p: p.groups == 1 and p.geometry.rank == 2, None),
     Rule(
@@ -232,6 +251,13 @@ def _moves_less_in_sums(problem: Problem) -> bool:
 
 
 TUNED = (
+    Tuned(
+        "oneDNN, of operands in another order",
+        "oneDNN",
+        "channels_last",
+        lambda p, t: not onednn.is_arranged(p),
+        "XLA gives it to oneDNN, cropped, its kernel reversed and its channels last",
+    ),
     Tuned(
         "tiles of many channels",
         "tiles",
@@ -288,6 +314,14 @@ TUNED = (
         planes.has_few_outputs,
         "few output channels: XLA's convolution on a CPU takes longer to gather the inputs under "
         "each window than to multiply them; rows of taps are convolved at once and added",
+    ),
+    Tuned(
+        "plane for which oneDNN is slow",
+        "plane",
+        "spread_rows",
+        lambda p, t: t.onednn and onednn.computes(p) and window_exceeds_output(p),
+        "the gradient of a strided convolution's kernel, for which oneDNN is slow: written with "
+        "a dilated input it stays with Eigen",
     ),
     Tuned(
         "plane for which YNNPACK is slow",

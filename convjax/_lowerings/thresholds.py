@@ -116,6 +116,13 @@ FEW_COPIES_FOR_YNNPACK = Threshold(
     measured="benchmarks/select/few_copies_for_ynnpack.csv",
 )
 
+MANY_TAPS = Threshold(
+    36,
+    "taps of a depthwise window with two axes or three",
+    "from here oneDNN is faster than `taps`, where XLA has it",
+    measured="benchmarks/select/many_taps.csv",
+)
+
 # By programs compiled for TPU v5e and v6e, jax 0.12.0.1: `scripts/devices tpu --rows grouped`.
 FEW_OF_A_UNIT = Threshold(
     63,

@@ -25,8 +25,8 @@ def compiled_with(compiler_options: CompilerOptions) -> Iterator[None]:
     gradients of a convolution are lowered for the options that it was traced under.
 
     It declares and sets nothing: give the same options to whoever compiles. `convjax.jit` does
-    both. This is for functions that call ``jax.jit`` themselves, such as ``nnx.jit``. A call
-    outside of ``jit`` is compiled with the options that are declared.
+    both. This is for programs that others compile. A call outside of ``jit`` is compiled with the
+    options that are declared.
 
     ``jit`` traces a function anew under other declarations, as under another precision. Programs
     that ``jax.export`` writes are lowered as if nothing was declared.
@@ -49,6 +49,8 @@ def compiled_with(compiler_options: CompilerOptions) -> Iterator[None]:
         >>> fast = jax.jit(model, compiler_options=options)
         >>> fast(jnp.ones((1, 8, 8, 3)), jnp.ones((3, 3, 3, 4))).shape
         (1, 8, 8, 4)
+
+    Source: JAX, ``jax.make_user_context``, 2026, https://github.com/jax-ml/jax
     """
     with declared.declaring(declared.as_options("compiled_with", compiler_options)):
         yield
@@ -130,6 +132,9 @@ def jit(
         >>> kernel, loss = step(jnp.ones((3, 3, 3, 4)), jnp.ones((1, 8, 8, 3)))
         >>> kernel.shape
         (3, 3, 3, 4)
+
+    Source: Bradbury et al., JAX: composable transformations of Python+NumPy programs, 2018,
+        https://github.com/jax-ml/jax
     """
     given = declared.as_options("jit", compiler_options or {})
     if fun is None:
