@@ -1,9 +1,11 @@
 """What the rules ask of a convolution on a CPU where XLA has oneDNN.
 
 XLA gives oneDNN a convolution of narrow floats whose input is neither dilated nor cropped, and
-whose kernel it does not see reversed. Groups it gives for float32 only, and no gradient of a grouped
-kernel: that is a convolution in batch groups.
+whose kernel it does not see reversed. Groups are for float32 only. The gradient of a grouped kernel
+is a convolution in batch groups, which it does not give either.
 """
+
+import math
 
 import jax.numpy as jnp
 
@@ -34,28 +36,31 @@ def is_fast(problem: Problem) -> bool:
     """Whether oneDNN computes what is no gradient of a kernel, and nothing is faster."""
     if not computes(problem) or window_exceeds_output(problem):
         return False
-    taps = count(problem.window)
     if problem.groups == 1:
-        return problem.role == "forward" if is_product(problem) else True
-    if problem.i == 1:
-        return taps >= at.MANY_TAPS.value and problem.geometry.rank > 1
-    return not is_strided(problem)
+        is_pointwise = count(problem.window) == 1 and problem.role == "forward"
+        return is_pointwise or not is_product(problem)
+    if not is_arranged(problem) or any(stride > 1 for stride in problem.geometry.strides):
+        return False
+    if problem.i > 1:
+        return True
+    many = count(problem.window) >= at.MANY_TAPS.value
+    return many and problem.o == 1 and problem.geometry.rank == 2
 
 
 def is_fast_in_gradients(problem: Problem) -> bool:
     """Whether it computes the gradient of a dense kernel, and nothing is faster."""
-    if not computes(problem) or not window_exceeds_output(problem) or is_product(problem):
-        return False
-    return problem.geometry.rank == 2 and not has_dilated_window(problem)
-
-
-def has_dilated_window(problem: Problem) -> bool:
-    """As the gradient of the kernel of a strided convolution has, for which oneDNN is slow."""
-    return any(dilation > 1 for dilation in problem.geometry.kernel_dilation)
-
-
-def is_strided(problem: Problem) -> bool:
-    return any(stride > 1 for stride in problem.geometry.strides)
+    positions = count(problem.window)
+    return (
+        computes(problem)
+        and at.MANY_POSITIONS.value <= positions < math.inf
+        and window_exceeds_output(problem)
+        and not is_product(problem)
+        and problem.geometry.rank == 2
+        and problem.groups == 1
+        and problem.i > 1
+        # as it is where the convolution has a stride: oneDNN is slow
+        and all(dilation == 1 for dilation in problem.geometry.kernel_dilation)
+    )
 
 
 def is_arranged(problem: Problem) -> bool:

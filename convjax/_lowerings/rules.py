@@ -316,20 +316,12 @@ TUNED = (
         "each window than to multiply them; rows of taps are convolved at once and added",
     ),
     Tuned(
-        "plane for which oneDNN is slow",
-        "plane",
-        "spread_rows",
-        lambda p, t: t.onednn and onednn.computes(p) and window_exceeds_output(p),
-        "the gradient of a strided convolution's kernel, for which oneDNN is slow: written with "
-        "a dilated input it stays with Eigen",
-    ),
-    Tuned(
         "plane for which YNNPACK is slow",
         "plane",
         "spread_rows",
         planes.is_gathered_fast,
-        "XLA gives this convolution to YNNPACK, which takes longer than Eigen on this jaxlib; "
-        "written with a dilated input it stays with Eigen",
+        "XLA gives this convolution to YNNPACK (or oneDNN, where it is asked to), which takes longer "
+        "than Eigen on this jaxlib; written with a dilated input it stays with Eigen",
     ),
     Tuned(
         "plane with few channels",

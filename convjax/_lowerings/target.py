@@ -85,7 +85,7 @@ class Target:
             one device, or the problem is one device's part.
         vector_bits: the width of the processor's vectors, 256 or 512.
         ynnpack: whether XLA gives dense two-dimensional convolutions to YNNPACK.
-        ynnpack_slower: for which of them YNNPACK takes longer than Eigen.
+        ynnpack_slower: for which of them YNNPACK, or oneDNN in its place, takes longer than Eigen.
         one_thread_loops: whether XLA compiles small loops for one thread.
         onednn: whether XLA gives convolutions to oneDNN.
         note: what was assumed, for people: "" where nothing was.
@@ -149,7 +149,7 @@ class Target:
             split,
             vector_bits,
             ynnpack,
-            JAXLIB[row].slower[vector_bits] if ynnpack else frozenset(),
+            JAXLIB[row].slower[vector_bits] if ynnpack or onednn else frozenset(),
             JAXLIB[row].one_thread_loops,
             onednn,
             note,

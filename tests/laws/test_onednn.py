@@ -1,7 +1,7 @@
 """Law "lowerings": results of programs that XLA compiles with oneDNN, as the choice has them.
 
-Forward and both gradients, on integers, to the last bit. Where XLA has
-no oneDNN there is nothing to compile: jaxlib 0.10 takes the option and does nothing.
+Forward and both gradients, on integers, to the last bit. Where XLA has no oneDNN it is left
+out: jaxlib 0.10 takes the option and does nothing.
 """
 
 import functools
