@@ -57,7 +57,7 @@ class Outermost:
         self, fun: Callable[..., Any], options: Callable[[], Options], **jit_options: Any
     ) -> None:
         self._fun, self.options, self._jit_options = fun, options, jit_options
-        self._nested = jax.jit(fun, **jit_options)
+        self._nested: Any = jax.jit(fun, **jit_options)
 
     @functools.cached_property
     def outer(self) -> Any:

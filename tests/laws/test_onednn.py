@@ -22,9 +22,11 @@ needed = pytest.mark.skipif(ONEDNN not in OPTIONS, reason="this XLA computes not
 # A convolution of every kind that the rules tell apart: x, kernel, options.
 CASES = {
     "plane": ((3, 13, 11, 16), (3, 2, 16, 24), {}),
+    "plane, large": ((2, 57, 56, 8), (3, 2, 8, 12), {}),
     "plane, strided": ((3, 13, 11, 16), (3, 4, 16, 24), {"strides": (2, 3)}),
     "plane, dilated": ((3, 13, 11, 16), (3, 2, 16, 24), {"kernel_dilation": (2, 3)}),
     "plane, cropped": ((3, 13, 11, 16), (3, 2, 16, 24), {"padding": ((-2, 3), (1, -1))}),
+    "plane of eight examples": ((8, 13, 11, 16), (3, 2, 16, 24), {}),
     "plane of one example": ((1, 13, 11, 16), (3, 2, 16, 24), {}),
     "pointwise": ((3, 13, 11, 16), (1, 1, 16, 24), {}),
     "pointwise, strided": ((3, 13, 11, 16), (1, 1, 16, 24), {"strides": 2}),
@@ -36,6 +38,7 @@ CASES = {
     "depthwise, strided": (
         (3, 13, 11, 16), (3, 2, 1, 32), {"feature_group_count": 16, "strides": 2},
     ),
+    "depthwise, many taps": ((3, 13, 11, 16), (7, 8, 1, 16), {"feature_group_count": 16}),
     "depthwise line": ((3, 40, 16), (4, 1, 16), {"feature_group_count": 16, "padding": "CAUSAL"}),
     "groups": ((3, 13, 11, 24), (3, 2, 6, 32), {"feature_group_count": 4}),
     "many groups, strided": (
@@ -50,10 +53,6 @@ TRANSPOSED = {
     "depthwise k4 s2": ((3, 7, 6, 12), (4, 4, 1, 12), {"strides": 2, "feature_group_count": 12}),
     "volume k3 s2": ((2, 4, 3, 5, 8), (3, 3, 3, 6, 8), {"strides": 2}),
 }
-
-
-def compiled(function, *operands):
-    return jax.jit(function, compiler_options=OPTIONS).lower(*operands).compile()
 
 
 def drawn(x, kernel, dtype):
@@ -104,3 +103,44 @@ def test_results_are_those_of_lax(name, role, dtype):
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
         assert a.dtype == b.dtype and np.abs(np.float32(b)).max() > 0
         np.testing.assert_array_equal(np.float32(a), np.float32(b))
+
+
+# What oneDNN is called for, by the rules: forward, and the gradient of the kernel.
+CALLED = {
+    "plane of eight examples": (True, False),
+    "plane, large": (True, True),
+    "plane, cropped": (True, None),
+    "pointwise": (True, False),
+    "line": (True, True),  # nothing else is there
+    "volume": (True, None),
+    "depthwise": (False, False),
+    "depthwise, many taps": (True, False),
+    "depthwise line": (False, False),
+    "groups": (True, None),
+}
+
+
+@needed
+@pytest.mark.parametrize("name", CALLED)
+def test_what_onednn_is_called_for(name):
+    x, kernel, options = CASES[name]
+    conv = functools.partial(convjax.conv, **options)
+    programs = roles(conv, *drawn(x, kernel, "float32"))
+    for role, wanted in zip(("forward", "kernel_gradient"), CALLED[name], strict=True):
+        function, operands = programs[role]
+        text = convjax.jit(function).lower(*operands).compile().as_text()
+        if wanted is not None:
+            assert (CALL in text) == wanted, role
+
+
+@needed
+@pytest.mark.parametrize("name", ["plane", "volume", "groups", "depthwise, many taps"])
+def test_a_nan_reaches_its_taps_only(name):
+    x, kernel, options = CASES[name]
+    conv = functools.partial(convjax.conv, **options)
+    x, kernel = drawn(x, kernel, "float32")
+    x = x.at[(0, *(size // 2 for size in x.shape[1:-1]), 1)].set(jnp.nan)
+    found = convjax.jit(conv)(x, kernel)
+    wanted = jax.jit(functools.partial(conv, algorithm="direct"))(x, kernel)
+    assert 0 < np.isnan(wanted).sum() < wanted.size
+    np.testing.assert_array_equal(found, wanted)
