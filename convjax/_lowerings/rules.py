@@ -320,8 +320,8 @@ TUNED = (
         "plane",
         "spread_rows",
         planes.is_gathered_fast,
-        "XLA gives this convolution to YNNPACK (or to oneDNN, where options ask for it), which takes "
-        "longer than Eigen on this jaxlib; written with a dilated input it stays with Eigen",
+        "XLA gives this convolution to YNNPACK (or to oneDNN, where options ask for it), which "
+        "takes longer than Eigen on this jaxlib; written with a dilated input it stays with Eigen",
     ),
     Tuned(
         "plane with few channels",

@@ -42,7 +42,7 @@ def compiled_with(compiler_options: CompilerOptions) -> Iterator[None]:
 
     Example:
         >>> import jax, jax.numpy as jnp, convjax
-        >>> options = convjax.compiler_options("cpu")
+        >>> options = convjax.compiler_options("cpu", onednn=True)
         >>> @convjax.compiled_with(options)
         ... def model(x, kernel):
         ...     return convjax.conv(x, kernel)
@@ -66,7 +66,7 @@ class Jitted(declared.Outermost):
         functools.update_wrapper(self, fun, updated=())
 
         def options() -> declared.Options:
-            best = known_options(default_platform())
+            best = known_options(default_platform(), onednn=True)
             return declared.as_options("jit", {**best, **dict(given)})
 
         super().__init__(fun, options, **jit_options)
@@ -101,10 +101,11 @@ def jit(
 ) -> Any:
     """``jax.jit`` under `compiler_options`, which the choice of lowerings is told.
 
-    ``convjax.jit(fun)`` is ``jax.jit(fun, compiler_options=convjax.compiler_options(platform))``
-    for the platform of JAX's default backend. In addition, the convolutions in `fun` are lowered
-    for these options: where XLA has oneDNN, some are fastest in other forms. It is written once,
-    around the whole program, such as a training step.
+    ``convjax.jit(fun)`` is ``jax.jit(fun, compiler_options=options)``, with
+    ``convjax.compiler_options(platform, onednn=True)`` for the platform of JAX's default backend.
+    In addition, the convolutions in `fun` are lowered for these options: where XLA has oneDNN, some
+    are fastest in other forms. It is written once, around the whole program, such as a training
+    step.
 
     Inside of another ``jit``, ``scan`` and the like it is ``jax.jit(fun)``: JAX takes options for
     whole programs only. So are its gradients, ``jax.grad(convjax.jit(loss))``, on jax 0.10; later
@@ -112,7 +113,8 @@ def jit(
 
     Args:
         fun: a function that JAX can trace. Without it, the result decorates one.
-        compiler_options: further options, or others in place of these.
+        compiler_options: further options, or others in place of these:
+            ``{"xla_cpu_experimental_onednn_custom_call": False}`` leaves oneDNN out.
         jit_options: what ``jax.jit`` takes besides, such as `static_argnames`, `donate_argnums`
             and `out_shardings`.
 

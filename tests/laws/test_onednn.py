@@ -14,7 +14,7 @@ import pytest
 
 import convjax
 
-OPTIONS = convjax.compiler_options("cpu")
+OPTIONS = convjax.compiler_options("cpu", onednn=True)
 ONEDNN = "xla_cpu_experimental_onednn_custom_call"
 CALL = '"__onednn$convolution"'
 needed = pytest.mark.skipif(ONEDNN not in OPTIONS, reason="this XLA computes nothing by oneDNN")

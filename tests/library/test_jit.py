@@ -11,7 +11,7 @@ import convjax
 from convjax._lowerings import probe
 from convjax._lowerings.target import Target
 
-OPTIONS = convjax.compiler_options("cpu")
+OPTIONS = convjax.compiler_options("cpu", onednn=True)
 ONEDNN = "xla_cpu_experimental_onednn_custom_call"
 OFF = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE"}  # on every jaxlib
 DECLARED = tuple(sorted(OFF.items()))
@@ -290,10 +290,59 @@ def test_jaxlib_0_10_gets_no_onednn(monkeypatch):
 
     if not target.installed().startswith("0.10."):
         monkeypatch.setattr(target, "installed", lambda: "0.10.2")
-    assert ONEDNN not in convjax.compiler_options("cpu")
+    assert ONEDNN not in convjax.compiler_options("cpu", onednn=True)
 
 
 def test_a_jaxlib_without_onednn_gets_none(monkeypatch):
     """As on other processors, for which it is not built."""
     monkeypatch.setattr(probe, "calls_onednn", lambda options: False)
+    assert ONEDNN not in convjax.compiler_options("cpu", onednn=True)
+
+
+def test_onednn_is_asked_for():
+    """Without lowerings for it, training steps would take longer."""
     assert ONEDNN not in convjax.compiler_options("cpu")
+    with pytest.raises(TypeError, match="^compiler_options: `onednn`"):
+        convjax.compiler_options("cpu", onednn="yes")
+
+
+@pytest.mark.parametrize(
+    "flags, on",
+    [
+        ("", False),
+        (f"--{ONEDNN}", True),
+        (f"--{ONEDNN}=true --xla_a=1", True),
+        (f"--xla_a=1 --{ONEDNN}=1", True),
+        (f"--{ONEDNN}=true --{ONEDNN}=false", False),
+        (f"--{ONEDNN}_other=true", False),
+    ],
+)
+def test_the_environment_is_seen(flags, on):
+    from convjax._lowerings import target
+
+    assert target.switches_onednn_on(flags) == on
+    assert target.switches_onednn_on(target.spelled(((ONEDNN, on),))) == on
+
+
+def test_the_target_says_what_was_assumed(monkeypatch):
+    from convjax._lowerings import target
+
+    there = Target.of("cpu", "0.12", onednn=True)
+    assert there.onednn and not there.ynnpack and "oneDNN" in there.note
+    for older_or_unknown in ("0.10.2", "0.99"):
+        other = Target.of("cpu", older_or_unknown, onednn=True)
+        assert not other.onednn and other.note
+    assert Target.of("tpu", onednn=True) == Target.of("tpu")
+    with pytest.raises(TypeError, match="^Target.of: `onednn`"):
+        Target.of("cpu", onednn="yes")
+    # YNNPACK comes first, where it is not kept away
+    monkeypatch.setenv("XLA_FLAGS", "")
+    target._here.cache_clear()
+    assert not Target.here("cpu", options=((ONEDNN, True),)).onednn
+    both = tuple(sorted((OFF | {ONEDNN: True}).items()))
+    asked = Target.here("cpu", options=both)
+    assert asked.onednn == (ONEDNN in OPTIONS)
+    monkeypatch.setattr(probe, "calls_onednn", lambda options: False)
+    target._here.cache_clear()
+    assert not Target.here("cpu", options=both).onednn
+    target._here.cache_clear()
