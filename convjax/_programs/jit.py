@@ -6,8 +6,10 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import jax
+
 from convjax._core import checks, declared
-from convjax._core.public import public
+from convjax._core.public import public, public_with
 from convjax._lowerings.compiler import known_options
 from convjax._lowerings.target import default_platform
 
@@ -92,7 +94,7 @@ class Jitted(declared.Outermost):
         self._nested.clear_cache()
 
 
-@public
+@public_with(options_of=jax.jit)
 def jit(
     fun: Callable[..., Any] | None = None,
     *,
@@ -138,7 +140,7 @@ def jit(
     Source: Bradbury et al., JAX: composable transformations of Python+NumPy programs, 2018,
         https://github.com/jax-ml/jax
     """
-    given = declared.as_options("jit", compiler_options or {})
+    given = declared.as_options("jit", {} if compiler_options is None else compiler_options)
     if fun is None:
         return functools.partial(jit, compiler_options=compiler_options, **jit_options)
     if not callable(fun):
