@@ -280,12 +280,11 @@ def explain(
             ordinary convolution of its part. On "tpu" XLA splits it. Inside ``shard_map`` its mesh
             decides.
         target: the machine and the release of jaxlib to answer for, such as
-            ``convjax.Target.of("cpu", "0.10")``, in place of `platform`; None is this machine, with
-            the compiler options that are declared (see `jit`).
+            ``convjax.Target.of("cpu", "0.10")``, in place of `platform`; None is this machine, and
+            what `jit` declares.
 
     Returns:
-        An `Explanation`, whose ``.rows`` has one `ExplainRow` per convolution. Its ``.note`` says
-        what was assumed, if anything was.
+        An `Explanation`: ``.rows`` has a row per convolution, ``.note`` what was assumed.
 
     Example:
         >>> import jax, jax.numpy as jnp, convjax
@@ -302,16 +301,16 @@ def explain(
         checks.integer("explain", "partitioned", partitioned, minimum=0)
     rows, notes = [], {asked.note: None}
     with declared.of(fn):
-        jaxpr = trace(fn, args, kwargs).jaxpr
-    for site in walk(jaxpr):
+        traced = trace(fn, args, kwargs)
+    for site in walk(traced.jaxpr):
         problem = _problem(site.eqn)
         if problem is None:
             continue
         if problem.role:
             inside = site.automatic_axes
             several = bool(partitioned) if inside is None else inside > 0
-            options = site.eqn.params["compiled_with"]
-            there = asked if target else Target.here(asked.platform, options=options)
+            told = site.eqn.params["compiled_with"]
+            there = asked if target else Target.here(asked.platform, options=told)
             notes[there.note] = None
             here = _split(there) if several else there
             choice = select.forced(problem, site.eqn.params["algorithm"], here)
@@ -325,7 +324,7 @@ def explain(
                 problem.geometry,
                 _shapes(site.eqn),
                 *choice,
-                site.where,
+                where=site.where,
             )
         )
     return Explanation(tuple(rows), "\n".join(filter(None, notes)))
@@ -333,8 +332,8 @@ def explain(
 
 def _split(target: Target) -> Target:
     """The target where a mesh has several devices: XLA splits what this library does not split."""
-    by_us = target.platform in distributed.CALLBACK_PLATFORMS
-    return dataclasses.replace(target, split="nobody" if by_us else "XLA")
+    is_ours = target.platform in distributed.CALLBACK_PLATFORMS
+    return dataclasses.replace(target, split="nobody" if is_ours else "XLA")
 
 
 PLATFORMS = ("cpu", "cuda", "gpu", "rocm", "tpu")
@@ -365,9 +364,7 @@ def _target(platform: Any, target: Any) -> Target:
 def _platform(platform: str | None) -> str:
     if platform is not None:
         checks.choice("explain", "platform", platform, PLATFORMS)
-    if platform is None:
-        return default_platform()
-    return gpu_platform() if platform == "gpu" else platform
+    return gpu_platform() if platform == "gpu" else platform or default_platform()
 
 
 # ---- printing --------------------------------------------------------------------------------
