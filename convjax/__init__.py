@@ -41,6 +41,7 @@ from convjax._operation.primitive import convs_saveable
 from convjax._programs.accelerate import accelerate
 from convjax._programs.cost_of import cost_of
 from convjax._programs.explain import explain
+from convjax._programs.jit import compiled_with, jit
 from convjax.lax import conv_general_dilated
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "causal_step",
     "channel_shuffle",
     "channel_unshuffle",
+    "compiled_with",
     "compiler_options",
     "conv",
     "conv1d",
@@ -75,6 +77,7 @@ __all__ = [
     "hold",
     "init_state",
     "interop",
+    "jit",
     "kinds",
     "lax",
     "pixel_shuffle",

@@ -6,14 +6,30 @@ from typing import Any
 
 import jax
 
+from convjax._core import declared
+
 # Where a jaxpr is being made it must hold the operations, not a call of them. Newer versions of jax
 # have `jax.Inline`, and take True for something later.
 _INLINE: Any = jax.Inline.JAX_EARLY if hasattr(jax, "Inline") else True
 
 
 def compiled(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-    """`function` of arrays, compiled when it is called with known ones."""
-    return jax.jit(function, inline=_INLINE)
+    """`function` of arrays, compiled when it is called with known ones.
+
+    It is compiled with the options that are declared there, if any are.
+    """
+    usual = jax.jit(function, inline=_INLINE)
+
+    @functools.lru_cache(maxsize=8)
+    def under(options: declared.Options) -> declared.Outermost:
+        return declared.Outermost(function, lambda: options, inline=_INLINE)
+
+    def call(*arrays: Any) -> jax.Array:
+        options = declared.now()
+        result: jax.Array = (usual if options is None else under(options))(*arrays)
+        return result
+
+    return call
 
 
 def are_known(*arrays: Any) -> bool:

@@ -6,13 +6,16 @@ every gradient of a kernel, one element at a time. Negative padding is cropped f
 0.10.2 XLA's fast convolution reads beyond an input that is cropped before and padded after.
 """
 
+import dataclasses
+
 import jax
+from jax import lax
 
 from convjax._core.layout import arranged, canonical, restored
 from convjax._lowerings import direct
 from convjax._lowerings.lowering import Lowering, anything, never
 from convjax._lowerings.problem import Call
-from convjax._lowerings.tools.slices import cropped
+from convjax._lowerings.tools.slices import cropped, reversed_where
 
 
 def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
@@ -25,9 +28,13 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
         x_roles, k_roles = "batch space contract", "space contract out"
         inner, out_roles = grouped.ungrouped(), "batch space out"
     x, geometry = cropped(arranged(x, layout.x, x_roles), call.geometry, 1)
+    kernel = arranged(kernel, layout.kernel, k_roles)
+    if call.target.onednn and geometry.reversal:  # XLA gives oneDNN no kernel that it sees reversed
+        kernel = lax.optimization_barrier(reversed_where(kernel, geometry, 0))
+        geometry = dataclasses.replace(geometry, reversal=False)
     y = direct.convolution(
         x,
-        arranged(kernel, layout.kernel, k_roles),
+        kernel,
         geometry=geometry,
         layout=inner,
         precision=call.precision,

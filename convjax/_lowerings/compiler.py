@@ -1,10 +1,10 @@
 """Options of XLA's compiler that make convolutions faster."""
 
-from convjax._core import checks
+from convjax._core import checks, declared
 from convjax._core.public import public
-from convjax._lowerings import target
+from convjax._lowerings import probe, target
 
-_YNNPACK = target.YNNPACK_FLAG
+_YNNPACK, _ONEDNN = target.YNNPACK_FLAG, target.ONEDNN_FLAG
 _SUMS = "LIBRARY_FUSION_TYPE_REDUCE"  # what YNNPACK keeps: without it XLA's own sums are slower
 _WIDTH = "xla_cpu_prefer_vector_width"
 _CHANNELS_LAST = "xla_gpu_force_conv_nhwc"
@@ -12,10 +12,10 @@ _PLATFORMS = ("cpu", "gpu", "cuda", "rocm", "tpu")
 
 
 @public
-def compiler_options(platform: str) -> dict[str, str | bool | int]:
+def compiler_options(platform: str, *, onednn: bool = False) -> dict[str, str | bool | int]:
     """Options for ``jax.jit(f, compiler_options=...)`` under which convolutions compile best.
 
-    There are two for CPUs, and one for CUDA.
+    There are two for CPUs, or three, and one for CUDA.
 
     The first keeps YNNPACK for sums only. jaxlib 0.10 to 0.12 compute dense two-dimensional
     convolutions by YNNPACK. Without it, these convolutions and their gradients take half to two
@@ -34,19 +34,27 @@ def compiler_options(platform: str) -> dict[str, str | bool | int]:
 
     No other platform is known to need an option: there the dictionary is empty.
 
+    With `onednn` there is a third for CPUs: convolutions by oneDNN, where this jaxlib has it. To
+    see that, a small convolution is compiled once. Give them to `jit`, which tells the choice of
+    lowerings, and not to ``jax.jit``: without lowerings for oneDNN, forward passes of the benchmark
+    took nine tenths of the time, but training steps a little longer (AVX2, 0.12.0.1).
+
     JAX takes options from the outermost ``jit`` only and shows them to no function. So this library
-    can neither set them by itself nor choose lowerings by them. It does read the environment: if
-    ``XLA_FLAGS`` has ``--xla_cpu_experimental_ynn_fusion_type=LIBRARY_FUSION_TYPE_REDUCE``, it does
-    not use the lowering `spread_rows`. The benchmarks in the documentation have the figures.
+    can neither set them by itself nor choose lowerings by them, unless they are declared: `jit` and
+    `compiled_with` do. It does read the environment: if ``XLA_FLAGS`` has
+    ``--xla_cpu_experimental_ynn_fusion_type=LIBRARY_FUSION_TYPE_REDUCE``, it does not use the
+    lowering `spread_rows`. The benchmarks in the documentation have the figures.
 
     Args:
         platform: "cpu", "gpu", "cuda", "rocm" or "tpu".
+        onednn: whether CPUs shall compute convolutions by oneDNN, where it is known to be faster.
 
     Returns:
         Names and values, as ``jax.jit`` takes them.
 
     Raises:
         ValueError: `platform` is none of these.
+        TypeError: `onednn` is neither True nor False.
 
     Example:
         >>> import jax, jax.numpy as jnp, convjax
@@ -59,11 +67,21 @@ def compiler_options(platform: str) -> dict[str, str | bool | int]:
         https://github.com/openxla/xla
     """
     checks.choice("compiler_options", "platform", platform, _PLATFORMS)
+    checks.flag("compiler_options", "onednn", onednn)
+    return known_options(platform, onednn)
+
+
+def known_options(platform: str, onednn: bool) -> dict[str, str | bool | int]:
+    """`compiler_options` for any platform: none where none is known."""
     release, unknown = target.known_release(target.installed())
     if platform not in ("cpu", "cuda") or unknown:  # an unknown release may refuse an option
         return {}
     if platform == "cuda":
         return {_CHANNELS_LAST: True}
-    is_slow = target.LARGE in target.JAXLIB[release].slower[target.vector_bits()]
-    off: dict[str, str | bool | int] = {_YNNPACK: _SUMS} if is_slow else {}
-    return off | {_WIDTH: 512}
+    row, bits = target.JAXLIB[release], target.vector_bits()
+    given: dict[str, str | bool | int] = {_YNNPACK: _SUMS, _ONEDNN: True, _WIDTH: 512}
+    if onednn and row.onednn and probe.calls_onednn(declared.as_options("compiler_options", given)):
+        return given
+    if target.LARGE in row.slower[bits]:
+        return {_YNNPACK: _SUMS, _WIDTH: 512}
+    return {_WIDTH: 512}

@@ -40,13 +40,13 @@ def _kind_of_window(problem: Problem) -> str:
 
 
 def _has_slow_ynnpack(problem: Problem, target: Target) -> bool:
-    """Whether XLA gives a plane to YNNPACK, which is slower for it than Eigen."""
+    """Whether XLA gives a plane to YNNPACK or oneDNN, which is slower for it than Eigen."""
     return _is_for_ynnpack(problem) and _kind_of_window(problem) in target.ynnpack_slower
 
 
 def _ynnpack_is_fast(target: Target) -> bool:
-    """Whether YNNPACK is used, and as fast as Eigen for small windows."""
-    return target.ynnpack and SMALL not in target.ynnpack_slower
+    """Whether YNNPACK or oneDNN is used, and as fast as Eigen for small windows."""
+    return (target.ynnpack or target.onednn) and SMALL not in target.ynnpack_slower
 
 
 def has_few_outputs(problem: Problem, target: Target) -> bool:
@@ -93,7 +93,7 @@ def has_few_channels(problem: Problem, target: Target) -> bool:
     into channels. This concerns what YNNPACK would compute slowly, and kernels' gradients that
     Eigen computes. Where YNNPACK is fast, it keeps the convolution.
     """
-    if window_exceeds_output(problem) and not target.ynnpack:
+    if window_exceeds_output(problem) and not (target.ynnpack or target.onednn):
         slow = _is_for_ynnpack(problem)
     else:
         slow = _has_slow_ynnpack(problem, target)

@@ -20,6 +20,7 @@ from convjax._lowerings import (
     depth_fold,
     depth_sum,
     matmul,
+    onednn,
     patchify,
     planes,
     taps,
@@ -94,6 +95,10 @@ def on_gpu(target: Target) -> bool:
     return target.is_one_gpu
 
 
+def on_one_cpu_with_onednn(target: Target) -> bool:
+    return target.is_one_cpu and target.onednn
+
+
 def on_tpu(target: Target) -> bool:
     return target.platform == "tpu" and target.split != "XLA"
 
@@ -166,6 +171,13 @@ def _is_short(problem: Problem) -> bool:
 
 
 FAST = (
+    Rule(
+        "oneDNN",
+        on_one_cpu_with_onednn,
+        onednn.is_fast,
+        "direct",
+        "XLA gives it to oneDNN, which takes it as it is",
+    ),
     Rule("tiles", on_one_cpu, _is_made_of_tiles, None),
     Rule(
         "dilated input",
@@ -198,6 +210,13 @@ FAST = (
         "a volume: XLA on a CPU has a fast path for two spatial axes, not for three; the depths "
         "of the window become input channels",
     ),
+    Rule(
+        "gradient of a kernel by oneDNN",
+        on_one_cpu_with_onednn,
+        onednn.is_fast_in_gradients,
+        "channels_last",
+        "the gradient of a dense kernel: XLA gives it to oneDNN",
+    ),
     Rule("plane", on_one_cpu, lambda p: p.groups == 1 and p.geometry.rank == 2, None),
     Rule(
         "other order of axes",
@@ -220,8 +239,8 @@ FAST = (
         on_tpu,
         lambda p: p.groups != 1 and _fills_blocks(p),
         "block_diagonal",
-        "groups of few channels: XLA for TPU gives each a matrix unit, and moves the result; blocks "
-        "of them fill a unit, and write into place. Fewer cycles by XLA's estimate for programs "
+        "groups of few channels: XLA for TPU gives each a matrix unit, and moves the result; "
+        "blocks of them fill a unit, and write into place. Fewer cycles by XLA's estimate for programs "
         "compiled for v5e and v6e; none was timed",
     ),
     Rule(
@@ -264,6 +283,13 @@ def _moves_less_in_sums(problem: Problem) -> bool:
 
 
 TUNED = (
+    Tuned(
+        "oneDNN, of operands in another order",
+        "oneDNN",
+        "channels_last",
+        lambda p, t: not onednn.is_arranged(p),
+        "XLA gives it to oneDNN, cropped, its kernel reversed and its channels last",
+    ),
     Tuned(
         "tiles of many channels",
         "tiles",
@@ -326,8 +352,8 @@ TUNED = (
         "plane",
         "spread_rows",
         planes.is_gathered_fast,
-        "XLA gives this convolution to YNNPACK, which takes longer than Eigen on this jaxlib; "
-        "written with a dilated input it stays with Eigen",
+        "XLA gives this convolution to YNNPACK (or to oneDNN, where options ask for it), which "
+        "takes longer than Eigen on this jaxlib; written with a dilated input it stays with Eigen",
     ),
     Tuned(
         "plane with few channels",

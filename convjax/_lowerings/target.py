@@ -12,7 +12,11 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
+from jax.extend.backend import get_backend
+
 from convjax._core import checks
+from convjax._core.declared import Options
+from convjax._lowerings import probe
 
 Split = Literal["nobody", "XLA"]
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
@@ -31,11 +35,14 @@ class Jaxlib:
             YNNPACK, to which XLA gives them, takes longer than Eigen.
         one_thread_loops: whether XLA compiles a small ``while`` loop of array operations into one
             kernel for one thread.
+        onednn: whether oneDNN, which XLA uses for convolutions where it is asked to, was measured
+            to be faster.
         seen: the versions that were looked at, and commands that show it.
     """
 
     slower: Mapping[int, frozenset[str]]
     one_thread_loops: bool
+    onednn: bool
     seen: str
 
 
@@ -47,16 +54,19 @@ JAXLIB = {
     "0.10": Jaxlib(
         slower={256: frozenset({SMALL, LARGE, DILATED}), 512: frozenset({SMALL, LARGE, DILATED})},
         one_thread_loops=False,
+        onednn=False,
         seen=f"0.10.2 with 256 and 512 bits: {_COMMAND}; {_LOOPS}",
     ),
     "0.11": Jaxlib(
         slower={256: frozenset({LARGE, DILATED}), 512: frozenset({DILATED})},
         one_thread_loops=False,
+        onednn=False,
         seen=f"0.11.2 with 256 bits (512 bits were not measured): {_COMMAND}; {_LOOPS}",
     ),
     "0.12": Jaxlib(
         slower={256: frozenset({LARGE, DILATED}), 512: frozenset({DILATED})},
         one_thread_loops=True,
+        onednn=True,
         seen=f"0.12.0.1 with 256 and 512 bits: {_COMMAND}; {_LOOPS}",
     ),
 }
@@ -75,8 +85,9 @@ class Target:
             one device, or the problem is one device's part.
         vector_bits: the width of the processor's vectors, 256 or 512.
         ynnpack: whether XLA gives dense two-dimensional convolutions to YNNPACK.
-        ynnpack_slower: for which of them YNNPACK takes longer than Eigen.
+        ynnpack_slower: for which of them YNNPACK, or oneDNN in its place, takes longer than Eigen.
         one_thread_loops: whether XLA compiles small loops for one thread.
+        onednn: whether XLA gives convolutions to oneDNN.
         note: what was assumed, for people: "" where nothing was.
 
     Example:
@@ -93,6 +104,7 @@ class Target:
     ynnpack: bool = False
     ynnpack_slower: frozenset[str] = frozenset()
     one_thread_loops: bool = False
+    onednn: bool = False
     note: str = ""
 
     @classmethod
@@ -103,6 +115,7 @@ class Target:
         *,
         vector_bits: int = 256,
         ynnpack: bool = True,
+        onednn: bool = False,
         split: Split = "nobody",
     ) -> "Target":
         """A target with this version of jaxlib, such as "0.12" or "0.12.0.1".
@@ -113,7 +126,8 @@ class Target:
             platform: "cpu", "cuda", "rocm", "tpu", or another that JAX lowers for.
             jaxlib: the version; only CPUs depend on it.
             vector_bits: the width of the processor's vectors, 256 or 512.
-            ynnpack: False if ``XLA_FLAGS`` keeps convolutions away from YNNPACK.
+            ynnpack: False if options keep convolutions away from YNNPACK.
+            onednn: True if options give convolutions to oneDNN, and so keep them away from YNNPACK.
             split: who splits the convolution over several devices.
 
         Raises:
@@ -121,23 +135,39 @@ class Target:
         """
         _check(platform, jaxlib, vector_bits, split)
         checks.flag("Target.of", "ynnpack", ynnpack)
+        checks.flag("Target.of", "onednn", onednn)
         if platform != "cpu":
             return cls(platform, split)
         row, note = known_release(jaxlib)
+        ynnpack = ynnpack and not onednn
+        if onednn and (note or not JAXLIB[row].onednn):
+            onednn, note = False, note or f"oneDNN was not measured to be faster on jaxlib {jaxlib}"
+        elif onednn:
+            note = "the program is compiled with oneDNN, as options say"
         return cls(
             platform,
             split,
             vector_bits,
             ynnpack,
-            JAXLIB[row].slower[vector_bits] if ynnpack else frozenset(),
+            JAXLIB[row].slower[vector_bits] if ynnpack or onednn else frozenset(),
             JAXLIB[row].one_thread_loops,
+            onednn,
             note,
         )
 
     @classmethod
-    def here(cls, platform: str, split: Split = "nobody") -> "Target":
-        """This machine and its jaxlib, with `platform`."""
-        return _here(platform, split)
+    def here(
+        cls, platform: str, split: Split = "nobody", options: Options | None = None
+    ) -> "Target":
+        """This machine and its jaxlib, with `platform`.
+
+        Args:
+            platform: as in `of`.
+            split: as in `of`.
+            options: the compiler options that were declared, as sorted pairs. They add to
+                ``XLA_FLAGS``.
+        """
+        return _here(platform, split, options or ())
 
     @property
     def is_one_cpu(self) -> bool:
@@ -176,17 +206,39 @@ def known_release(jaxlib: str) -> tuple[str, str]:
 
 
 @functools.cache
-def _here(platform: str, split: Split) -> Target:
+def _here(platform: str, split: Split, options: Options) -> Target:
     if platform != "cpu":
         return Target.of(platform, split=split)
-    flags = os.environ.get("XLA_FLAGS", "")
+    flags = os.environ.get("XLA_FLAGS", "") + spelled(options)
+    ynnpack = not switches_ynnpack_off(flags)
     return Target.of(
         platform,
         installed(),
         vector_bits=vector_bits(),
-        ynnpack=not switches_ynnpack_off(flags),
+        ynnpack=ynnpack,
+        # YNNPACK comes first, and what XLA would do with an unknown option is seen, not assumed.
+        onednn=switches_onednn_on(flags) and not ynnpack and probe.calls_onednn(options),
         split=split,
     )
+
+
+def spelled(options: Options) -> str:
+    """Options in the spelling of ``XLA_FLAGS``, of which the last counts."""
+    return "".join(
+        f" --{name}={str(value).lower() if isinstance(value, bool) else value}"
+        for name, value in options
+    )
+
+
+def default_platform() -> str:
+    """The platform of JAX's default backend, as JAX lowers for it."""
+    platform = str(get_backend().platform)
+    return gpu_platform() if platform == "gpu" else platform
+
+
+def gpu_platform() -> str:
+    """What JAX lowers for on this machine's GPUs, "cuda" where there are none."""
+    return "rocm" if "rocm" in get_backend().platform_version.lower() else "cuda"
 
 
 def installed() -> str:
@@ -218,3 +270,12 @@ def switches_ynnpack_off(flags: str) -> bool:
     if all(kind[:1] in ("+", "-") for kind in kinds):
         return any(kind.startswith("-") and "convolution" in kind for kind in kinds)
     return not any("convolution" in kind for kind in kinds)
+
+
+ONEDNN_FLAG = "xla_cpu_experimental_onednn_custom_call"
+
+
+def switches_onednn_on(flags: str) -> bool:
+    """Whether these flags of XLA ask for convolutions by oneDNN. The last flag counts."""
+    given = re.findall(rf"--{ONEDNN_FLAG}(?:=(\S*))?(?=\s|$)", flags)
+    return bool(given) and given[-1].lower() in ("", "true", "1")

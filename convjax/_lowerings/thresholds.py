@@ -116,6 +116,20 @@ FEW_COPIES_FOR_YNNPACK = Threshold(
     measured="benchmarks/select/few_copies_for_ynnpack.csv",
 )
 
+# Where XLA has oneDNN, by the rows of the benchmark.
+MANY_TAPS = Threshold(
+    49,
+    "taps of a depthwise window with two axes",
+    "from here oneDNN is faster than `taps`",
+    "benchmarks/results/onednn/cpu2-avx2-jax-0.12.0.1.csv",
+)
+MANY_POSITIONS = Threshold(
+    3136,
+    "positions of a convolution's result",
+    "from here oneDNN is as fast as Eigen for the gradient of a dense kernel, or faster",
+    "benchmarks/results/onednn/cpu2-avx2-jax-0.12.0.1.csv",
+)
+
 # By programs compiled for TPU v5e and v6e, jax 0.12.0.1: `scripts/devices tpu --rows grouped`.
 FEW_OF_A_UNIT = Threshold(
     128,

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
+from convjax._core import declared
 from convjax._core.eager import compiled
 from convjax._core.layout import Axes
 from convjax._core.recipe import Recipe
@@ -85,6 +86,7 @@ def _grouped(recipe: Recipe, x: jax.Array, kernel: jax.Array, merged_sharding: A
             preferred_element_type=recipe.result_type,
             out_sharding=out_sharding,
             algorithm=recipe.algorithm,
+            compiled_with=declared.now(),
         )
     if groups == 1:
         return y

@@ -39,9 +39,13 @@ def bind(
     preferred_element_type: Any,
     out_sharding: Any = None,
     algorithm: Any = None,
+    compiled_with: Any = None,
     role: str = "forward",
 ) -> jax.Array:
     """Bind `conv_p`, both operands varying over the same manual mesh axes.
+
+    `compiled_with` are the options that the program was declared to be compiled with: the gradients
+    keep them.
 
     Without the cast the gradient of a kernel that is replicated inside ``shard_map`` would miss
     its sum over devices.
@@ -56,6 +60,7 @@ def bind(
         preferred_element_type=preferred_element_type,
         out_sharding=out_sharding,
         algorithm=algorithm,
+        compiled_with=compiled_with,
         role=role,
     )
     return registries.saveable(result)
@@ -96,7 +101,8 @@ conv_p.def_abstract_eval(_abstract_eval)
 
 @functools.lru_cache(maxsize=1024)
 def _compiled(**params: Any) -> Any:
-    return jax.jit(functools.partial(conv_p.bind, **params))
+    options = dict(params["compiled_with"] or ()) or None
+    return jax.jit(functools.partial(conv_p.bind, **params), compiler_options=options)
 
 
 @conv_p.def_impl
@@ -187,8 +193,11 @@ def _lower(ctx: Any, x: Any, kernel: Any, *, platform: str, **params: Any) -> An
     algorithm = params["algorithm"]
     place = distributed.Place.of(ctx)
     who = distributed.splitter(ctx, place, platform)
-    target = Target.here(platform, "XLA" if who == "XLA" else "nobody")
-    one_device = Target.here(platform)
+    # Whoever calls an exported program compiles it, with options that nobody knows yet.
+    exported = ctx.module_context.lowering_parameters.for_export
+    options = None if exported else params["compiled_with"]
+    target = Target.here(platform, "XLA" if who == "XLA" else "nobody", options)
+    one_device = Target.here(platform, options=options)
     execute = functools.partial(
         run,
         layout=layout,
@@ -219,7 +228,7 @@ def _lower(ctx: Any, x: Any, kernel: Any, *, platform: str, **params: Any) -> An
         calls = platform == "cpu"
         return ConvSplit(layout, geometry, role, ctx.avals_in, result, run_part, widens, calls)
 
-    description = repr((layout, geometry, role, execute.keywords["precision"], algorithm))
+    description = repr((layout, geometry, role, execute.keywords["precision"], algorithm, options))
     return distributed.lower(ctx, (x, kernel), place, who, whole, split, description)
 
 

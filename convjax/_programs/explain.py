@@ -4,12 +4,10 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from jax.extend.backend import get_backend
-
-from convjax._core import checks
+from convjax._core import checks, declared
 from convjax._core.geometry import Geometry
 from convjax._lowerings import fft, pallas, select
-from convjax._lowerings.target import Target
+from convjax._lowerings.target import Target, default_platform, gpu_platform
 from convjax._programs.equations import check_callable, posed_by, shapes_of
 from convjax._programs.table import show_shapes, table
 from convjax._programs.walk import trace, walk
@@ -77,10 +75,11 @@ def explain(
             ordinary convolution of its part. On "tpu" XLA splits it. Inside ``shard_map`` its mesh
             decides.
         target: the machine and the release of jaxlib to answer for, such as
-            ``convjax.Target.of("cpu", "0.10")``, in place of `platform`; None is this machine.
+            ``convjax.Target.of("cpu", "0.10")``, in place of `platform`; None is this machine, and
+            what `jit` declares.
 
     Returns:
-        An `Explanation`, whose ``.rows`` has one `ExplainRow` per convolution.
+        An `Explanation`: ``.rows`` has a row per convolution, ``.note`` what was assumed.
 
     Example:
         >>> import jax, jax.numpy as jnp, convjax
@@ -92,18 +91,23 @@ def explain(
         ((1, 8, 8, 3), (1, 8, 8, 16), (3, 3, 3, 16))
     """
     check_callable("explain", fn)
-    target = _target(platform, target)
+    asked = _target(platform, target)
     if not isinstance(partitioned, bool):
         checks.integer("explain", "partitioned", partitioned, minimum=0)
-    rows = []
-    for site in walk(trace(fn, args, kwargs).jaxpr):
+    rows, notes = [], {asked.note: None}
+    with declared.of(fn):
+        traced = trace(fn, args, kwargs)
+    for site in walk(traced.jaxpr):
         problem = posed_by(site.eqn)
         if problem is None:
             continue
         if problem.role:
             inside = site.automatic_axes
             several = bool(partitioned) if inside is None else inside > 0
-            here = _split(target) if several else target
+            told = site.eqn.params["compiled_with"]
+            there = asked if target else Target.here(asked.platform, options=told)
+            notes[there.note] = None
+            here = _split(there) if several else there
             choice = select.forced(problem, site.eqn.params["algorithm"], here)
             if choice.name not in ("fft", "pallas"):
                 offers = fft.offer(problem) + pallas.offer(problem, here)
@@ -116,16 +120,16 @@ def explain(
                 problem.geometry,
                 shapes_of(site.eqn),
                 *choice,
-                site.where,
+                where=site.where,
             )
         )
-    return Explanation(tuple(rows), target.note)
+    return Explanation(tuple(rows), "\n".join(filter(None, notes)))
 
 
 def _split(target: Target) -> Target:
     """The target where a mesh has several devices: XLA splits what this library does not split."""
-    by_us = target.platform in distributed.CALLBACK_PLATFORMS
-    return dataclasses.replace(target, split="nobody" if by_us else "XLA")
+    is_ours = target.platform in distributed.CALLBACK_PLATFORMS
+    return dataclasses.replace(target, split="nobody" if is_ours else "XLA")
 
 
 PLATFORMS = ("cpu", "cuda", "gpu", "rocm", "tpu")
@@ -156,12 +160,7 @@ def _target(platform: Any, target: Any) -> Target:
 def _platform(platform: str | None) -> str:
     if platform is not None:
         checks.choice("explain", "platform", platform, PLATFORMS)
-    if platform in (None, "gpu"):
-        backend = get_backend()
-        platform = platform or backend.platform
-        if platform == "gpu":
-            platform = "rocm" if "rocm" in backend.platform_version.lower() else "cuda"
-    return platform
+    return gpu_platform() if platform == "gpu" else platform or default_platform()
 
 
 def _show_geometry(geometry: Geometry) -> str:

@@ -15,6 +15,7 @@ import jax.extend.core as jex
 from jax import lax
 from jax.extend import linear_util
 
+from convjax._core import declared
 from convjax._core.geometry import Geometry
 from convjax._core.layout import Layout
 from convjax._core.recipe import Recipe
@@ -59,7 +60,8 @@ def rebind(x: jax.Array, kernel: jax.Array, **params: Any) -> jax.Array:
 
 
 # By the jaxpr's identity, so that what JAX compiled for the rewritten jaxpr of a `jit` is found
-# again. None where nothing is rebound: a value that held its key would keep it for ever.
+# again. For each declaration of options; None where nothing is rebound: a value that held its key
+# would keep it for ever.
 _REBOUND: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
 
@@ -68,15 +70,17 @@ def rebound(jaxpr: Any) -> Any:
 
     It is the same object where nothing is.
     """
-    if jaxpr not in _REBOUND:
+    options = declared.now()
+    known = _REBOUND.setdefault(jaxpr, {})
+    if options not in known:
         body = getattr(jaxpr, "jaxpr", jaxpr)
         eqns = [new for eqn in body.eqns for new in _equations(eqn)]
         if len(eqns) == len(body.eqns) and all(map(_is, eqns, body.eqns)):
-            _REBOUND[jaxpr] = None
+            known[options] = None
         else:
             new = body.replace(eqns=eqns)
-            _REBOUND[jaxpr] = new if body is jaxpr else jaxpr.replace(jaxpr=new)
-    found = _REBOUND[jaxpr]
+            known[options] = new if body is jaxpr else jaxpr.replace(jaxpr=new)
+    found = known[options]
     return jaxpr if found is None else found
 
 
@@ -103,7 +107,8 @@ def _convolution(eqn: Any) -> Iterator[Any]:
     """The equations of our operation, between the operands and the result of lax's."""
     x, kernel = (atom.aval for atom in eqn.invars)
     with eqn.ctx.manager:
-        found = _traced(x, kernel, eqn.ctx.cur_abstract_mesh, results_are_named(), **eqn.params)
+        now = eqn.ctx.cur_abstract_mesh, results_are_named(), declared.now()
+        found = _traced(x, kernel, now, **eqn.params)
     names = dict(zip(found.invars, eqn.invars, strict=True))
     names |= dict(zip(found.outvars, eqn.outvars, strict=True))
     for inner in found.eqns:
@@ -122,9 +127,9 @@ def _is_var(atom: Any) -> bool:
 
 
 @functools.lru_cache(maxsize=1024)
-def _traced(x: Any, kernel: Any, mesh: Any, named: bool, **params: Any) -> Any:
+def _traced(x: Any, kernel: Any, now: Any, **params: Any) -> Any:
     """The jaxpr of `rebind` on operands of these types."""
-    del mesh, named  # parts of the cache's key: new types name the mesh
+    del now  # part of the cache's key: new types name the mesh, and so on
     return jax.make_jaxpr(functools.partial(rebind, **params))(x, kernel).jaxpr
 
 

@@ -218,7 +218,60 @@ ELSEWHERE = [
     ({"input_dilation": (2, 2)}, "rocm", "direct"),
 ]
 
+# One CPU, compiled with oneDNN: as any CPU but for these.
+LARGE = {"space": (56, 56), "window": (56, 56), "out_space": (3, 3), "role": "kernel_gradient"}
+ONEDNN = [
+    ({}, "direct"),
+    (CHANNELS, "direct"),
+    (CHANNELS | {"o": 21}, "direct"),  # few outputs
+    (CHANNELS | STRIDED, "direct"),
+    ({"dtype": np.dtype("int32")}, "direct"),
+    (CHANNELS | {"o": 21, "dtype": np.dtype("float64")}, "depth_sum"),
+    (LINE, "direct"),
+    (DEEP, "direct"),
+    (DEEP | {"dtype": np.dtype("float64")}, "depth_sum"),
+    (DEEP | {"dtype": np.dtype(jnp.bfloat16)}, "direct"),
+    (DEEP | {"padding": ((-1, 2), (1, 1), (1, 1))}, "channels_last"),
+    ({"channels_last": False, "role": "input_gradient"}, "channels_last"),
+    (CHANNELS | {"o": 21, "channels_last": False, "role": "input_gradient"}, "channels_last"),
+    (CROPPED, "channels_last"),
+    ({"input_dilation": (2, 2)}, "polyphase"),
+    (TILES, "direct"),
+    (TILED_RESULTS, "patchify"),
+    (TILED_KERNEL, "patchify"),
+    ({"window": (1, 1)}, "direct"),
+    ({"window": (1, 1), "role": "input_gradient"}, "matmul"),
+    (GRADIENT | {"out_space": (1, 1)}, "matmul"),
+    # groups
+    (DEPTHWISE, "taps"),
+    (DEPTHWISE | {"window": (6, 8)}, "taps"),
+    (DEPTHWISE | {"window": (7, 7)}, "direct"),
+    (DEPTHWISE | {"window": (7, 7), "o": 2}, "taps"),
+    (DEPTHWISE | {"window": (7, 7), "dtype": np.dtype(jnp.bfloat16)}, "taps"),
+    (DEPTHWISE | {"window": (7, 7), "channels_last": False}, "taps"),
+    (DEPTHWISE | LINE | {"space": (64,), "out_space": (64,), "window": (49,)}, "taps"),
+    (DEPTHWISE | {"i": 4, "o": 4}, "direct"),
+    (DEPTHWISE | {"i": 4, "o": 4} | STRIDED, "taps"),
+    (DEPTHWISE | {"i": 4, "o": 4, "channels_last": False}, "taps"),
+    ({"groups": 2}, "direct"),
+    ({"groups": 2, "window": (1, 1)}, "direct"),
+    ({"groups": 2, "dtype": np.dtype(jnp.bfloat16)}, "per_group"),
+    ({"groups": 2} | STRIDED, "per_group"),
+    (DEEP | {"groups": 2}, "direct"),
+    (DEPTHWISE | GRADIENT | {"n": 4, "o": 4}, "taps"),
+    (DEPTHWISE | GRADIENT | {"n": 5, "o": 4}, "per_group"),
+    # gradients of kernels
+    (CHANNELS | LARGE, "channels_last"),
+    (CHANNELS | LARGE | {"window": (55, 57)}, "spread_rows"),
+    (CHANNELS | LARGE | {"i": 1}, "depth_fold"),
+    (CHANNELS | LARGE | {"dtype": np.dtype("float64")}, "direct"),
+    (CHANNELS | LARGE | {"kernel_dilation": (2, 2)}, "spread_rows"),
+    (CHANNELS | GRADIENT, "spread_rows"),
+    (DEEP | GRADIENT_OF_A_VOLUME, "depth_fold"),
+]
+
 TABLE = [
+    *((changes, "onednn", wanted) for changes, wanted in ONEDNN),
     *((changes, where, wanted) for changes, wanted in ANY_CPU for where in ONE_CPU),
     *(
         (changes, where, wanted)

@@ -13,8 +13,8 @@ from jax.sharding import PartitionSpec as P
 
 import convjax
 from convjax._lowerings import select
+from convjax._lowerings import target as targets
 from convjax._lowerings.target import Target
-from convjax._programs import explain as explaining
 from convjax._programs.cost_of import cost_of
 from convjax._programs.explain import explain
 
@@ -383,7 +383,7 @@ def test_explain_knows_the_mesh_inside_shard_map():
 )
 def test_explain_knows_its_platform(monkeypatch, platform, version, expected):
     backend = SimpleNamespace(platform=platform, platform_version=version)
-    monkeypatch.setattr(explaining, "get_backend", lambda: backend)
+    monkeypatch.setattr(targets, "get_backend", lambda: backend)
     x, kernel = like(1, 9, 17), like(3, 17, 17)
     assert explain(convjax.conv, x, kernel).rows[0].rule.endswith(f" {expected}")
 

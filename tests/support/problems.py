@@ -11,6 +11,7 @@ TARGETS = {
     "0.12": Target.of("cpu", "0.12"),  # for kernels' gradients
     "0.12 avx512": Target.of("cpu", "0.12", vector_bits=512),  # for those of strided convolutions
     "no ynnpack": Target.of("cpu", "0.12", ynnpack=False),
+    "onednn": Target.of("cpu", "0.12", onednn=True),
     "xla": Target.of("cpu", "0.12", split="XLA"),
     "cuda": Target.of("cuda"),
     "cudas": Target.of("cuda", split="XLA"),

@@ -1,0 +1,146 @@
+"""Law "lowerings": results of programs that XLA compiles with oneDNN, as the choice has them.
+
+Forward and both gradients, on integers, to the last bit. Where XLA has no oneDNN it is left
+out: jaxlib 0.10 takes the option and does nothing.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracle
+import pytest
+
+import convjax
+
+OPTIONS = convjax.compiler_options("cpu", onednn=True)
+ONEDNN = "xla_cpu_experimental_onednn_custom_call"
+CALL = '"__onednn$convolution"'
+needed = pytest.mark.skipif(ONEDNN not in OPTIONS, reason="this XLA computes nothing by oneDNN")
+
+# A convolution of every kind that the rules tell apart: x, kernel, options.
+CASES = {
+    "plane": ((3, 13, 11, 16), (3, 2, 16, 24), {}),
+    "plane, large": ((2, 57, 56, 8), (3, 2, 8, 12), {}),
+    "plane, strided": ((3, 13, 11, 16), (3, 4, 16, 24), {"strides": (2, 3)}),
+    "plane, dilated": ((3, 13, 11, 16), (3, 2, 16, 24), {"kernel_dilation": (2, 3)}),
+    "plane, cropped": ((3, 13, 11, 16), (3, 2, 16, 24), {"padding": ((-2, 3), (1, -1))}),
+    "plane of eight examples": ((8, 13, 11, 16), (3, 2, 16, 24), {}),
+    "plane of one example": ((1, 13, 11, 16), (3, 2, 16, 24), {}),
+    "pointwise": ((3, 13, 11, 16), (1, 1, 16, 24), {}),
+    "pointwise, strided": ((3, 13, 11, 16), (1, 1, 16, 24), {"strides": 2}),
+    "tiles": ((3, 12, 12, 3), (4, 4, 3, 24), {"strides": 4, "padding": "VALID"}),
+    "line": ((3, 40, 16), (5, 16, 24), {}),
+    "volume": ((2, 7, 6, 5, 8), (3, 2, 3, 8, 12), {}),
+    "volume, strided": ((2, 7, 6, 5, 8), (3, 2, 3, 8, 12), {"strides": (2, 1, 2)}),
+    "depthwise": ((3, 13, 11, 16), (3, 2, 1, 16), {"feature_group_count": 16}),
+    "depthwise, strided": (
+        (3, 13, 11, 16), (3, 2, 1, 32), {"feature_group_count": 16, "strides": 2},
+    ),
+    "depthwise, many taps": ((3, 13, 11, 16), (7, 8, 1, 16), {"feature_group_count": 16}),
+    "depthwise line": ((3, 40, 16), (4, 1, 16), {"feature_group_count": 16, "padding": "CAUSAL"}),
+    "groups": ((3, 13, 11, 24), (3, 2, 6, 32), {"feature_group_count": 4}),
+    "many groups, strided": (
+        (3, 13, 11, 48), (3, 2, 4, 72), {"feature_group_count": 12, "strides": 2},
+    ),
+    "pointwise groups": ((3, 13, 11, 24), (1, 1, 8, 36), {"feature_group_count": 3}),
+    "volume in groups": ((2, 7, 6, 5, 8), (3, 2, 3, 4, 12), {"feature_group_count": 2}),
+}  # fmt: skip
+TRANSPOSED = {
+    "k4 s2": ((3, 7, 6, 12), (4, 4, 16, 12), {"strides": 2}),
+    "k3 s2": ((3, 7, 6, 12), (3, 3, 16, 12), {"strides": 2}),
+    "depthwise k4 s2": ((3, 7, 6, 12), (4, 4, 1, 12), {"strides": 2, "feature_group_count": 12}),
+    "volume k3 s2": ((2, 4, 3, 5, 8), (3, 3, 3, 6, 8), {"strides": 2}),
+}
+
+
+def drawn(x, kernel, dtype):
+    """Asymmetric integers, few enough that sums of their products are exact in every type."""
+    bound = 2 if dtype == "float32" else 1
+    return (jnp.asarray(oracle.integers(seed, s, np.float32, bound + 1), dtype)
+            for seed, s in enumerate((x, kernel)))  # fmt: skip
+
+
+def roles(conv, x, kernel):
+    """Forward, and both gradients, each as a program of its own and all in one."""
+    y = jnp.round(conv(x, kernel) % 3).astype(x.dtype)
+
+    def input_gradient(kernel, y):
+        return jax.linear_transpose(lambda x: conv(x, kernel), x)(y)[0]
+
+    def kernel_gradient(x, y):
+        return jax.linear_transpose(lambda k: conv(x, k), kernel)(y)[0]
+
+    def training(x, kernel, y):
+        out, back = jax.vjp(conv, x, kernel)
+        return out, *back(y)
+
+    return {
+        "forward": (conv, (x, kernel)),
+        "input_gradient": (input_gradient, (kernel, y)),
+        "kernel_gradient": (kernel_gradient, (x, y)),
+        "training": (training, (x, kernel, y)),
+    }
+
+
+@needed
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("role", ["forward", "input_gradient", "kernel_gradient", "training"])
+@pytest.mark.parametrize("name", [*CASES, *TRANSPOSED])
+def test_results_are_those_of_lax(name, role, dtype):
+    """lax's own, compiled without oneDNN."""
+    function, cases = (
+        (convjax.conv, CASES) if name in CASES else (convjax.conv_transpose, TRANSPOSED)
+    )
+    x, kernel, options = cases[name]
+    conv = functools.partial(function, **options)
+    x, kernel = drawn(x, kernel, dtype)
+    ours, operands = roles(conv, x, kernel)[role]
+    plain, _ = roles(functools.partial(conv, algorithm="direct"), x, kernel)[role]
+    wanted = jax.jit(plain)(*operands)
+    found = convjax.jit(ours)(*operands)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+        assert a.dtype == b.dtype and np.abs(np.float32(b)).max() > 0
+        np.testing.assert_array_equal(np.float32(a), np.float32(b))
+
+
+# What oneDNN is called for, by the rules: forward, and the gradient of the kernel.
+CALLED = {
+    "plane of eight examples": (True, False),
+    "plane, large": (True, True),
+    "plane, cropped": (True, None),
+    "pointwise": (True, False),
+    "line": (True, True),  # nothing else is there
+    "volume": (True, None),
+    "depthwise": (False, False),
+    "depthwise, many taps": (True, False),
+    "depthwise line": (False, False),
+    "groups": (True, None),
+}
+
+
+@needed
+@pytest.mark.parametrize("name", CALLED)
+def test_what_onednn_is_called_for(name):
+    x, kernel, options = CASES[name]
+    conv = functools.partial(convjax.conv, **options)
+    programs = roles(conv, *drawn(x, kernel, "float32"))
+    for role, wanted in zip(("forward", "kernel_gradient"), CALLED[name], strict=True):
+        function, operands = programs[role]
+        text = convjax.jit(function).lower(*operands).compile().as_text()
+        if wanted is not None:
+            assert (CALL in text) == wanted, role
+
+
+@needed
+@pytest.mark.parametrize("name", ["plane", "volume", "groups", "depthwise, many taps"])
+def test_a_nan_reaches_its_taps_only(name):
+    x, kernel, options = CASES[name]
+    conv = functools.partial(convjax.conv, **options)
+    x, kernel = drawn(x, kernel, "float32")
+    x = x.at[(0, *(size // 2 for size in x.shape[1:-1]), 1)].set(jnp.nan)
+    found = convjax.jit(conv)(x, kernel)
+    wanted = jax.jit(functools.partial(conv, algorithm="direct"))(x, kernel)
+    assert 0 < np.isnan(wanted).sum() < wanted.size
+    np.testing.assert_array_equal(found, wanted)
