@@ -202,8 +202,8 @@ def _one_group_at_a_time(
 ) -> jax.Array:
     """The same result: in each turn zeros are in place of the inputs of the block's other groups.
 
-    A loop over all groups holds one more convolution, of a block's shape, which XLA for TPU
-    compiles in less time than one of a group's.
+    A loop over all groups holds one more convolution, of a block's shape: XLA for TPU compiles that
+    in less time than one of a group's.
     """
     blocks = groups // size
 
@@ -218,7 +218,9 @@ def _one_group_at_a_time(
 
         inputs, before = cut(x), cut(y)
         inputs = jnp.where(of_it(inputs), inputs, jnp.zeros((), x.dtype))
-        after = jnp.where(of_it(before), of_block(inputs, cut(kernel)), before)
+        # What is fused with it would be compiled as long again.
+        alone = lax.optimization_barrier(of_block(*lax.optimization_barrier((inputs, cut(kernel)))))
+        after = jnp.where(of_it(before), alone, before)
         start = group // size * after.shape[-1]
         return lax.dynamic_update_slice_in_dim(y, after, start, axis=-1)
 

@@ -39,10 +39,10 @@ def measured(row: geometries.Row, target: str, dtype: str, program: str) -> Iter
         cotangent = jax.ShapeDtypeStruct(result.shape, dtype, sharding=split)
         operands = [x, kernel, cotangent]
         function = geometries.program(forward, program)
-        start = time.monotonic()
+        start = time.process_time()
         lowered = jax.jit(function).lower(*operands)
         compiled = lowered.compile(options if library in with_options else None)
-        seconds = time.monotonic() - start
+        seconds = time.process_time() - start
         found = reading.read(compiled)
         lowerings = ""
         if library != "lax":
