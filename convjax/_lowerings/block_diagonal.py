@@ -180,7 +180,8 @@ def _dense(layout: Layout, rank: int) -> tuple[Layout, str]:
 def _put_together(parts: Any, channels: int, *operands: jax.Array) -> jax.Array:
     """Side by side along the last axis. Each is written into place by the convolution that computes
     it, where XLA for TPU would concatenate them in a pass over all."""
-    y, start = None, 0
+    y: Any = None
+    start = 0
     for part in parts:
         if part.shape[-1] == channels:
             return part
@@ -189,7 +190,7 @@ def _put_together(parts: Any, channels: int, *operands: jax.Array) -> jax.Array:
             y = same_varying(y, *operands)[0]
         y = lax.dynamic_update_slice_in_dim(y, part, start, axis=-1)
         start += part.shape[-1]
-    return y
+    return y  # type: ignore[no-any-return]
 
 
 def _one_group_at_a_time(

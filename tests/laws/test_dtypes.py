@@ -176,7 +176,9 @@ def test_sixteen_bits_accumulate_in_float32(groups, dtype):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-@pytest.mark.parametrize("groups, algorithm", [(1, None), (2, None), (2, ("block_diagonal",) * 3)])
+@pytest.mark.parametrize(
+    "groups, algorithm", [(1, None), (2, None), (2, ("block_diagonal",) * 3)]
+)
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16], ids=lambda d: jnp.dtype(d).name)
 def test_a_nan_stays_where_its_taps_are(dtype, groups, algorithm, bad):
     x = np.abs(oracle.integers(0, (2, 7, 8, 4))) + 1
