@@ -84,10 +84,18 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     return written(x, kernel, call, together(call.problem))
 
 
-def _diagonal(groups: int, size: int, channels: int) -> np.ndarray:
+def _channels(call: Call) -> Callable[[int], Any]:
+    """``arange``. On a TPU its numbers are constants: XLA would compute them in every run, and what
+    is made of them. Where XLA asks a callback to split the operation, there must be no constants.
+    """
+    return np.arange if call.target.platform == "tpu" else jnp.arange
+
+
+def _diagonal(call: Call, groups: int, size: int, channels: int) -> Any:
     """(size, 1, groups * channels): in which rows of its block each column has its own group."""
-    column = np.arange(groups * channels) // channels % size
-    return (np.arange(size)[:, None] == column)[:, None]
+    numbers = _channels(call)
+    column = numbers(groups * channels) // channels % size
+    return (numbers(size)[:, None] == column)[:, None]
 
 
 def _cut(x: jax.Array, block: int, blocks: int) -> jax.Array:
@@ -110,7 +118,7 @@ def _kernel_written_out(x: jax.Array, kernel: jax.Array, call: Call, size: int) 
     outputs = rows if order.endswith("contract") else columns
 
     kernel = kernel.reshape(*window, 1, rows, groups * columns)
-    kernel = jnp.where(_diagonal(groups, size, columns), kernel, jnp.zeros((), kernel.dtype))
+    kernel = jnp.where(_diagonal(call, groups, size, columns), kernel, jnp.zeros((), kernel.dtype))
     kernel = kernel.reshape(*window, size * rows, groups * columns)
     blocks = groups // size
 
@@ -121,7 +129,7 @@ def _kernel_written_out(x: jax.Array, kernel: jax.Array, call: Call, size: int) 
         # XLA adds a whole result up with the convolution, but not one that is put together.
         some = y if blocks == 1 else y[:, *_reading_all(call.problem), :: size * outputs]
         finite = jnp.isfinite(jnp.sum(some, dtype=call.accumulator(x)))
-        by_groups = functools.partial(_one_group_at_a_time, of_block, groups, size)
+        by_groups = functools.partial(_one_group_at_a_time, of_block, _channels(call), groups, size)
         y = lax.cond(finite, lambda x, kernel, y: y, by_groups, x, kernel, y)
     y = y.reshape(*y.shape[:-1], groups, outputs)
     return restored(y, layout.out, "batch space group out", shape)
@@ -195,6 +203,7 @@ def _put_together(parts: Any, channels: int, *operands: jax.Array) -> jax.Array:
 
 def _one_group_at_a_time(
     of_block: Callable[..., jax.Array],
+    numbers: Callable[[int], Any],
     groups: int,
     size: int,
     x: jax.Array,
@@ -213,9 +222,9 @@ def _one_group_at_a_time(
             width = array.shape[-1] // blocks
             return lax.dynamic_slice_in_dim(array, group // size * width, width, axis=-1)
 
-        def of_it(array: jax.Array) -> jax.Array:
+        def of_it(array: jax.Array) -> Any:
             width = array.shape[-1]
-            return np.arange(width) // (width // size) == group % size
+            return numbers(width) // (width // size) == group % size
 
         inputs, before = cut(x), cut(y)
         inputs = jnp.where(of_it(inputs), inputs, jnp.zeros((), x.dtype))
@@ -239,7 +248,7 @@ def _result_written_out(x: jax.Array, kernel: jax.Array, call: Call, size: int) 
     batch, outputs = x.shape[-1], kernel.shape[-1]
     x, kernel = (a.reshape(*a.shape[:-2], -1) for a in (x, kernel))
     blocks = groups // size
-    diagonal = _diagonal(size, size, outputs)
+    diagonal = _diagonal(call, size, size, outputs)
     parts = []
     for block in range(blocks):
         y = call.again(
