@@ -25,8 +25,9 @@ def test_what_is_committed():
 # How many grouped rows of each kind are committed: fitted ones, and ones held out.
 GROUPED = {
     ("v5e", "forward"): (7, 5),
-    ("v5e", "training"): (7, 0),
-    ("v6e", "forward"): (7, 3),
+    ("v5e", "training"): (7, 2),
+    ("v6e", "forward"): (7, 4),
+    ("v6e", "training"): (3, 0),
 }
 
 
@@ -55,10 +56,14 @@ def test_no_program_is_worse_than_laxs(lax, ours):
         assert moves[1] <= moves[0]
 
 
-# The branch of a block holds lax's grouped convolution as well: both are compiled.
+# Both sides of a block's branch hold convolutions, which are compiled: on a v6e that takes long.
 SLOW_TO_COMPILE = {
-    ("v5e", "forward", "grouped 3x3, 2 groups, 32x56x56x64"),
-    ("v5e", "training", "grouped 3x3, 32 groups, 16x28x28x512"),
+    ("v6e", "forward", "grouped 3x3, 4 groups, 32x28x28x128"),
+    ("v6e", "forward", "grouped 3x3, 32 groups, 32x28x28x256"),
+    ("v6e", "forward", "grouped 3x3, 8 groups, 32x14x14x512"),
+    ("v6e", "forward", "grouped 3x3, 2 groups, 32x56x56x64"),
+    ("v6e", "forward", "grouped 3x3, 32 groups, 16x28x28x512"),
+    ("v6e", "forward", "grouped 3x3, 8 groups, 32x28x28x64"),
 }
 
 
