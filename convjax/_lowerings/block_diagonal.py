@@ -84,10 +84,18 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     return written(x, kernel, call, together(call.problem))
 
 
-def _diagonal(groups: int, size: int, channels: int) -> np.ndarray:
+def _channels(call: Call) -> Callable[[int], Any]:
+    """``arange``. On a TPU its numbers are constants: XLA would compute them in every run, and what
+    is made of them. Where XLA asks a callback to split the operation, there must be no constants.
+    """
+    return np.arange if call.target.platform == "tpu" else jnp.arange
+
+
+def _diagonal(call: Call, groups: int, size: int, channels: int) -> Any:
     """(size, 1, groups * channels): in which rows of its block each column has its own group."""
-    column = np.arange(groups * channels) // channels % size
-    return (np.arange(size)[:, None] == column)[:, None]
+    numbers = _channels(call)
+    column = numbers(groups * channels) // channels % size
+    return (numbers(size)[:, None] == column)[:, None]
 
 
 def _cut(x: jax.Array, block: int, blocks: int) -> jax.Array:
@@ -110,7 +118,7 @@ def _kernel_written_out(x: jax.Array, kernel: jax.Array, call: Call, size: int) 
     outputs = rows if order.endswith("contract") else columns
 
     kernel = kernel.reshape(*window, 1, rows, groups * columns)
-    kernel = jnp.where(_diagonal(groups, size, columns), kernel, jnp.zeros((), kernel.dtype))
+    kernel = jnp.where(_diagonal(call, groups, size, columns), kernel, jnp.zeros((), kernel.dtype))
     kernel = kernel.reshape(*window, size * rows, groups * columns)
     blocks = groups // size
 
@@ -121,7 +129,7 @@ def _kernel_written_out(x: jax.Array, kernel: jax.Array, call: Call, size: int) 
         # XLA adds a whole result up with the convolution, but not one that is put together.
         some = y if blocks == 1 else y[:, *_reading_all(call.problem), :: size * outputs]
         finite = jnp.isfinite(jnp.sum(some, dtype=call.accumulator(x)))
-        by_groups = functools.partial(_one_group_at_a_time, of_block, groups, size)
+        by_groups = functools.partial(_one_group_at_a_time, of_block, _channels(call), groups, size)
         y = lax.cond(finite, lambda x, kernel, y: y, by_groups, x, kernel, y)
     y = y.reshape(*y.shape[:-1], groups, outputs)
     return restored(y, layout.out, "batch space group out", shape)
@@ -180,7 +188,8 @@ def _dense(layout: Layout, rank: int) -> tuple[Layout, str]:
 def _put_together(parts: Any, channels: int, *operands: jax.Array) -> jax.Array:
     """Side by side along the last axis. Each is written into place by the convolution that computes
     it, where XLA for TPU would concatenate them in a pass over all."""
-    y, start = None, 0
+    y: Any = None
+    start = 0
     for part in parts:
         if part.shape[-1] == channels:
             return part
@@ -189,11 +198,12 @@ def _put_together(parts: Any, channels: int, *operands: jax.Array) -> jax.Array:
             y = same_varying(y, *operands)[0]
         y = lax.dynamic_update_slice_in_dim(y, part, start, axis=-1)
         start += part.shape[-1]
-    return y
+    return y  # type: ignore[no-any-return]
 
 
 def _one_group_at_a_time(
     of_block: Callable[..., jax.Array],
+    numbers: Callable[[int], Any],
     groups: int,
     size: int,
     x: jax.Array,
@@ -202,8 +212,8 @@ def _one_group_at_a_time(
 ) -> jax.Array:
     """The same result: in each turn zeros are in place of the inputs of the block's other groups.
 
-    A loop over all groups holds one more convolution, of a block's shape, which XLA for TPU
-    compiles in less time than one of a group's.
+    A loop over all groups holds one more convolution, of a block's shape: XLA for TPU compiles that
+    in less time than one of a group's.
     """
     blocks = groups // size
 
@@ -212,13 +222,15 @@ def _one_group_at_a_time(
             width = array.shape[-1] // blocks
             return lax.dynamic_slice_in_dim(array, group // size * width, width, axis=-1)
 
-        def of_it(array: jax.Array) -> jax.Array:
+        def of_it(array: jax.Array) -> Any:
             width = array.shape[-1]
-            return np.arange(width) // (width // size) == group % size
+            return numbers(width) // (width // size) == group % size
 
         inputs, before = cut(x), cut(y)
         inputs = jnp.where(of_it(inputs), inputs, jnp.zeros((), x.dtype))
-        after = jnp.where(of_it(before), of_block(inputs, cut(kernel)), before)
+        # What is fused with it would be compiled as long again.
+        alone = lax.optimization_barrier(of_block(*lax.optimization_barrier((inputs, cut(kernel)))))
+        after = jnp.where(of_it(before), alone, before)
         start = group // size * after.shape[-1]
         return lax.dynamic_update_slice_in_dim(y, after, start, axis=-1)
 
@@ -236,7 +248,7 @@ def _result_written_out(x: jax.Array, kernel: jax.Array, call: Call, size: int) 
     batch, outputs = x.shape[-1], kernel.shape[-1]
     x, kernel = (a.reshape(*a.shape[:-2], -1) for a in (x, kernel))
     blocks = groups // size
-    diagonal = _diagonal(size, size, outputs)
+    diagonal = _diagonal(call, size, size, outputs)
     parts = []
     for block in range(blocks):
         y = call.again(

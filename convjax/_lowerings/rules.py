@@ -239,9 +239,9 @@ FAST = (
         on_tpu,
         lambda p: p.groups != 1 and _fills_blocks(p),
         "block_diagonal",
-        "groups of few channels: XLA for TPU gives each a matrix unit, and moves the result; "
-        "blocks of them fill a unit, and write into place. Fewer cycles by XLA's estimate for programs "
-        "compiled for v5e and v6e; none was timed",
+        "groups of few channels: XLA for TPU gives each a matrix unit and moves the result; blocks "
+        "of them fill a unit, and write into place. Fewer cycles by XLA's estimate for programs "
+        "that were compiled for v5e and v6e; none was timed",
     ),
     Rule(
         "gradient of a short kernel on a GPU",

@@ -42,10 +42,10 @@ def measured(row: geometries.Row, target: str, dtype: str, program: str) -> Iter
         cotangent = jax.ShapeDtypeStruct(result.shape, dtype, sharding=split)
         operands = [x, kernel, cotangent]
         function = geometries.program(forward, program)
-        start = time.monotonic()
+        start = time.process_time()
         lowered = jax.jit(function).lower(*operands)
         compiled = lowered.compile(options if library in with_options else None)
-        seconds = time.monotonic() - start
+        seconds = time.process_time() - start
         # at least half as large as x or the result, whichever is smaller
         large = min(map(geometries.floor, ([x], [result]))) // (2 * where.devices)
         found = reading.read(compiled, large)

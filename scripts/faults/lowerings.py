@@ -90,16 +90,23 @@ FAULTS = [
     Fault(
         "let an infinity cross from group to group of a block",
         "_lowerings/block_diagonal.py",
-        "if not jnp.issubdtype(y.dtype, jnp.inexact):",
-        "if True:",
+        "if size > 1 and jnp.issubdtype(y.dtype, jnp.inexact):",
+        "if False:",
         "tests/laws/test_dtypes.py::test_a_nan_stays_where_its_taps_are",
     ),
     Fault(
         "put a block's groups on the wrong diagonal",
         "_lowerings/block_diagonal.py",
-        "jnp.eye(size, dtype=bool)",
-        "jnp.eye(size, dtype=bool)[::-1]",
+        "return (numbers(size)[:, None] == column)[:, None]",
+        "return (numbers(size)[::-1, None] == column)[:, None]",
         "tests/laws/test_block_diagonal.py::test_every_block",
+    ),
+    Fault(
+        "look at too few results of a block for numbers that are not finite",
+        "_lowerings/block_diagonal.py",
+        "for step in range(min(_APART, window, out), 1, -1):",
+        "for step in [2 * window]:\n        return slice(0, None, step)\n    for step in (2, 3):",
+        "tests/laws/test_block_diagonal.py::test_what_is_looked_at_reads_every_input",
     ),
     Fault(
         "contract the first axis of a matrix for its last",

@@ -158,3 +158,14 @@ def test_one_number_that_is_not_finite_is_noticed(operand, places):
         given[operand][..., -1, at] = np.inf
         for found, wanted in zip(by_blocks(*given), apart(*given), strict=True):
             np.testing.assert_array_equal(found, wanted)
+
+
+def test_where_a_callback_splits_it():
+    """Its masks must be no constants there."""
+    x = jnp.asarray(oracle.integers(0, (2, 5, 6, 240)), jnp.float32).at[0, 1, 1, 7].set(jnp.inf)
+    kernel = jnp.asarray(oracle.integers(1, (2, 2, 40, 6)), jnp.float32)
+    mesh = jax.make_mesh((2,), ("a",), axis_types=(jax.sharding.AxisType.Auto,))
+    there = jax.device_put(x, jax.NamedSharding(mesh, jax.P("a")))
+    function = partial(convjax.conv, feature_group_count=6)
+    found = jax.jit(partial(function, algorithm=BLOCKS))(there, kernel)
+    np.testing.assert_array_equal(found, function(x, kernel, algorithm="per_group"))
