@@ -259,7 +259,7 @@ ONEDNN = [
     ({"groups": 2} | STRIDED, "per_group"),
     (DEEP | {"groups": 2}, "direct"),
     (DEPTHWISE | GRADIENT | {"n": 4, "o": 4}, "taps"),
-    (DEPTHWISE | GRADIENT | {"n": 5, "o": 4}, "per_group"),
+    (DEPTHWISE | GRADIENT | {"n": 3, "o": 11}, "per_group"),
     # gradients of kernels
     (CHANNELS | LARGE, "channels_last"),
     (CHANNELS | LARGE | {"window": (55, 57)}, "spread_rows"),
