@@ -58,6 +58,7 @@ Sharding: TypeAlias = NamedSharding | PartitionSpec | None
 Lowering: TypeAlias = Literal[
     "block_diagonal",
     "channels_last",
+    "commuted",
     "depth_fold",
     "depth_sum",
     "direct",
@@ -68,6 +69,7 @@ Lowering: TypeAlias = Literal[
     "per_group",
     "polyphase",
     "spread_rows",
+    "symmetric",
     "taps",
 ]
 #: One lowering for all, or one each for (forward, input_gradient, kernel_gradient).

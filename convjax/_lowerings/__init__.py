@@ -15,6 +15,7 @@ Every other file is one lowering.
 from convjax._lowerings import (
     block_diagonal,
     channels_last,
+    commuted,
     depth_fold,
     depth_sum,
     direct,
@@ -25,6 +26,7 @@ from convjax._lowerings import (
     per_group,
     polyphase,
     spread_rows,
+    symmetric,
     taps,
 )
 from convjax._lowerings.lowering import Lowering
@@ -34,6 +36,8 @@ LOWERINGS: dict[str, Lowering] = {
     for file in (
         direct,
         channels_last,
+        commuted,
+        symmetric,
         taps,
         matmul,
         patchify,
