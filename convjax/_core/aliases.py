@@ -68,6 +68,7 @@ Lowering: TypeAlias = Literal[
     "patchify",
     "per_group",
     "polyphase",
+    "reshaped",
     "spread_rows",
     "symmetric",
     "taps",

@@ -3,7 +3,8 @@
 problem    what is asked: sizes (`Problem`) and a request (`Call`)
 lowering   what answers: the record (`Lowering`) with which each file of a lowering ends
 target     where it will run (`Target`)
-rules      where which lowering is right and fast; `planes` has what it asks of two spatial axes
+rules      where which lowering is right and fast; `planes` has what it asks of two spatial axes,
+           `cudnn` of GPUs
 thresholds the numbers that rules compare sizes with, and the measurements behind them
 select     the choice, a function of a problem and a target
 run        runs what was chosen
@@ -25,6 +26,7 @@ from convjax._lowerings import (
     patchify,
     per_group,
     polyphase,
+    reshaped,
     spread_rows,
     symmetric,
     taps,
@@ -38,6 +40,7 @@ LOWERINGS: dict[str, Lowering] = {
         channels_last,
         commuted,
         symmetric,
+        reshaped,
         taps,
         matmul,
         patchify,

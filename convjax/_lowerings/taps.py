@@ -28,6 +28,7 @@ from convjax._lowerings.problem import (
     size_in_bytes,
     window_exceeds_output,
 )
+from convjax._lowerings.target import GPUS
 from convjax._lowerings.tools import row_sums
 from convjax._lowerings.tools.slices import looped_over, padded, piece, pieces
 from convjax._lowerings.tools.strips import Strip, joined, pieces_of, strips
@@ -97,7 +98,9 @@ def _shift(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any) -> jax.A
         return _strips_summed(x, first, geometry, weights, axes).astype(result)
     looped = looped_over(weights.window, _UNROLLED // weights.inputs)
     if looped == 0:
-        met = pieces(x, geometry, first, weights.window, out_space, call.is_split_by_xla)
+        # XLA for GPUs pads within the sum, in one pass over the input as it is.
+        written = call.target.platform not in GPUS
+        met = pieces(x, geometry, first, weights.window, out_space, call.is_split_by_xla, written)
         y: jax.Array = weights.summed((weights.elements(tap), shifted) for tap, shifted in met)
         return y.astype(result)
     x = padded(x, geometry, first).astype(weights.kernel.dtype)
@@ -220,7 +223,7 @@ def _spread(x: jax.Array, shape: tuple[Any, ...]) -> jax.Array:
 
 def _in_strips(x: jax.Array, weights: _Weights, call: Call) -> list[list[Strip]]:
     """The strips of every axis by which to sum; none where padding `x` costs less."""
-    if call.groups_first or call.is_split_by_xla:
+    if call.groups_first or call.is_split_by_xla or call.target.platform in GPUS:
         return []
     axes = strips(call.geometry, call.layout.x.sizes(x.shape, "space"), weights.window)
     products = weights.inputs * math.prod(sum(len(strip.taps) for strip in axis) for axis in axes)

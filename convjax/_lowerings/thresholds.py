@@ -129,5 +129,11 @@ FEW_IN_GRADIENTS = Threshold(
     "up to here groups become blocks, above lax's own gradient takes fewer cycles",
     "benchmarks/results/devices/v5e.csv",
 )
+TAPS_IN_ONE_PASS = Threshold(
+    64,
+    "taps of a depthwise convolution, on GPU",
+    "up to here `taps` writes them all into one pass, above cuDNN is called after a copy",
+    "benchmarks/results/devices/h200.csv",
+)
 
 THRESHOLDS = {name: value for name, value in vars().items() if isinstance(value, Threshold)}

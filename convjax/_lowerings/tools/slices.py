@@ -20,14 +20,19 @@ def padded(x: jax.Array, geometry: Geometry, first: int) -> jax.Array:
 
     Without the barrier XLA would compute the padding again for every piece that is read.
     """
-    pads = [
+    pads = _sides(geometry, first)
+    return lax.optimization_barrier(_by_side(x, pads)) if pads else x
+
+
+def _sides(geometry: Geometry, first: int) -> list[tuple[int, tuple[Any, Any, int]]]:
+    """The axes that are padded or dilated: zeros before, after and between their elements."""
+    return [
         (first + axis, (low, high, dilation - 1))
         for axis, ((low, high), dilation) in enumerate(
             zip(geometry.padding, geometry.input_dilation, strict=True)
         )
         if (low, high, dilation) != (0, 0, 1)
     ]
-    return lax.optimization_barrier(_by_side(x, pads)) if pads else x
 
 
 def _by_side(x: jax.Array, pads: list[tuple[int, tuple[Any, Any, int]]]) -> jax.Array:
@@ -124,6 +129,7 @@ def pieces(
     counts: Sequence[int],
     sizes: Sequence[Any],
     partitioned: bool,
+    written: bool = True,
 ) -> Iterator[tuple[tuple[int, ...], jax.Array]]:
     """Every index below `counts` and the piece of `x`, `sizes` long, whose first element lies
     ``index * kernel_dilation`` after the first that the geometry reads.
@@ -131,6 +137,8 @@ def pieces(
     On several devices the first axis is shifted before it is padded, once for every row of taps:
     pieces of an array whose padded extent its shards do not divide would move one by one, but so a
     shard takes the rows beyond its edge from its neighbours, and nothing else moves.
+
+    Where the padded input is not to be `written`, XLA may put the padding into what reads pieces.
     """
     shape = x.shape[first : first + len(counts)]
     if partitioned and counts and known(geometry, shape, sizes):
@@ -143,7 +151,7 @@ def pieces(
                 yield (row, *index), piece(row_of_taps, first + 1, starts, steps.strides, sizes[1:])
         return
     x, geometry = cropped(x, geometry, first)
-    x = padded(x, geometry, first)
+    x = padded(x, geometry, first) if written else _by_side(x, _sides(geometry, first))
     for index in np.ndindex(*counts):
         starts = [i * d for i, d in zip(index, geometry.kernel_dilation, strict=True)]
         yield index, piece(x, first, starts, geometry.strides, sizes)
