@@ -12,8 +12,8 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "benchmarks" / "results" / "devices"
 COLUMNS = (
     *("target", "dtype", "program", "row", "kind", "fitted", "library", "lowerings"),
-    *("cycles", "bytes", "floor", "passes", "copies", "transposes", "calls", "collectives"),
-    *("temporaries", "compile_seconds", "jax", "compiler"),
+    *("cycles", "bytes", "floor", "passes", "copies", "transposes", "calls", "functions"),
+    *("collectives", "temporaries", "compile_seconds", "jax", "compiler"),
 )
 LIBRARIES = {"lax": geometries.by_lax, "convjax": geometries.by_convjax}
 
