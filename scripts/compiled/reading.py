@@ -111,6 +111,25 @@ def read_text(text: str) -> Reading:
     )
 
 
+def collective_bytes(text: str) -> int:
+    """Bytes that one device hands to collectives in a turn of the program."""
+    program = computations(text)
+    return _handed("ENTRY", program)
+
+
+def _handed(name: str, program: dict[str, list[Instruction]]) -> int:
+    types = {one.name: one.type for one in program[name]}
+    total = 0
+    for one in program[name]:
+        inner, turns = _inner(one)
+        if inner:
+            total += turns * _handed(inner, program)
+        elif one.opcode.removesuffix("-start") in COLLECTIVES:
+            handed = (types.get(operand, "") for operand in one.operands)
+            total += sum(size(re.sub(r"S\(\d+\)", "", kind)) for kind in handed)
+    return total
+
+
 def _add(
     name: str, program: dict[str, list[Instruction]], times: int, totals: Counter[str]
 ) -> None:
