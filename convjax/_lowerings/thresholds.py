@@ -130,9 +130,9 @@ FEW_IN_GRADIENTS = Threshold(
     "benchmarks/results/devices/v5e.csv",
 )
 TAPS_IN_ONE_PASS = Threshold(
-    64,
+    32,
     "taps of a depthwise convolution, on GPU",
-    "up to here `taps` writes them all into one pass, above cuDNN is called after a copy",
+    "up to here `taps` writes them into one pass; 49 taps take ten times lax's time to compile",
     "benchmarks/results/devices/h200.csv",
 )
 

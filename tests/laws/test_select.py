@@ -233,8 +233,8 @@ ELSEWHERE = [
     (DEPTHWISE | {"images": "NCHW"}, "cuda", "taps"),
     (DEPTHWISE | DEEP | {"images": "NCHW"}, "cuda", "direct"),
     (DEPTHWISE | DEEP, "cuda", "taps"),
-    (DEPTHWISE | {"window": (64, 1), "padding": ((63, 0), (0, 0))}, "cuda", "taps"),
-    (DEPTHWISE | {"window": (65, 1), "padding": ((64, 0), (0, 0))}, "cuda", "direct"),
+    (DEPTHWISE | {"window": (32, 1), "padding": ((31, 0), (0, 0))}, "cuda", "taps"),
+    (DEPTHWISE | {"window": (33, 1), "padding": ((32, 0), (0, 0))}, "cuda", "direct"),
 ]
 
 TABLE = [

@@ -36,13 +36,12 @@ def test_groups_take_fewer_cycles_on_a_tpu(name):
 
 @pytest.mark.parametrize("lax, ours", PAIRS, ids=lambda line: f"{line['target']} {line['row']}")
 def test_no_program_is_worse_than_laxs(lax, ours):
-    """By the TPU compiler's cycles; on a GPU by bytes, passes that only move, and library calls."""
+    """By the TPU compiler's cycles; on a GPU by bytes and passes."""
     if targets.TARGETS[lax["target"]].platform == "tpu":
         assert int(ours["cycles"]) <= 1.01 * int(lax["cycles"])
     else:
         assert int(ours["bytes"]) <= 1.01 * int(lax["bytes"])
-        moves = [int(line["copies"]) + int(line["transposes"]) for line in (lax, ours)]
-        assert moves[1] <= moves[0]
+        assert int(ours["passes"]) <= int(lax["passes"])
 
 
 # The branch of a block holds lax's grouped convolution as well: both are compiled.
