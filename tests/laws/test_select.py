@@ -345,7 +345,7 @@ def test_what_was_not_measured_is_said():
     assert choice.rule == "lax's own convolution: nothing else was measured on METAL"
     for platform in ("cuda", "rocm"):
         on_gpu = select.select(problem(), Target.of(platform))
-        assert on_gpu.rule.endswith("XLA calls cuDNN, and no other form was found to copy less")
+        assert "compiled for an H200" in on_gpu.rule and on_gpu.rule.endswith(f"on {platform}")
     compiled = select.select(problem(), Target.of("tpu"))
     assert compiled.rule.endswith("fewer cycles by XLA's estimate for a tpu")
     measured = select.select(problem(), Target.of("cpu"))
