@@ -111,7 +111,8 @@ ENTRY %main (a: bf16[4,8], b: f32[16]) -> bf16[8,4] {
 def test_a_program_is_read():
     found = reading.read_text(PROGRAM)
     assert found.cycles == 3 + 40 + 7 * 10 + 5
-    assert found.collectives == "1 all-reduce"
+    assert (found.collectives, found.functions) == ("1 all-reduce", "1 convForward")
+    assert reading.collective_bytes(PROGRAM) == 64
     assert (found.copies, found.transposes, found.calls) == (1, 1, 1)
     assert found.passes == 2 + 7 + 1 + 1 + 1 + 1
     near = 64 + 64  # the copy reads main memory, the transposition writes it
