@@ -86,3 +86,12 @@ def test_where_lax_was_kept():
         assert int(ours["bytes"]) <= int(lax["bytes"]) and int(lax["bytes"]) > 1.3 * int(
             lax["floor"]
         )
+
+
+def test_a_program_for_a_b200_moves_as_much():
+    lines = summary.pairs(table.read(table.FOLDER / "b200.csv"))
+    assert len(lines) >= 9
+    for pair in lines:
+        for there, here in zip(pair, PAIRS[pair[0]["row"], pair[0]["program"]], strict=True):
+            for column in ("bytes", "functions", "lowerings"):
+                assert there[column] == here[column]
