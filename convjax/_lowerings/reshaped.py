@@ -36,6 +36,11 @@ class View(NamedTuple):
     geometry: Geometry
 
 
+def _viewed(shapes: list[tuple[int, ...]], layout: Layout, geometry: Geometry) -> View:
+    x, kernel, out = shapes
+    return View(x, kernel, out, layout, geometry)
+
+
 def accepts(problem: Problem) -> str | None:
     sizes = (*problem.space, *problem.window, *problem.out_space)
     padding = [side for pair in problem.geometry.padding for side in pair]
@@ -208,7 +213,7 @@ def _cut_into_rows(view: View, length: int) -> View:
         (1, 1), ((low, o - 1 + k - n - low), (0, 0)), (1, 1), (1, 1), view.geometry.reversal
     )
     layout = Layout(*(_second(axes) for axes in view.layout))
-    return View(*shapes, layout, geometry)  # type: ignore[misc]
+    return _viewed(shapes, layout, geometry)
 
 
 def _second(axes: Axes) -> Axes:
@@ -238,7 +243,7 @@ def _plane(view: View) -> View:
         at = axes.space[1]
         shapes.append((*shape[:at], shape[at] * shape[at + 1], *shape[at + 2 :]))
         layout.append(_without(axes, at + 1))
-    return View(*shapes, Layout(*layout), view.geometry.along(slice(0, 2)))  # type: ignore[misc]
+    return _viewed(shapes, Layout(*layout), view.geometry.along(slice(0, 2)))
 
 
 def _first_is(view: View, role: str, parties: tuple[int, int]) -> View:
@@ -252,7 +257,7 @@ def _first_is(view: View, role: str, parties: tuple[int, int]) -> View:
         else:
             shapes[party] = (*shapes[party][:at], *shapes[party][at + 1 :])
             layout[party] = _without(axes, at)
-    return View(*shapes, Layout(*layout), view.geometry.along(slice(1, None)))  # type: ignore[misc]
+    return _viewed(shapes, Layout(*layout), view.geometry.along(slice(1, None)))
 
 
 def _without(axes: Axes, position: int) -> Axes:

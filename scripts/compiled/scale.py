@@ -108,12 +108,14 @@ def slices(step: Any, operands: Any, mesh: tuple[int, int]) -> int:
 
 
 def _equations(jaxpr: Any) -> Iterator[Any]:
-    import jax
-
+    """Those of a program and of the programs in it."""
     for equation in jaxpr.eqns:
         yield equation
-        for inner in jax.core.jaxprs_in_params(equation.params):
-            yield from _equations(inner)
+        for value in equation.params.values():
+            for inner in value if isinstance(value, (tuple, list)) else (value,):
+                inner = getattr(inner, "jaxpr", inner)
+                if hasattr(inner, "eqns"):
+                    yield from _equations(inner)
 
 
 def measured(case: Case, name: str) -> dict[str, Any]:
@@ -149,12 +151,13 @@ def measured(case: Case, name: str) -> dict[str, Any]:
     )
     start = time.monotonic()
     with jax.set_mesh(mesh):
-        lowered = jax.jit(step, donate_argnums=(0, 1)).lower(*operands)
-        compiled = lowered.compile(convjax.compiler_options(target.platform) or None)
         formula = slices(step, operands, extents)
+        lowered = jax.jit(step, donate_argnums=(0, 1)).lower(*operands)
+        options: Any = convjax.compiler_options(target.platform)
+        compiled = lowered.compile(options or None)
     seconds = time.monotonic() - start
     found, moved = reading.read(compiled), reading.collective_bytes(compiled.as_text() or "")
-    memory = compiled.memory_analysis()
+    memory: Any = compiled.memory_analysis()
     parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
     return {
         "target": name,
