@@ -6,4 +6,5 @@ geometries  the table's rows: one layer each
 table       compiles every row for every target, by lax and by convjax, into CSV files
 summary     the table of the documentation's page
 public      compiles every public function
+scale       compiles training steps of networks for one device and for many
 """

@@ -1,7 +1,9 @@
 """Programs compiled for TPUs and GPUs: the committed results, and how a program's text is read."""
 
+import math
+
 import pytest
-from compiled import geometries, reading, summary, table, targets
+from compiled import geometries, reading, scale, summary, table, targets
 
 FILES = sorted(table.FOLDER.glob("*.csv"))
 LINES = {path.stem: table.read(path) for path in FILES}
@@ -62,6 +64,24 @@ def test_compilation_is_bounded(request, lax, ours):
 def test_the_page_has_the_table():
     page = summary.PAGE.read_text(encoding="utf-8")
     assert summary.written(page, summary.markdown()) == page
+
+
+def test_a_step_exchanges_what_the_formula_says():
+    """Gradients and slices; beside them the statistics of batch normalisation, and the loss."""
+    lines = table.read(scale.FILE)
+    assert lines
+    for line in lines:
+        said = int(line["formula_gradients"]) + int(line["formula_slices"])
+        assert said <= int(line["collective_bytes"]) <= 1.01 * said + 1000
+        assert line["collectives"] or line["devices"] == "1"
+
+
+def test_a_part_is_as_large_on_any_number_of_devices():
+    for case in scale.CASES:
+        for devices in (8, 64, 256):
+            shape, mesh = scale.whole(case, devices)
+            elements = [size // part for size, part in zip(shape, mesh, strict=False)]
+            assert (*elements, *shape[2:]) == case.part and math.prod(mesh) == devices
 
 
 # ---- reading -------------------------------------------------------------------------------------
