@@ -4,6 +4,7 @@
     scripts/devices tpu --targets v4 7x --rows dense
     scripts/devices gpu --dtypes bfloat16 float32
     scripts/devices tpu --public                     # compile every public function
+    scripts/devices tpu --scale                      # training steps on one device and on many
 
 The results are in benchmarks/results/devices, one file for each target, and in docs/devices.md.
 Nothing is run.
@@ -19,6 +20,7 @@ sys.path[:0] = [str(ROOT.parent), str(ROOT)]
 from compiled import targets  # noqa: E402
 
 _DEFAULT = {"tpu": ["v5e", "v6e"], "gpu": ["h200"]}
+_OF_SCALE = {"tpu": ["v5e", "v5e-8", "v5e-64"], "gpu": ["h200", "h200-8"]}
 
 
 def main() -> int:
@@ -41,18 +43,25 @@ def main() -> int:
     parser.add_argument(
         "--public", action="store_true", help="every public function, not the table"
     )
+    parser.add_argument(
+        "--scale", action="store_true", help="training steps of networks, not the table"
+    )
     given = parser.parse_args()
     platform = {"tpu": "tpu", "gpu": "cuda"}[given.platform]
-    names = given.targets or _DEFAULT[given.platform]
+    default = _OF_SCALE if given.scale else _DEFAULT
+    names = given.targets or default[given.platform]
     for name in names:
         if targets.TARGETS[name].platform != platform:
             parser.error(f"{name} is no target of {given.platform}")
     targets.prepare(platform)
 
-    from compiled import geometries, public, summary, table
+    from compiled import geometries, public, scale, summary, table
 
     if given.public:
         return public.run(names, given.rows)
+    if given.scale:
+        scale.run(names, given.rows)
+        return 0
     rows = [row for row in geometries.ROWS if any(word in row.name for word in given.rows)]
     status = table.run(rows, names, given.dtypes, given.programs)
     summary.update()

@@ -65,6 +65,7 @@ Sharding: TypeAlias = NamedSharding | PartitionSpec | None
 Lowering: TypeAlias = Literal[
     "block_diagonal",
     "channels_last",
+    "commuted",
     "depth_fold",
     "depth_sum",
     "direct",
@@ -74,8 +75,10 @@ Lowering: TypeAlias = Literal[
     "patchify",
     "per_group",
     "polyphase",
+    "reshaped",
     "spread_rows",
     "stacked_sum",
+    "symmetric",
     "taps",
 ]
 #: One lowering for all, or one each for (forward, input_gradient, kernel_gradient); None is the

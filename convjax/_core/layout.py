@@ -127,6 +127,29 @@ class Layout(NamedTuple):
         )
         return all(order == tuple(range(len(order))) for order in orders)
 
+    @property
+    def images(self) -> str:
+        """How images lie in memory, in whichever gradient: "NHWC", "NCHW", or "" for another order.
+
+        Images are x and the result, but in a kernel's gradient x and the kernel, of which N is
+        contracted.
+        """
+        x, kernel, out = self
+        parties = (
+            (x.batch, (*x.group, *x.contract), x.space),
+            (out.batch, (*out.group, *out.out), out.space),
+        )
+        of_kernel = (
+            (x.contract, (*x.group, *x.batch), x.space),
+            (kernel.contract, (*kernel.group, *kernel.out), kernel.space),
+        )
+        for images in (parties, of_kernel):
+            for name, order in (("NHWC", (0, 2, 1)), ("NCHW", (0, 1, 2))):
+                laid = [sum((image[role] for role in order), ()) for image in images]
+                if all(axes == tuple(range(len(axes))) for axes in laid):
+                    return name
+        return ""
+
     def ungrouped(self) -> "Layout":
         """The layout of one group, its axes gone from each operand."""
         return Layout(*(axes.without("group") for axes in self))

@@ -3,7 +3,8 @@
 problem    what is asked: sizes (`Problem`) and a request (`Call`)
 lowering   what answers: the record (`Lowering`) with which each file of a lowering ends
 target     where it will run (`Target`)
-rules      where which lowering is right and fast; `planes` has what it asks of two spatial axes
+rules      where which lowering is right and fast; `planes` has what it asks of two spatial axes,
+           `cudnn` of GPUs
 thresholds the numbers that rules compare sizes with, and the measurements behind them
 select     the choice, a function of a problem and a target
 run        runs what was chosen
@@ -15,6 +16,7 @@ Every other file is one lowering.
 from convjax._lowerings import (
     block_diagonal,
     channels_last,
+    commuted,
     depth_fold,
     depth_sum,
     direct,
@@ -24,8 +26,10 @@ from convjax._lowerings import (
     patchify,
     per_group,
     polyphase,
+    reshaped,
     spread_rows,
     stacked_sum,
+    symmetric,
     taps,
 )
 from convjax._lowerings.lowering import Lowering
@@ -35,6 +39,9 @@ LOWERINGS: dict[str, Lowering] = {
     for file in (
         direct,
         channels_last,
+        commuted,
+        symmetric,
+        reshaped,
         taps,
         matmul,
         patchify,

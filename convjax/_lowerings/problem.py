@@ -45,6 +45,7 @@ class Problem(NamedTuple):
     dtype: Any
     role: str
     channels_last: bool = True  # whether the operands lie in memory as lax's NHWC and HWIO do
+    images: str = "NHWC"  # how images lie in memory: also "NCHW", or "" for another order
 
 
 class Call(NamedTuple):
@@ -144,6 +145,7 @@ def problem_of(x: Any, kernel: Any, layout: Layout, geometry: Geometry, role: st
         dtype=np.dtype(x.dtype),
         role=role,
         channels_last=layout.channels_last,
+        images=layout.images,
     )
 
 

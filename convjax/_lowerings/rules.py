@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from convjax._lowerings import (
     block_diagonal,
+    cudnn,
     depth_fold,
     depth_sum,
     matmul,
@@ -137,6 +138,8 @@ CORRECT = (
     ),
 )
 
+
+_COMPILED = " (seen in programs compiled for an H200; none was timed)"
 
 # ---- FAST --------------------------------------------------------------------------------------
 
@@ -259,6 +262,54 @@ FAST = (
         "taps",
         "few taps along one axis, depthwise: XLA fuses their sum with what is around it, and "
         "writes no padded copy; read from programs compiled for an H200, none was timed",
+    ),
+    Rule(
+        "volume of planes on a GPU",
+        on_gpu,
+        cudnn.is_a_plane,
+        "reshaped",
+        "a volume whose window has one element on an axis: as a plane it keeps channels last, "
+        "where XLA for GPUs transposes volumes" + _COMPILED,
+    ),
+    Rule(
+        "tiles on a GPU",
+        on_gpu,
+        cudnn.is_hidden_by_tiles,
+        "reshaped",
+        "a gradient with a window that tiles the input: with tiles as channels XLA for GPUs sees "
+        "that it is one, and copies nothing" + _COMPILED,
+    ),
+    Rule(
+        "dilated axis on a GPU",
+        on_gpu,
+        cudnn.is_hidden_by_a_dilation,
+        "reshaped",
+        "the kernel's gradient of a dilated convolution: cut into rows it has no dilation, and "
+        "cuDNN's function for such gradients computes it without transposes" + _COMPILED,
+    ),
+    Rule(
+        "gradient of a transposed kernel on a GPU",
+        on_gpu,
+        cudnn.is_hidden_by_zeros,
+        "commuted",
+        "the kernel's gradient of a transposed convolution: with its operands exchanged cuDNN's "
+        "function for kernel gradients computes it, without transposes" + _COMPILED,
+    ),
+    Rule(
+        "even padding on a GPU",
+        on_gpu,
+        cudnn.is_padded_evenly_for_free,
+        "symmetric",
+        "padding that differs between both sides: cuDNN pads both alike, which gives the same "
+        "outputs here, without a padded copy" + _COMPILED,
+    ),
+    Rule(
+        "depthwise on a GPU",
+        on_gpu,
+        cudnn.is_copied,
+        "taps",
+        "a depthwise convolution whose input XLA for GPUs would copy first: a sum of shifted "
+        "inputs is one pass over the input as it is" + _COMPILED,
     ),
 )
 

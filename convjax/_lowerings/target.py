@@ -20,6 +20,7 @@ from convjax._lowerings import probe
 
 Split = Literal["nobody", "XLA"]
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
+GPUS = ("cuda", "rocm")
 
 # Dense two-dimensional convolutions, as YNNPACK's speed differs between them. A gradient of a
 # kernel has a large window: the gradient of the result. With a stride, that window is dilated.

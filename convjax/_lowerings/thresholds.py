@@ -143,6 +143,12 @@ FEW_IN_GRADIENTS = Threshold(
     "up to here groups become blocks, above lax's own gradient takes fewer cycles",
     "benchmarks/results/devices/v5e.csv",
 )
+TAPS_IN_ONE_PASS = Threshold(
+    32,
+    "taps of a depthwise convolution, on GPU",
+    "up to here `taps` writes them into one pass; 49 taps take ten times lax's time to compile",
+    "benchmarks/results/devices/h200.csv",
+)
 
 # By programs compiled for an H200, jax 0.12.0.1: `scripts/devices gpu --rows depthwise`.
 FEW_IN_A_SEQUENCE = Threshold(

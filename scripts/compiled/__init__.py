@@ -7,4 +7,5 @@ table       compiles every row for every target, by lax and by convjax, into CSV
 summary     the table of the documentation's page
 public      compiles every public function
 failures    what could not be compiled: named at the end, with exit status 1
+scale       compiles training steps of networks for one device and for many
 """

@@ -2,8 +2,8 @@
 
 A `causal` row is ``causal_conv`` with a bias and SiLU; the kernel is there a pair of it and a bias.
 
-`fitted` rows are those from which the rules for TPU were found. The others were chosen before, and
-compiled after.
+`fitted` rows are those from which rules were found. The others were chosen before, and compiled
+after.
 """
 
 import math
@@ -94,6 +94,105 @@ ROWS = (
         (3, 3, 1, 128),
         groups=128,
         dilation=2,
+    ),
+    *(
+        # What XLA for GPUs copies, transposes, or fills up with zeros.
+        Row(
+            "dense 3x3, stride 2, SAME_LOWER",
+            "dense",
+            (32, 56, 56, 64),
+            (3, 3, 64, 128),
+            2,
+            padding="SAME_LOWER",
+        ),
+        Row("7x7, stride 2, of colours", "dense", (32, 224, 224, 3), (7, 7, 3, 64), 2),
+        Row("causal, 3 taps", "causal", (8, 2048, 512), (3, 512, 512), padding="CAUSAL"),
+        Row("3 taps, dilated 4", "dilated", (8, 2048, 512), (3, 512, 512), dilation=4),
+        Row("dense 3x3, dilated 2", "dilated", (16, 56, 56, 64), (3, 3, 64, 64), dilation=2),
+        Row(
+            "depthwise 3 taps, dilated 4",
+            "depthwise",
+            (8, 2048, 512),
+            (3, 1, 512),
+            groups=512,
+            dilation=4,
+        ),
+        Row(
+            "depthwise 3x3, stride 2", "depthwise", (32, 56, 56, 128), (3, 3, 1, 128), 2, groups=128
+        ),
+        Row(
+            "depthwise 7x7, stride 2", "depthwise", (32, 56, 56, 128), (7, 7, 1, 128), 2, groups=128
+        ),
+        Row(
+            "grouped 3x3, 4 groups, stride 2",
+            "grouped strided",
+            (32, 56, 56, 128),
+            (3, 3, 32, 128),
+            2,
+            groups=4,
+        ),
+        Row(
+            "transposed 3x3, stride 2",
+            "transposed",
+            (16, 28, 28, 64),
+            (3, 3, 64, 64),
+            2,
+            transposed=True,
+        ),
+        Row(
+            "transposed 16 taps, stride 8",
+            "transposed",
+            (16, 1024, 64),
+            (16, 64, 64),
+            8,
+            transposed=True,
+        ),
+        Row(
+            "transposed 2x2x2, stride 2",
+            "transposed",
+            (2, 16, 16, 16, 32),
+            (2, 2, 2, 32, 32),
+            2,
+            transposed=True,
+        ),
+        Row(
+            "patches of 400 samples", "patchify", (8, 16000, 1), (400, 1, 512), 400, padding="VALID"
+        ),
+        Row("3-D 1x3x3", "volume", (2, 16, 32, 32, 32), (1, 3, 3, 32, 32)),
+        Row("3-D 3x1x1", "volume", (2, 16, 32, 32, 32), (3, 1, 1, 32, 32)),
+        Row("3-D 1x1x1", "volume", (2, 16, 32, 32, 32), (1, 1, 1, 32, 32)),
+        Row("3-D depthwise 3x3x3", "depthwise", (2, 32, 32, 32, 64), (3, 3, 3, 1, 64), groups=64),
+        Row("3-D 3x3x1", "volume", (2, 16, 32, 32, 32), (3, 3, 1, 32, 32), fitted=False),
+        Row(
+            "patchify 32x32",
+            "patchify",
+            (32, 224, 224, 3),
+            (32, 32, 3, 256),
+            32,
+            padding="VALID",
+            fitted=False,
+        ),
+        Row(
+            "depthwise 5x5, stride 2",
+            "depthwise",
+            (32, 28, 28, 240),
+            (5, 5, 1, 240),
+            2,
+            groups=240,
+            fitted=False,
+        ),
+        Row(
+            "transposed 4x4x4, stride 2",
+            "transposed",
+            (2, 16, 16, 16, 32),
+            (4, 4, 4, 32, 32),
+            2,
+            transposed=True,
+            fitted=False,
+        ),
+        Row(
+            "5 taps, dilated 8", "dilated", (8, 4096, 256), (5, 256, 256), dilation=8, fitted=False
+        ),
     ),
 )
 

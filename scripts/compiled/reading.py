@@ -15,6 +15,7 @@ _CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 _CALLED = re.compile(r"\b(?:calls|to_apply|body|true_computation)=%?([\w.\-]+)")
 _BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
+_FUNCTION = re.compile(r'custom_call_target="__cudnn\$(\w+)"')
 _OPERAND = re.compile(r"%([\w.\-]+)")
 
 COLLECTIVES = ("all-gather", "all-reduce", "all-to-all", "collective-permute", "reduce-scatter")
@@ -48,6 +49,7 @@ class Reading(NamedTuple):
     calls: int  # of libraries: cuDNN, cuBLAS
     collectives: str  # such as "2 collective-permute, 1 all-reduce"
     temporaries: int  # bytes
+    functions: str = ""  # of cuDNN, such as "2 convForward, 1 convBackwardFilter"
 
 
 def computations(text: str) -> dict[str, list[Instruction]]:
@@ -107,7 +109,29 @@ def read_text(text: str, large: int = 1) -> Reading:
         calls=totals["calls"],
         collectives=", ".join(collectives),
         temporaries=0,
+        functions=", ".join(
+            f"{times} {name}" for name, times in totals.items() if name.startswith("conv")
+        ),
     )
+
+
+def collective_bytes(text: str) -> int:
+    """Bytes that one device hands to collectives in a turn of the program."""
+    program = computations(text)
+    return _handed("ENTRY", program)
+
+
+def _handed(name: str, program: dict[str, list[Instruction]]) -> int:
+    types = {one.name: one.type for one in program[name]}
+    total = 0
+    for one in program[name]:
+        inner, turns = _inner(one)
+        if inner:
+            total += turns * _handed(inner, program)
+        elif one.opcode.removesuffix("-start") in COLLECTIVES:
+            handed = (types.get(operand, "") for operand in one.operands)
+            total += sum(size(re.sub(r"S\(\d+\)", "", kind)) for kind in handed)
+    return total
 
 
 def _add(
@@ -137,6 +161,8 @@ def _add(
             continue
         moved = _only_moves(one, program)
         totals["passes"] += times
+        if function := _FUNCTION.search(one.rest):
+            totals[function.group(1)] += times
         totals["calls"] += times * (one.opcode == "custom-call" and "__cu" in one.rest)
         totals["copies"] += times * (moved == "copy")
         totals["transposes"] += times * (moved == "transpose")

@@ -14,7 +14,7 @@ FOLDER = ROOT / "benchmarks" / "results" / "devices"
 COLUMNS = (
     *("target", "dtype", "program", "row", "kind", "fitted", "library", "lowerings"),
     *("cycles", "bytes", "floor", "passes", "large_passes", "copies", "transposes", "calls"),
-    *("collectives", "temporaries", "compile_seconds", "jax", "compiler"),
+    *("functions", "collectives", "temporaries", "compile_seconds", "jax", "compiler"),
 )
 LIBRARIES = {"lax": geometries.by_lax, "convjax": geometries.by_convjax}
 

@@ -23,6 +23,7 @@ TARGETS = {
     "7x": Target("tpu", "7x", 1, "tpu7x:2x2x1"),
     "v5e-8": Target("tpu", "v5e", 8, "v5e:2x4"),
     "v5e-64": Target("tpu", "v5e", 64, "v5e:8x8"),
+    "v5e-256": Target("tpu", "v5e", 256, "v5e:16x16"),
     "h200": Target("cuda", "h200", 1, "1x1x1"),
     "b200": Target("cuda", "b200", 1, "1x1x1"),
     "h200-8": Target("cuda", "h200", 8, "1x8x1"),

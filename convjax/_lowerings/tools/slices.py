@@ -20,17 +20,22 @@ def padded(x: jax.Array, geometry: Geometry, first: int, apart: bool = True) -> 
 
     Without the barrier XLA would compute the padding again for every piece that is read.
     """
-    pads = [
+    pads = _sides(geometry, first)
+    if not pads:
+        return x
+    x = _by_side(x, pads)
+    return lax.optimization_barrier(x) if apart else x
+
+
+def _sides(geometry: Geometry, first: int) -> list[tuple[int, tuple[Any, Any, int]]]:
+    """The axes that are padded or dilated: zeros before, after and between their elements."""
+    return [
         (first + axis, (low, high, dilation - 1))
         for axis, ((low, high), dilation) in enumerate(
             zip(geometry.padding, geometry.input_dilation, strict=True)
         )
         if (low, high, dilation) != (0, 0, 1)
     ]
-    if not pads:
-        return x
-    x = _by_side(x, pads)
-    return lax.optimization_barrier(x) if apart else x
 
 
 def _by_side(x: jax.Array, pads: list[tuple[int, tuple[Any, Any, int]]]) -> jax.Array:
@@ -135,6 +140,8 @@ def pieces(
     On several devices the first axis is shifted before it is padded, once for every row of taps:
     pieces of an array whose padded extent its shards do not divide would move one by one, but so a
     shard takes the rows beyond its edge from its neighbours, and nothing else moves.
+
+    Where the padded input is not to be `written`, XLA may put the padding into what reads pieces.
     """
     shape = x.shape[first : first + len(counts)]
     if partitioned and counts and known(geometry, shape, sizes):
