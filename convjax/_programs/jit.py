@@ -4,7 +4,7 @@ import contextlib
 import functools
 import types
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, overload
 
 import jax
 
@@ -94,13 +94,27 @@ class Jitted(declared.Outermost):
         self._nested.clear_cache()
 
 
+@overload
+def jit(
+    fun: Callable[..., Any],
+    *,
+    compiler_options: CompilerOptions | None = None,
+    **jit_options: object,
+) -> Jitted: ...
+@overload
+def jit(
+    fun: None = None,
+    *,
+    compiler_options: CompilerOptions | None = None,
+    **jit_options: object,
+) -> Callable[[Callable[..., Any]], Jitted]: ...
 @public_with(options_of=jax.jit)
 def jit(
     fun: Callable[..., Any] | None = None,
     *,
     compiler_options: CompilerOptions | None = None,
-    **jit_options: Any,
-) -> Any:
+    **jit_options: object,
+) -> Jitted | Callable[[Callable[..., Any]], Jitted]:
     """``jax.jit`` under `compiler_options`, which the choice of lowerings is told.
 
     ``convjax.jit(fun)`` is ``jax.jit(fun, compiler_options=options)``, with
@@ -117,7 +131,7 @@ def jit(
         fun: a function that JAX can trace. Without it, the result decorates one.
         compiler_options: further options, or others in place of these:
             ``{"xla_cpu_experimental_onednn_custom_call": False}`` leaves oneDNN out.
-        jit_options: what ``jax.jit`` takes besides, such as `static_argnames`, `donate_argnums`
+        jit_options: what else ``jax.jit`` takes, such as `static_argnames`, `donate_argnums`
             and `out_shardings`.
 
     Returns:
