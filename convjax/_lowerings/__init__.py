@@ -3,8 +3,9 @@
 problem    what is asked: sizes (`Problem`) and a request (`Call`)
 lowering   what answers: the record (`Lowering`) with which each file of a lowering ends
 target     where it will run (`Target`)
-rules      where which lowering is right and fast; `planes` has what it asks of two spatial axes,
-           `cudnn` of GPUs
+rules      where which lowering is right and fast, in lines as `rule` has them; `planes` has what it
+           asks of two spatial axes, `cudnn` of GPUs, and `onednn` of CPUs with oneDNN
+compiler   options of XLA; `probe` sees in a small program what this XLA does under them
 thresholds the numbers that rules compare sizes with, and the measurements behind them
 select     the choice, a function of a problem and a target
 run        runs what was chosen

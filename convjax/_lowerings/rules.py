@@ -12,8 +12,6 @@ measured there. `select` puts the lists together.
 """
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple
 
 from convjax._lowerings import (
     block_diagonal,
@@ -34,44 +32,9 @@ from convjax._lowerings.problem import (
     is_product,
     window_exceeds_output,
 )
+from convjax._lowerings.rule import Guard, Rule, Tuned
 from convjax._lowerings.target import Target
 from convjax._lowerings.tools.slices import crops
-
-Holds = Callable[[Problem, Target], bool]
-
-
-class Guard(NamedTuple):
-    """Where the lowerings in `wrong` compute wrong numbers, one of `instead` runs: the first that
-    accepts."""
-
-    name: str
-    where: Callable[[Target], bool]
-    holds: Callable[[Problem], bool]
-    wrong: tuple[str, ...]
-    instead: tuple[str, ...]
-    why: str
-
-
-class Rule(NamedTuple):
-    """A kind of convolutions, on some targets, and its lowering: None where only exceptions to the
-    rule are faster than lax."""
-
-    name: str
-    where: Callable[[Target], bool]
-    holds: Callable[[Problem], bool]
-    lowering: str | None
-    why: str = ""
-
-
-class Tuned(NamedTuple):
-    """Within the rule of the name `within`, `lowering` runs where `holds`."""
-
-    name: str
-    within: str
-    lowering: str
-    holds: Holds
-    why: str
-
 
 # ---- targets -----------------------------------------------------------------------------------
 

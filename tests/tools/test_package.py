@@ -41,7 +41,8 @@ DRAWINGS = {
     if inspect.isfunction(value := getattr(convjax.draw, name))
 }
 DROP_INS = {"conv_general_dilated"}
-TWO_FORMS = {"analysis.overlap_counts"}  # one layer, or a stack: its sizes are positional
+# One layer, or a stack: its sizes are positional. A function, or a decorator that waits for one.
+TWO_FORMS = {"analysis.overlap_counts", "jit"}
 NO_SOURCE = {"convs_saveable", "explain", "cost_of"}
 CONVOLUTIONS = {
     "conv",

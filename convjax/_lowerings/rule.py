@@ -1,0 +1,42 @@
+"""What one line of `rules.py` is made of."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from convjax._lowerings.problem import Problem
+from convjax._lowerings.target import Target
+
+Holds = Callable[[Problem, Target], bool]
+
+
+class Guard(NamedTuple):
+    """Where the lowerings in `wrong` compute wrong numbers, one of `instead` runs: the first that
+    accepts."""
+
+    name: str
+    where: Callable[[Target], bool]
+    holds: Callable[[Problem], bool]
+    wrong: tuple[str, ...]
+    instead: tuple[str, ...]
+    why: str
+
+
+class Rule(NamedTuple):
+    """A kind of convolutions, on some targets, and its lowering: None where only exceptions to the
+    rule are faster than lax."""
+
+    name: str
+    where: Callable[[Target], bool]
+    holds: Callable[[Problem], bool]
+    lowering: str | None
+    why: str = ""
+
+
+class Tuned(NamedTuple):
+    """Within the rule of the name `within`, `lowering` runs where `holds`."""
+
+    name: str
+    within: str
+    lowering: str
+    holds: Holds
+    why: str
