@@ -143,7 +143,7 @@ def test_a_turn_of_a_large_window_is_found_by_sorting(monkeypatch):
     """Where XLA would make one kernel of the loop; the place is the same."""
     here = Target.of("cpu", "0.12")
     assert here.one_thread_loops
-    monkeypatch.setattr(Target, "here", lambda platform, split="nobody": here)
+    monkeypatch.setattr(Target, "here", lambda platform, split="nobody", options=None: here)
     x = jnp.asarray(oracle.integers(0, (1, 12, 14, 3)))
     kernel = jnp.asarray(oracle.integers(1, (9, 9, 1, 3)))
     forward = partial(convjax.conv, feature_group_count=3)
