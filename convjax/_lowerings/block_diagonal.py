@@ -95,7 +95,12 @@ def _diagonal(call: Call, groups: int, size: int, channels: int) -> Any:
     """(size, 1, groups * channels): in which rows of its block each column has its own group."""
     numbers = _channels(call)
     column = numbers(groups * channels) // channels % size
-    return (numbers(size)[:, None] == column)[:, None]
+    return (numbers(size)[:, None] == column[None])[:, None]
+
+
+def _where(mask: Any, x: jax.Array, otherwise: jax.Array) -> jax.Array:
+    """``jnp.where`` of a mask over the last axes of `x`."""
+    return jnp.where(mask.reshape((1,) * (x.ndim - mask.ndim) + mask.shape), x, otherwise)
 
 
 def _cut(x: jax.Array, block: int, blocks: int) -> jax.Array:
@@ -118,7 +123,7 @@ def _kernel_written_out(x: jax.Array, kernel: jax.Array, call: Call, size: int) 
     outputs = rows if order.endswith("contract") else columns
 
     kernel = kernel.reshape(*window, 1, rows, groups * columns)
-    kernel = jnp.where(_diagonal(call, groups, size, columns), kernel, jnp.zeros((), kernel.dtype))
+    kernel = _where(_diagonal(call, groups, size, columns), kernel, jnp.zeros((), kernel.dtype))
     kernel = kernel.reshape(*window, size * rows, groups * columns)
     blocks = groups // size
 
@@ -227,10 +232,10 @@ def _one_group_at_a_time(
             return numbers(width) // (width // size) == group % size
 
         inputs, before = cut(x), cut(y)
-        inputs = jnp.where(of_it(inputs), inputs, jnp.zeros((), x.dtype))
+        inputs = _where(of_it(inputs), inputs, jnp.zeros((), x.dtype))
         # What is fused with it would be compiled as long again.
         alone = lax.optimization_barrier(of_block(*lax.optimization_barrier((inputs, cut(kernel)))))
-        after = jnp.where(of_it(before), alone, before)
+        after = _where(of_it(before), alone, before)
         start = group // size * after.shape[-1]
         return lax.dynamic_update_slice_in_dim(y, after, start, axis=-1)
 
@@ -259,7 +264,7 @@ def _result_written_out(x: jax.Array, kernel: jax.Array, call: Call, size: int) 
             role="kernel_gradient",
         )
         y = y.reshape(*y.shape[:-2], size, batch, size * outputs)
-        parts.append(jnp.where(diagonal, y, jnp.zeros((), y.dtype)).sum(-3, dtype=y.dtype))
+        parts.append(_where(diagonal, y, jnp.zeros((), y.dtype)).sum(-3, dtype=y.dtype))
     y = jnp.concatenate(parts, -1)
     y = y.reshape(*y.shape[:-1], groups, outputs)
     return restored(y, layout.out, "space batch group out", shape)

@@ -4,6 +4,8 @@ from convjax._core import checks, declared
 from convjax._core.public import public
 from convjax._lowerings import probe, target
 
+__all__ = ["compiler_options"]
+
 _YNNPACK, _ONEDNN = target.YNNPACK_FLAG, target.ONEDNN_FLAG
 _SUMS = "LIBRARY_FUSION_TYPE_REDUCE"  # what YNNPACK keeps: without it XLA's own sums are slower
 _WIDTH = "xla_cpu_prefer_vector_width"

@@ -35,7 +35,8 @@ def as_on_a_gpu(monkeypatch):
     for name in CHOSEN:
         lowering = dataclasses.replace(kept[name], run=partial(counted, name))
         monkeypatch.setitem(LOWERINGS, name, lowering)
-    monkeypatch.setattr(Target, "here", lambda _, split="nobody": Target.of("cuda", split=split))
+    gpu = lambda _, split="nobody", options=None: Target.of("cuda", split=split)  # noqa: E731
+    monkeypatch.setattr(Target, "here", gpu)
     caches = (primitive._compiled, grouping._once)  # outside jit, what was compiled is kept
     for cache in caches:
         cache.cache_clear()

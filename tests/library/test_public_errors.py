@@ -31,6 +31,7 @@ EXCEPT = {
     "convjax.kinds.markdown_table",
     "convjax.interop.check_model",  # of PyTorch's models, in test_interop_port
     "convjax.interop.layers_of",
+    "convjax.analysis.rank_energy",  # the same function as in convjax.equivalents
 }
 FUNCTIONS = {
     name: value
