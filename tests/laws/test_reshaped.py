@@ -10,7 +10,8 @@ import pytest
 from problems import problem
 
 import convjax
-from convjax._lowerings import LOWERINGS, reshaped, symmetric, taps
+from convjax._lowerings import LOWERINGS, reshaped, symmetric
+from convjax._lowerings.target import Target
 from convjax._operation import primitive
 
 OF_RESHAPED = [
@@ -144,7 +145,7 @@ def test_what_is_accepted(more, accepted):
 )
 def test_taps_without_a_padded_copy(monkeypatch, shape, kernel_shape, options):
     """The padding is in the sum: no barrier keeps it out, no strip is cut."""
-    monkeypatch.setattr(taps, "GPUS", ("cpu",))
+    monkeypatch.setattr(Target, "is_one_gpu", property(lambda _: True))
     primitive._compiled.cache_clear()
     options = options | {"feature_group_count": shape[-1] // kernel_shape[-2]}
     x = jnp.asarray(oracle.integers(0, shape))
