@@ -51,7 +51,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(jax|jaxlib|numpy|np|flax|nnx|nn|typing|collections|fractions|inspect)(\..*)?"),
     (r"py:.*", r"(Any|Array|BCOO|ArrayLike|Callable|Fraction|Iterable|Iterator|Literal|Mapping)"),
     (r"py:.*", r"(Module|NamedTuple|Param|Rngs|Sequence|Self|Shape|Variable|optional)"),
-    (r"py:class", r"convjax\..*|\w+Options"),
+    (r"py:class", r"convjax\..*|\w+Options|P|SingleKind|StagedKind|Jitted"),
     (r"py:class", "|".join(name for name in (*vars(aliases), *vars(options)) if name[0].isupper())),
 ]
 # A page may show a picture that a command draws (it says which); the text is built without it.
