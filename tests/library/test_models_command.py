@@ -113,7 +113,7 @@ def test_the_table():
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     seconds = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
     assert done.returncode == 0, done.stderr
-    assert seconds < 60  # of a processor's time: 13 on a fast core, 27 on a slow one
+    assert seconds < 60  # of a processor's time: 27 seconds on a slow core
     header, _, *rows = done.stdout.split("\n\n")[0].splitlines()
     assert re.split(r"\s{2,}", header)[3] == "difference"
     cells = [re.split(r"\s{2,}", row) for row in rows]
