@@ -97,8 +97,8 @@ FAULTS = [
     Fault(
         "put a block's groups on the wrong diagonal",
         "_lowerings/block_diagonal.py",
-        "return (numbers(size)[:, None] == column)[:, None]",
-        "return (numbers(size)[::-1, None] == column)[:, None]",
+        "return (numbers(size)[:, None] == column[None])[:, None]",
+        "return (numbers(size)[::-1, None] == column[None])[:, None]",
         "tests/laws/test_block_diagonal.py::test_every_block",
     ),
     Fault(
