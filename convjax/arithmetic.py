@@ -9,9 +9,8 @@ Source: V. Dumoulin, F. Visin, A guide to convolution arithmetic for deep learni
     https://arxiv.org/abs/1603.07285
 """
 
-import inspect
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, ParamSpec, TypedDict, Unpack, overload
+from collections.abc import Sequence
+from typing import Any, TypedDict, Unpack, overload
 
 from convjax._core import checks
 from convjax._core.aliases import Ints, Padding
@@ -30,40 +29,138 @@ __all__ = [
     "receptive_field",
 ]
 
-P = ParamSpec("P")
-
 public = public_with(k=checks.axis)
 
-# ---- the paper's relations -------------------------------------------------------------------
+# ---- convolution -----------------------------------------------------------------------------
 
 
-class _Letters(NamedTuple):
-    """What the general relation of a convolution, or of its transpose, is asked.
+@public
+def relation_1(i: int, k: int) -> int:
+    """Unit strides, no padding: ``o = (i - k) + 1``."""
+    return _size("relation_1", i, k)
 
-    `p` may be the paper's word for a padding that follows from k: "half" or "full".
+
+@public
+def relation_2(i: int, k: int, p: int) -> int:
+    """Unit strides, padding p: ``o = (i - k) + 2p + 1``."""
+    return _size("relation_2", i, k, p=p)
+
+
+@public
+def relation_3(i: int, k: int) -> int:
+    """Half ("same") padding, unit strides, odd k: ``o = i + 2*floor(k/2) - (k - 1) = i``."""
+    return _size("relation_3", i, k, p=_half("relation_3", k))
+
+
+@public
+def relation_4(i: int, k: int) -> int:
+    """Full padding, unit strides: ``o = i + 2(k - 1) - (k - 1) = i + (k - 1)``."""
+    return _size("relation_4", i, k, p=k - 1)
+
+
+@public
+def relation_5(i: int, k: int, s: int) -> int:
+    """No padding, strides s: ``o = floor((i - k) / s) + 1``."""
+    return _size("relation_5", i, k, s=s)
+
+
+@public
+def relation_6(i: int, k: int, s: int, p: int) -> int:
+    """Any padding and strides: ``o = floor((i + 2p - k) / s) + 1``.
+
+    Example:
+        >>> relation_6(i=6, k=3, s=2, p=1), relation_6(i=5, k=3, s=2, p=1)
+        (3, 3)
     """
-
-    i: Any
-    k: Any
-    s: Any = 1
-    p: Any = 0
-    d: Any = 1
-    a: Any = 0
+    return _size("relation_6", i, k, s=s, p=p)
 
 
-def _size(function: str, letters: _Letters) -> int:
-    """Of a convolution: relation 15, of which 1 to 7 are cases."""
-    i, k, s, p, d, _ = _checked(function, letters)
-    k_hat = dilated(k, d)
+@public
+def relation_7(i: int, k: int, s: int) -> int:
+    """Pooling, which pads nothing: ``o = floor((i - k) / s) + 1``."""
+    return _size("relation_7", i, k, s=s)
+
+
+# ---- transposed convolution ------------------------------------------------------------------
+
+
+@public
+def relation_8(i: int, k: int) -> int:
+    """Transpose of unit strides, no padding: ``o = i + (k - 1)``."""
+    return _transposed_size("relation_8", i, k)
+
+
+@public
+def relation_9(i: int, k: int, p: int) -> int:
+    """Transpose of unit strides, padding p: ``o = i + (k - 1) - 2p``."""
+    return _transposed_size("relation_9", i, k, p=p)
+
+
+@public
+def relation_10(i: int, k: int) -> int:
+    """Transpose of half padding, unit strides, odd k: ``o = i``."""
+    return _transposed_size("relation_10", i, k, p=_half("relation_10", k))
+
+
+@public
+def relation_11(i: int, k: int) -> int:
+    """Transpose of full padding, unit strides: ``o = i - (k - 1)``."""
+    return _transposed_size("relation_11", i, k, p=k - 1)
+
+
+@public
+def relation_12(i: int, k: int, s: int) -> int:
+    """Transpose of no padding, strides s that divide (its size) - k: ``o = s(i - 1) + k``."""
+    return _transposed_size("relation_12", i, k, s=s)
+
+
+@public
+def relation_13(i: int, k: int, s: int, p: int) -> int:
+    """Transpose of any padding, strides s that divide (its size) + 2p - k.
+
+    ``o = s(i - 1) + k - 2p``
+    """
+    return _transposed_size("relation_13", i, k, s=s, p=p)
+
+
+@public
+def relation_14(i: int, k: int, s: int, p: int, a: int) -> int:
+    """Transpose of any padding and strides: ``o = s(i - 1) + a + k - 2p``.
+
+    `a` = ((its size) + 2p - k) mod s is what the strides leave over; so this undoes relation 6.
+
+    Example:
+        >>> relation_14(i=relation_6(i=6, k=3, s=2, p=1), k=3, s=2, p=1, a=(6 + 2 - 3) % 2)
+        6
+    """
+    return _transposed_size("relation_14", i, k, s=s, p=p, a=a)
+
+
+# ---- dilated convolution ---------------------------------------------------------------------
+
+
+@public
+def relation_15(i: int, k: int, s: int, p: int, d: int) -> int:
+    """Kernel dilation d: ``o = floor((i + 2p - k - (k - 1)(d - 1)) / s) + 1``.
+
+    Example:
+        >>> relation_15(i=7, k=3, s=1, p=0, d=2)
+        3
+    """
+    return _size("relation_15", i, k, s=s, p=p, d=d)
+
+
+def _size(function: str, i: int, k: int, *, s: int = 1, p: int = 0, d: int = 1) -> int:
+    i, k = _extents(function, i, k, s, p)
+    k_hat = dilated(k, checks.integer(function, "d", d, minimum=1))
     if k_hat > i + 2 * p:
         checks.fail(function, "k", k, f"spans {k_hat} and must fit the padded input ({i + 2 * p})")
     return (i + 2 * p - k_hat) // s + 1
 
 
-def _transposed_size(function: str, letters: _Letters) -> int:
-    """Of a transposed convolution: relation 14, of which 8 to 13 are cases."""
-    i, k, s, p, _, a = _checked(function, letters)
-    if a >= s:
+def _transposed_size(function: str, i: int, k: int, *, s: int = 1, p: int = 0, a: int = 0) -> int:
+    i, k = _extents(function, i, k, s, p)
+    if checks.integer(function, "a", a, minimum=0) >= s:
         checks.fail(function, "a", a, f"must be less than `s` (={s}), of which it is a remainder")
     size = s * (i - 1) + a + k - 2 * p
     if size < 1:
@@ -71,179 +168,18 @@ def _transposed_size(function: str, letters: _Letters) -> int:
     return size
 
 
-def _checked(function: str, letters: _Letters) -> _Letters:
-    """`letters` as integers in their ranges."""
-    i, k, s, p, d, a = letters
-    k = checks.integer(function, "k", k, minimum=1)
-    if p == "half" and k % 2 == 0:
+def _extents(function: str, i: int, k: int, s: int, p: int) -> tuple[int, int]:
+    checks.integer(function, "s", s, minimum=1)
+    checks.integer(function, "p", p, minimum=0)
+    i = checks.integer(function, "i", i, minimum=1)
+    return i, checks.integer(function, "k", k, minimum=1)
+
+
+def _half(function: str, k: int) -> int:
+    if checks.integer(function, "k", k, minimum=1) % 2 == 0:
         checks.fail(function, "k", k, "must be odd, for half padding to be the same on both sides")
-    p = {"half": k // 2, "full": k - 1}[p] if isinstance(p, str) else p
-    return _Letters(
-        i=checks.integer(function, "i", i, minimum=1),
-        k=k,
-        s=checks.integer(function, "s", s, minimum=1),
-        p=checks.integer(function, "p", p, minimum=0),
-        d=checks.integer(function, "d", d, minimum=1),
-        a=checks.integer(function, "a", a, minimum=0),
-    )
+    return k // 2
 
-
-def _relation(
-    number: int,
-    general: Callable[[str, _Letters], int],
-    case: str,
-    formula: str,
-    letters: Callable[P, _Letters],
-    more: str = "",
-) -> Callable[P, int]:
-    """The public function of one row.
-
-    Args:
-        number: the paper's.
-        general: the relation of which it is a case.
-        case: what it is about.
-        formula: the paper's, for the documentation; `tests/laws/test_arithmetic.py` computes it.
-        letters: the case, as the general relation's letters.
-        more: the rest of its documentation.
-    """
-    name = f"relation_{number}"
-
-    def relation(*args: P.args, **options: P.kwargs) -> int:
-        return general(name, letters(*args, **options))
-
-    taken = [p.replace(annotation=int) for p in inspect.signature(letters).parameters.values()]
-    relation.__name__ = relation.__qualname__ = name
-    relation.__doc__ = f"{case}: ``{formula}``.{more}"
-    relation.__annotations__ = {**{p.name: int for p in taken}, "return": int}
-    relation.__signature__ = inspect.Signature(taken, return_annotation=int)  # type: ignore[attr-defined]
-    return public(relation)
-
-
-relation_1 = _relation(
-    1,
-    _size,
-    "Unit strides, no padding",
-    "o = (i - k) + 1",
-    lambda i, k: _Letters(i, k),
-)
-relation_2 = _relation(
-    2,
-    _size,
-    "Unit strides, padding p",
-    "o = (i - k) + 2p + 1",
-    lambda i, k, p: _Letters(i, k, p=p),
-)
-relation_3 = _relation(
-    3,
-    _size,
-    'Half ("same") padding, unit strides, odd k',
-    "o = i + 2*floor(k/2) - (k - 1) = i",
-    lambda i, k: _Letters(i, k, p="half"),
-)
-relation_4 = _relation(
-    4,
-    _size,
-    "Full padding, unit strides",
-    "o = i + 2(k - 1) - (k - 1) = i + (k - 1)",
-    lambda i, k: _Letters(i, k, p="full"),
-)
-relation_5 = _relation(
-    5,
-    _size,
-    "No padding, strides s",
-    "o = floor((i - k) / s) + 1",
-    lambda i, k, s: _Letters(i, k, s),
-)
-relation_6 = _relation(
-    6,
-    _size,
-    "Any padding and strides",
-    "o = floor((i + 2p - k) / s) + 1",
-    lambda i, k, s, p: _Letters(i, k, s, p),
-    """
-
-    Example:
-        >>> relation_6(i=6, k=3, s=2, p=1), relation_6(i=5, k=3, s=2, p=1)
-        (3, 3)
-    """,
-)
-relation_7 = _relation(
-    7,
-    _size,
-    "Pooling, which pads nothing",
-    "o = floor((i - k) / s) + 1",
-    lambda i, k, s: _Letters(i, k, s),
-)
-relation_8 = _relation(
-    8,
-    _transposed_size,
-    "Transpose of unit strides, no padding",
-    "o = i + (k - 1)",
-    lambda i, k: _Letters(i, k),
-)
-relation_9 = _relation(
-    9,
-    _transposed_size,
-    "Transpose of unit strides, padding p",
-    "o = i + (k - 1) - 2p",
-    lambda i, k, p: _Letters(i, k, p=p),
-)
-relation_10 = _relation(
-    10,
-    _transposed_size,
-    "Transpose of half padding, unit strides, odd k",
-    "o = i",
-    lambda i, k: _Letters(i, k, p="half"),
-)
-relation_11 = _relation(
-    11,
-    _transposed_size,
-    "Transpose of full padding, unit strides",
-    "o = i - (k - 1)",
-    lambda i, k: _Letters(i, k, p="full"),
-)
-relation_12 = _relation(
-    12,
-    _transposed_size,
-    "Transpose of no padding, strides s that divide (its size) - k",
-    "o = s(i - 1) + k",
-    lambda i, k, s: _Letters(i, k, s),
-)
-relation_13 = _relation(
-    13,
-    _transposed_size,
-    "Transpose of any padding, strides s that divide (its size) + 2p - k",
-    "o = s(i - 1) + k - 2p",
-    lambda i, k, s, p: _Letters(i, k, s, p),
-)
-relation_14 = _relation(
-    14,
-    _transposed_size,
-    "Transpose of any padding and strides",
-    "o = s(i - 1) + a + k - 2p",
-    lambda i, k, s, p, a: _Letters(i, k, s, p, a=a),
-    """
-
-    `a` = ((its size) + 2p - k) mod s is what the strides leave over; so this undoes relation 6.
-
-    Example:
-        >>> relation_14(i=relation_6(i=6, k=3, s=2, p=1), k=3, s=2, p=1, a=(6 + 2 - 3) % 2)
-        6
-    """,
-)
-relation_15 = _relation(
-    15,
-    _size,
-    "Kernel dilation d",
-    "o = floor((i + 2p - k - (k - 1)(d - 1)) / s) + 1",
-    lambda i, k, s, p, d: _Letters(i, k, s, p, d),
-    """
-
-    Example:
-        >>> relation_15(i=7, k=3, s=1, p=0, d=2)
-        3
-    """,
-)
 
 # ---- in general ------------------------------------------------------------------------------
 
