@@ -113,8 +113,8 @@ def test_words_of_other_libraries(name, word):
 _X, _K, _G, _D = (1, 6, 6, 4), (3, 3, 4, 8), (3, 3, 2, 8), (3, 3, 1, 8)
 _P, _AXES = (1, 1, 8, 5), [(3, 1, 4, 5), (1, 3, 5, 8)]
 EXAMPLES = {f"convjax.arithmetic.relation_{i}": (args, {}) for i, args in {
-    1: (7, 3), 2: (7, 3, 1), 3: (7, 3), 4: (7, 3), 5: (7, 3, 2), 7: (7, 3, 2), 8: (5, 3), 9: (5, 3, 1),
-    10: (5, 3), 11: (5, 3), 12: (3, 3, 2), 13: (3, 3, 2, 1),
+    1: (7, 3), 2: (7, 3, 1), 3: (7, 3), 4: (7, 3), 5: (7, 3, 2), 7: (7, 3, 2), 8: (5, 3),
+    9: (5, 3, 1), 10: (5, 3), 11: (5, 3), 12: (3, 3, 2), 13: (3, 3, 2, 1),
 }.items()}  # fmt: skip
 EXAMPLES |= {f"convjax.cost.{kind}": (args, {}) for kind, args in {
     "conv": (_X, _K), "pointwise_conv": (_X, (1, 1, 4, 8)), "dilated_conv": (_X, _K, 2),
