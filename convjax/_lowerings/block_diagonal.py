@@ -18,7 +18,7 @@ It multiplies as many more pairs as a block has groups, most of them by zero. Th
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -190,20 +190,17 @@ def _dense(layout: Layout, rank: int) -> tuple[Layout, str]:
     ), order
 
 
-def _put_together(parts: Any, channels: int, *operands: jax.Array) -> jax.Array:
+def _put_together(parts: Iterable[jax.Array], channels: int, *operands: jax.Array) -> jax.Array:
     """Side by side along the last axis. Each is written into place by the convolution that computes
     it, where XLA for TPU would concatenate them in a pass over all."""
-    y: Any = None
-    start = 0
-    for part in parts:
-        if part.shape[-1] == channels:
-            return part
-        if y is None:
-            y = lax.empty((*part.shape[:-1], channels), part.dtype)
-            y = same_varying(y, *operands)[0]
-        y = lax.dynamic_update_slice_in_dim(y, part, start, axis=-1)
-        start += part.shape[-1]
-    return y  # type: ignore[no-any-return]
+    first, *others = parts
+    if not others:
+        return first
+    y = lax.empty((*first.shape[:-1], channels), first.dtype)
+    y = same_varying(y, *operands)[0]
+    for number, part in enumerate((first, *others)):
+        y = lax.dynamic_update_slice_in_dim(y, part, number * part.shape[-1], axis=-1)
+    return y
 
 
 def _one_group_at_a_time(
