@@ -231,8 +231,10 @@ def _one_group_at_a_time(
         inputs, before = cut(x), cut(y)
         inputs = _where(of_it(inputs), inputs, jnp.zeros((), x.dtype))
         # What is fused with it would be compiled as long again.
-        alone = lax.optimization_barrier(of_block(*lax.optimization_barrier((inputs, cut(kernel)))))
-        after = _where(of_it(before), alone, before)
+        of_group = lax.optimization_barrier(
+            of_block(*lax.optimization_barrier((inputs, cut(kernel))))
+        )
+        after = _where(of_it(before), of_group, before)
         start = group // size * after.shape[-1]
         return lax.dynamic_update_slice_in_dim(y, after, start, axis=-1)
 

@@ -43,7 +43,7 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
         for a in (x, reversed_where(kernel, geometry, first))
     )
     first -= int(call.groups_first)
-    inputs = [padded(one, geometry, first, apart=False) for one in inputs]
+    inputs = [padded(one, geometry, first, materialized=False) for one in inputs]
     window = outputs[0].shape[first : first + rank]
 
     def product(i: int, o: int, *place: int) -> Any:

@@ -126,7 +126,7 @@ def _shift(
     looped = looped_over(weights.window, _UNROLLED // weights.inputs)
     if looped == 0:
         # XLA for GPU fuses the padding into the sum.
-        how = {"partitioned": call.is_split_by_xla, "apart": not call.target.is_one_gpu}
+        how = {"partitioned": call.is_split_by_xla, "materialized": not call.target.is_one_gpu}
         met = pieces(x, geometry, first, weights.window, out_space, **how)
         y: jax.Array = weights.summed((weights.elements(tap), shifted) for tap, shifted in met)
         return (lax.expand_dims(y, (channel,)) if one else y).astype(result)

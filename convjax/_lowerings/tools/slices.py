@@ -15,16 +15,17 @@ from convjax._core.geometry import Geometry, dilated
 from convjax._core.symbolic import certainly
 
 
-def padded(x: jax.Array, geometry: Geometry, first: int, apart: bool = True) -> jax.Array:
-    """`x`, whose spatial axes start at `first`, dilated and padded: as an array of its own, or not.
+def padded(x: jax.Array, geometry: Geometry, first: int, materialized: bool = True) -> jax.Array:
+    """`x`, whose spatial axes start at `first`, dilated and padded.
 
-    Without the barrier XLA would compute the padding again for every piece that is read.
+    If it is `materialized`, XLA writes it once. Otherwise XLA may compute the padding again for
+    every piece that is read, in what reads the piece.
     """
     pads = _sides(geometry, first)
     if not pads:
         return x
     x = _by_side(x, pads)
-    return lax.optimization_barrier(x) if apart else x
+    return lax.optimization_barrier(x) if materialized else x
 
 
 def _sides(geometry: Geometry, first: int) -> list[tuple[int, tuple[Any, Any, int]]]:
@@ -132,16 +133,15 @@ def pieces(
     counts: Sequence[int],
     sizes: Sequence[Any],
     partitioned: bool,
-    apart: bool = True,
+    materialized: bool = True,
 ) -> Iterator[tuple[tuple[int, ...], jax.Array]]:
     """Every index below `counts` and the piece of `x`, `sizes` long, whose first element lies
-    ``index * kernel_dilation`` after the first that the geometry reads. `apart` is as in `padded`.
+    ``index * kernel_dilation`` after the first that the geometry reads. `materialized` is as in
+    `padded`.
 
     On several devices the first axis is shifted before it is padded, once for every row of taps:
     pieces of an array whose padded extent its shards do not divide would move one by one, but so a
     shard takes the rows beyond its edge from its neighbours, and nothing else moves.
-
-    Where the padded input is not to be `written`, XLA may put the padding into what reads pieces.
     """
     shape = x.shape[first : first + len(counts)]
     if partitioned and counts and known(geometry, shape, sizes):
@@ -154,7 +154,7 @@ def pieces(
                 yield (row, *index), piece(row_of_taps, first + 1, starts, steps.strides, sizes[1:])
         return
     x, geometry = cropped(x, geometry, first)
-    x = padded(x, geometry, first, apart)
+    x = padded(x, geometry, first, materialized)
     for index in np.ndindex(*counts):
         starts = [i * d for i, d in zip(index, geometry.kernel_dilation, strict=True)]
         yield index, piece(x, first, starts, geometry.strides, sizes)
