@@ -47,6 +47,11 @@ def parser() -> argparse.ArgumentParser:
         "--options", action="store_true", help="under convjax.compiler_options(platform)"
     )
     p.add_argument(
+        "--onednn",
+        action="store_true",
+        help="convjax under convjax.jit, beside lax without options and under the same options",
+    )
+    p.add_argument(
         "--compiler-option", action="append", default=[], metavar="NAME=VALUE", help="another one"
     )
     command.add_busy(p)
@@ -77,6 +82,15 @@ def compiler_options(arguments: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
+def onednn_options(arguments: argparse.Namespace) -> dict[str, Any] | None:
+    """The options of convjax and of `lax_onednn` under `--onednn`, else None."""
+    if not arguments.onednn:
+        return None
+    if arguments.options or arguments.compiler_option:
+        raise SystemExit("--onednn sets the options itself: leave the other two out")
+    return dict(convjax.compiler_options(jax.default_backend(), onednn=True))
+
+
 def peers_of(arguments: argparse.Namespace) -> list[str]:
     """The contenders: lax always, since all is compared with it."""
     default = QUICK_PEERS if arguments.quick else ops.PEERS
@@ -86,7 +100,9 @@ def peers_of(arguments: argparse.Namespace) -> list[str]:
     unknown = [name for name in wanted if name not in ops.PEERS]
     if unknown:
         raise SystemExit(f"unknown peers {', '.join(unknown)}: choose of {', '.join(ops.PEERS)}")
-    chosen = [p for p in ops.PEERS if p in wanted or p in ("lax", "convjax")]
+    wanted = [name for name in wanted if name != "lax_onednn"]
+    wanted += ["lax", "convjax", *["lax_onednn"] * arguments.onednn]
+    chosen = [p for p in ops.PEERS if p in wanted]
     missing = {peer: why for peer, why in ops.available(chosen).items() if why}
     for peer, why in missing.items():
         print(f"{peer} is left out: {why}", file=sys.stderr)
@@ -96,7 +112,7 @@ def peers_of(arguments: argparse.Namespace) -> list[str]:
 def file_name(arguments: argparse.Namespace, has_options: bool) -> str:
     """The conditions as a name."""
     parts = [machine.device(), arguments.dtype, "jax", jax.__version__]
-    parts += ["options"] * has_options
+    parts += ["options"] * has_options + ["onednn"] * arguments.onednn
     parts += ["device-sizes"] * arguments.device_sizes
     parts += machine.busy_words(arguments.busy)
     parts += ["quick"] * arguments.quick
@@ -116,10 +132,10 @@ def progress_of(total: int) -> tuple[Any, Any]:
 def measure(
     arguments: argparse.Namespace, words: Sequence[str], chosen: Sequence[Row], every: Sequence[str]
 ) -> int:
-    options = compiler_options(arguments)
+    options, onednn = compiler_options(arguments), onednn_options(arguments)
     cells = (arguments.only,) if arguments.only else prepare.CELLS
     sizes = "device" if arguments.device_sizes else "default"
-    conditions = machine.conditions(arguments.dtype, options, sizes, arguments.busy)
+    conditions = machine.conditions(arguments.dtype, onednn or options, sizes, arguments.busy)
     header = {
         **conditions,
         "date": time.strftime("%Y-%m-%d %H:%M"),
@@ -141,6 +157,7 @@ def measure(
         rounds=arguments.rounds or (QUICK_ROUNDS if arguments.quick else ROUNDS),
         dtype=arguments.dtype,
         compiler_options=options,
+        onednn=onednn,
         limit_s=arguments.limit,
         busy_cores=arguments.busy,
         commit=machine.commit(),

@@ -104,6 +104,12 @@ class LaxOps(JaxOps):
         )
 
 
+class LaxOnednnOps(LaxOps):
+    """`conv_general_dilated` under the options that ask XLA for oneDNN."""
+
+    name = "lax_onednn"
+
+
 class DropInOps(LaxOps):
     """convjax in lax's place."""
 
@@ -249,6 +255,7 @@ class KerasOps(JaxOps):
 
 JAX_PEERS: dict[str, Any] = {
     "lax": LaxOps,
+    "lax_onednn": LaxOnednnOps,
     "convjax": ConvjaxOps,
     "flax": FlaxOps,
     "equinox": EquinoxOps,

@@ -114,7 +114,8 @@ def prepare_jax(
     # A function of its own each time, so that no cache of jax's has it.
     jitted = jax.jit(jax_function(ops, row, cell), compiler_options=compiler_options or None)
     start = time.perf_counter()
-    compiled = jitted.lower(*operands).compile()
+    with convjax.compiled_with(compiler_options or {}):  # as `convjax.jit` declares them
+        compiled = jitted.lower(*operands).compile()
     seconds = time.perf_counter() - start
     return Contender(
         ops.name,
@@ -160,7 +161,9 @@ def same_reference(
 # ---- what the compiler and convjax say -----------------------------------------------------------
 
 
-def lowerings(row: Row, cell: str, dtype: str) -> str:
+def lowerings(
+    row: Row, cell: str, dtype: str, compiler_options: dict[str, Any] | None = None
+) -> str:
     """`explain`'s lowerings of convjax, roles joined by "/", several of one role by "+"."""
     ops = ops_of("convjax", row.layout)
     shapes = [
@@ -168,7 +171,9 @@ def lowerings(row: Row, cell: str, dtype: str) -> str:
         for o in row.operands
     ]
     found: dict[str, dict[str, None]] = {}
-    for line in convjax.explain(jax_function(ops, row, cell), *shapes).rows:
+    with convjax.compiled_with(compiler_options or {}):
+        explained = convjax.explain(jax_function(ops, row, cell), *shapes)
+    for line in explained.rows:
         found.setdefault(line.role, {})[line.lowering] = None
     return "/".join("+".join(found[role]) for role in ROLES if role in found)
 

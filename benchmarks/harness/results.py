@@ -12,7 +12,10 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-TIMED = ("lax", "convjax", "flax", "equinox", "keras", "torch_nchw", "torch_nhwc", "torch")
+TIMED = (
+    *("lax", "lax_onednn", "convjax", "flax", "equinox", "keras"),
+    *("torch_nchw", "torch_nhwc", "torch"),
+)
 COMPARED = tuple(name for name in TIMED if name != "convjax")
 COMPILED = ("lax", "convjax")
 BUSY = 0.2  # cores that others may use while a cell is timed

@@ -28,16 +28,27 @@ class Unequal(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """How cells are run."""
+    """How cells are run.
+
+    Attributes:
+        compiler_options: those of every JAX contender.
+        onednn: the options of `convjax` and of `lax_onednn`, in place of these; None where there is
+            no `lax_onednn`.
+    """
 
     peers: Sequence[str]
     rounds: int = 7
     dtype: str = "float32"
     compiler_options: dict[str, Any] | None = None
+    onednn: dict[str, Any] | None = None
     limit_s: float = 90.0
     busy_cores: int = 0
     commit: str = ""
     say: Callable[[str], None] = print
+
+    def options_of(self, peer: str) -> dict[str, Any] | None:
+        under_onednn = self.onednn is not None and peer in ("lax_onednn", "convjax")
+        return self.onednn if under_onednn else self.compiler_options
 
 
 def tolerance(row: Row, dtype: str) -> float:
@@ -67,10 +78,10 @@ def contenders_of(
     """Those that can run the row, and why the others cannot."""
     ready, out = {}, {}
     for peer in plan.peers:
-        if row.peers and peer not in (*row.peers, "lax", "convjax"):
+        if row.peers and peer not in (*row.peers, "lax", "lax_onednn", "convjax"):
             continue
         try:
-            ready[peer] = prepare.prepare(peer, row, cell, arrays, dtype, plan.compiler_options)
+            ready[peer] = prepare.prepare(peer, row, cell, arrays, dtype, plan.options_of(peer))
         except LeftOut as why:
             out[peer] = str(why)
         except Exception as error:  # a peer's own limits must not end the table
@@ -120,10 +131,12 @@ def time_cell(ready: dict[str, Contender], plan: Plan, seed: int) -> tuple[Sampl
     timed = {name: Timed(c.call, c.wait, each) for name, c in ready.items()}
     options: dict[str, Any] = {"rng": random.Random(seed), "busy_cores": plan.busy_cores}
     samples = timing.interleaved(timed, plan.rounds, limit_s=plan.limit_s, **options)
-    if "convjax" not in samples:
-        return samples, False
-    ratio = timing.paired_ratio(samples, "convjax", "lax")
-    if not timing.loses(ratio, timing.median(samples["lax"])):
+    lost = any(
+        timing.loses(timing.paired_ratio(samples, "convjax", way), timing.median(samples[way]))
+        for way in ("lax", "lax_onednn")
+        if "convjax" in samples and way in samples
+    )
+    if not lost:
         return samples, False
     again = timing.interleaved(timed, 2 * plan.rounds, limit_s=2 * plan.limit_s, **options)
     return again, True
@@ -156,8 +169,8 @@ def run_cell(row: Row, cell: str, plan: Plan) -> Record:
     )
     if "convjax" in ready:
         _compare(record, ready, samples)
-        record.lowerings = prepare.lowerings(row, cell, dtype)
-        if prepare.all_direct(record.lowerings):
+        record.lowerings = prepare.lowerings(row, cell, dtype, plan.options_of("convjax"))
+        if prepare.all_direct(record.lowerings) and plan.onednn is None:
             same = hlo_text.same_program(ready["lax"].text, ready["convjax"].text)
             record.same_hlo = "yes" if same else "no"
     return record
@@ -180,7 +193,8 @@ def _compare(record: Record, ready: dict[str, Contender], samples: Samples) -> N
 
 def progress_text(record: Record) -> str:
     """One line about a finished cell."""
-    names = [n for n in ("lax", "convjax", "flax", "equinox", "keras", "torch") if n in record.ms]
+    shown = ("lax", "lax_onednn", "convjax", "flax", "equinox", "keras", "torch")
+    names = [name for name in shown if name in record.ms]
     times = "  ".join(f"{name} {record.ms[name]:.3g}" for name in names)
     ratio = record.ratio.get("lax")
     end = f"  lax/convjax {1 / ratio:.2f}" if ratio else ""

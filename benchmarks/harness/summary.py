@@ -38,8 +38,13 @@ def count(records: Sequence[Record], peer: str, cell: str, keep: Callable[[Recor
 
 
 def losing(records: Sequence[Record]) -> list[Record]:
-    """Cells at which convjax is slower than lax, beyond noise."""
-    return [r for r in records if "lax" in r.ratio and loses(r.ratio["lax"], r.ms["lax"] / 1e3)]
+    """Cells at which convjax is slower than lax, with oneDNN or without, beyond noise."""
+    ways = ("lax", "lax_onednn")
+    return [
+        r
+        for r in records
+        if any(way in r.ratio and loses(r.ratio[way], r.ms[way] / 1e3) for way in ways)
+    ]
 
 
 def far_from_torch(records: Sequence[Record]) -> list[Record]:
@@ -228,6 +233,8 @@ def _listed(title: str, records: Sequence[Record], tell: Callable[[Record], str]
 def _loss(r: Record) -> str:
     spread = f"{number(r.ratio_low)} to {number(r.ratio_high)}"
     text = f"convjax/lax {number(r.ratio['lax'])} (quartiles {spread}), {number(r.ms['lax'])} ms"
+    if "lax_onednn" in r.ratio:
+        text += f", convjax/lax with oneDNN {number(r.ratio['lax_onednn'])}"
     text += f", {r.lowerings}" + ", rerun" * r.rerun
     return text + ", the same program as lax's" * (r.same_hlo == "yes")
 

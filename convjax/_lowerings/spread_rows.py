@@ -20,8 +20,8 @@ from convjax._lowerings.tools.slices import cropped
 
 def accepts(problem: Problem) -> str | None:
     geometry = problem.geometry
-    if geometry.rank != 2:
-        return f"it has {geometry.rank} spatial axes, not two"
+    if geometry.rank not in (1, 2):
+        return f"it has {geometry.rank} spatial axes, not one or two"
     if problem.groups != 1:
         return f"it has groups ({problem.groups})"
     return None
@@ -29,7 +29,7 @@ def accepts(problem: Problem) -> str | None:
 
 def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     layout, shape = call.layout, call.out_shape(x, kernel)
-    inner = canonical(2).ungrouped()
+    inner = canonical(call.geometry.rank).ungrouped()
     x, geometry = cropped(arranged(x, layout.x, "batch space contract"), call.geometry, 1)
     kernel = arranged(kernel, layout.kernel, "space contract out")
 
