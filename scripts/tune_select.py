@@ -18,6 +18,7 @@ import csv
 import datetime
 import functools
 import json
+import math
 import pathlib
 import sys
 from collections.abc import Iterator
@@ -38,7 +39,11 @@ HEADER = ("jaxlib", "vector_bits", "machine", "date", "role", "x", "kernel", "op
 GROUPED = ("taps", "per_group")
 VOLUMES = ("depth_sum", "depth_fold", "direct")
 PLANES = ("direct", "spread_rows", "depth_sum", "depth_fold")
+UNEVEN = (*GROUPED, "direct")
 PRODUCTS = ("per_group", "matmul")
+DEPTHWISE = ("taps", "direct")
+SUMS = ("direct", "depth_sum")
+SPREAD = ("channels_last", "spread_rows")
 
 
 class Case(NamedTuple):
@@ -63,6 +68,24 @@ def few_pairs() -> Iterator[Case]:
         kernel = (3, 3, i, 32 * o)
         for role in ("forward", "kernel_gradient"):
             yield Case(i * o, x, kernel, {"feature_group_count": 32}, role)
+
+
+def few_uneven_pairs() -> Iterator[Case]:
+    for c in (5, 7, 10, 14):
+        options = {"feature_group_count": 32}
+        yield Case(c * c, (8, 28, 28, 32 * c), (3, 3, c, 32 * c), options)
+
+
+def uneven_channels() -> Iterator[Case]:
+    for c in (5, 10, 20, 44):
+        options = {"feature_group_count": 8}
+        yield Case(c, (8, 28, 28, 8 * c), (3, 3, c, 8 * c), options)
+
+
+def uneven_strided_channels() -> Iterator[Case]:
+    for c in (10, 22, 44, 90):
+        options = {"feature_group_count": 8, "strides": 2}
+        yield Case(c, (8, 28, 28, 8 * c), (3, 3, c, 8 * c), options)
 
 
 def groups_written_out() -> Iterator[Case]:
@@ -141,9 +164,63 @@ def few_copies_for_ynnpack() -> Iterator[Case]:
         yield Case(rows, x, kernel, {"strides": 2}, "kernel_gradient")
 
 
+def many_taps() -> Iterator[Case]:
+    for window in ((3, 4), (5, 5), (7, 7), (10, 10)):
+        for space, c in ((56, 96), (14, 384)):
+            options = {"feature_group_count": c}
+            yield Case(math.prod(window), (8, space, space, c), (*window, 1, c), options)
+
+
+def few_products_for_onednn() -> Iterator[Case]:
+    for c, window in ((2, (3, 3)), (4, (2, 2)), (4, (3, 3)), (4, (4, 4))):
+        options = {"feature_group_count": 32}
+        yield Case(math.prod(window) * c * c, (8, 28, 28, 32 * c), (*window, c, 32 * c), options)
+
+
+def many_positions() -> Iterator[Case]:
+    for space in (40, 56, 64):
+        yield Case(space**2, *plane(64, 64, 8, space), {}, "kernel_gradient")
+
+
+def too_many_positions() -> Iterator[Case]:
+    for space in (56, 64, 80, 112):
+        yield Case(space**2, *plane(64, 64, 8, space), {}, "kernel_gradient")
+
+
+def few_outputs_for_onednn() -> Iterator[Case]:
+    for o in (4, 8, 16, 32):
+        yield Case(o, *plane(64, o, 8, 56))
+
+
+def wide_lines() -> Iterator[Case]:
+    for o in (64, 128, 256, 512):
+        yield Case(o, (8, 2048, 64), (5, 64, o), {}, "kernel_gradient")
+
+
+def few_colours() -> Iterator[Case]:
+    for c in (4, 8, 16, 32):
+        yield Case(c, *plane(c, 64, 4, 112, (7, 7)), {"strides": 2}, "kernel_gradient")
+
+
+# The thresholds of programs that are compiled with oneDNN.
+WITH_ONEDNN = (
+    *("MANY_TAPS", "FEW_PRODUCTS_FOR_ONEDNN", "MANY_POSITIONS", "TOO_MANY_POSITIONS"),
+    *("FEW_OUTPUTS_FOR_ONEDNN", "WIDE_LINES"),
+)
+
 # The convolutions of each threshold, and the lowerings that compete for them.
 MEASURED = {
     "FEW_PAIRS": (few_pairs, GROUPED),
+    "FEW_UNEVEN_PAIRS": (few_uneven_pairs, UNEVEN),
+    "UNEVEN_CHANNELS": (uneven_channels, UNEVEN),
+    "UNEVEN_STRIDED_CHANNELS": (uneven_strided_channels, UNEVEN),
+    "FEW_COLOURS": (few_colours, PLANES),
+    "MANY_TAPS": (many_taps, DEPTHWISE),
+    "FEW_PRODUCTS_FOR_ONEDNN": (few_products_for_onednn, DEPTHWISE),
+    "MANY_POSITIONS": (many_positions, SPREAD),
+    "TOO_MANY_POSITIONS": (too_many_positions, SPREAD),
+    "FEW_OUTPUTS_FOR_ONEDNN": (few_outputs_for_onednn, SUMS),
+    "WIDE_LINES": (wide_lines, SPREAD),
     "GROUPS_WRITTEN_OUT": (groups_written_out, PRODUCTS),
     "LITTLE_CUT_OFF": (little_cut_off, VOLUMES),
     "WORTH_SUMMING": (worth_summing, PLANES),
@@ -185,8 +262,11 @@ def operand_shapes(case: Case) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return case.x, jax.eval_shape(conv, *shapes).shape
 
 
-def measure(case: Case, candidates: tuple[str, ...], rounds: int) -> dict[str, float]:
-    """The least milliseconds of every candidate that accepts the case; their results are equal."""
+def measure(
+    case: Case, candidates: tuple[str, ...], rounds: int, options: dict[str, Any]
+) -> dict[str, float]:
+    """The least milliseconds of every candidate that accepts the case, under compiler options; the
+    results are equal."""
     rng = np.random.default_rng(0)
     operands = [
         jnp.asarray(rng.integers(-3, 4, shape), jnp.float32) for shape in operand_shapes(case)
@@ -195,7 +275,8 @@ def measure(case: Case, candidates: tuple[str, ...], rounds: int) -> dict[str, f
     expected: Any = None
     for name in candidates:
         try:
-            run = jax.jit(function(case, name)).lower(*operands).compile()
+            with convjax.compiled_with(options):
+                run = jax.jit(function(case, name)).lower(*operands).compile(options or None)
         except ValueError as error:
             if "cannot execute" not in str(error):
                 raise
@@ -233,8 +314,14 @@ def main() -> int:
     if unknown:
         parser.error(f"no threshold {', '.join(sorted(unknown))}: {', '.join(MEASURED)}")
     arguments.out.mkdir(parents=True, exist_ok=True)
+    with_onednn = convjax.compiler_options("cpu", onednn=True)
+    if target.ONEDNN_FLAG not in with_onednn:
+        left_out = sorted(set(names) & set(WITH_ONEDNN))
+        names = [name for name in names if name not in WITH_ONEDNN]
+        print(f"left out, since this XLA has no oneDNN: {', '.join(left_out) or 'none'}")
     for name in names:
         cases, candidates = MEASURED[name]
+        options = dict(with_onednn) if name in WITH_ONEDNN else {}
         here = {
             "jaxlib": target.installed(),
             "vector_bits": str(target.vector_bits()),
@@ -248,7 +335,7 @@ def main() -> int:
             rows = [row for row in rows if any(row[key] != here[key] for key in here)]
         print(f"{name} = {thresholds.THRESHOLDS[name].value}", flush=True)
         for case in cases():
-            ms = measure(case, candidates, arguments.rounds)
+            ms = measure(case, candidates, arguments.rounds, options)
             key = here | {
                 "role": case.role,
                 "x": "x".join(map(str, case.x)),

@@ -5,8 +5,6 @@ whose kernel it does not see reversed. Groups are for float32 only. The gradient
 is a convolution in batch groups, which it does not give either.
 """
 
-import math
-
 import jax.numpy as jnp
 
 from convjax._lowerings import thresholds as at
@@ -19,17 +17,21 @@ from convjax._lowerings.problem import (
 )
 from convjax._lowerings.tools.slices import crops
 
+
 _RANKS = (1, 2, 3)
 _TYPES = ("float32", "float16", "bfloat16")
 
 
 def computes(problem: Problem) -> bool:
     """Whether XLA gives oneDNN a convolution, cropped and its kernel reversed before."""
-    narrow = jnp.dtype(problem.dtype).name in _TYPES and problem.geometry.rank in _RANKS
     grouped = problem.groups != 1 and (
         problem.role == "kernel_gradient" or problem.dtype != jnp.float32
     )
-    return narrow and not is_dilated(problem) and not grouped
+    return _is_narrow(problem) and not is_dilated(problem) and not grouped
+
+
+def _is_narrow(problem: Problem) -> bool:
+    return jnp.dtype(problem.dtype).name in _TYPES and problem.geometry.rank in _RANKS
 
 
 def is_fast(problem: Problem) -> bool:
@@ -39,12 +41,19 @@ def is_fast(problem: Problem) -> bool:
     if problem.groups == 1:
         is_pointwise = count(problem.window) == 1 and problem.role == "forward"
         return is_pointwise or not is_product(problem)
-    if not is_arranged(problem) or any(stride > 1 for stride in problem.geometry.strides):
+    if problem.images != "NHWC":
         return False
-    if problem.i > 1:
-        return True
-    many = count(problem.window) >= at.MANY_TAPS.value
-    return many and problem.o == 1 and problem.geometry.rank == 2
+    if problem.i > 1 or problem.o > 1:
+        products = count((*problem.window, problem.i, problem.o))
+        return problem.i > 1 and problem.o > 1 and products > at.FEW_PRODUCTS_FOR_ONEDNN.value
+    has_few_taps = count(problem.window) < at.MANY_TAPS.value or problem.geometry.rank == 1
+    is_strided = any(stride > 1 for stride in problem.geometry.strides)
+    return not has_few_taps and not is_strided
+
+
+def has_few_outputs(problem: Problem) -> bool:
+    """Whether a dense convolution has so few output channels that most of a vector is zeros."""
+    return problem.groups == 1 and count((problem.o,)) <= at.FEW_OUTPUTS_FOR_ONEDNN.value
 
 
 def is_fast_in_gradients(problem: Problem) -> bool:
@@ -52,15 +61,42 @@ def is_fast_in_gradients(problem: Problem) -> bool:
     positions = count(problem.window)
     return (
         computes(problem)
-        and at.MANY_POSITIONS.value <= positions < math.inf
+        and at.MANY_POSITIONS.value <= positions <= at.TOO_MANY_POSITIONS.value
         and window_exceeds_output(problem)
         and not is_product(problem)
         and problem.geometry.rank == 2
-        and problem.groups == 1
         and problem.i > 1
-        # as it is where the convolution has a stride: oneDNN is slow
-        and all(dilation == 1 for dilation in problem.geometry.kernel_dilation)
+        and _is_dense_and_undilated(problem)  # with a stride oneDNN is slow
     )
+
+
+def commutes(problem: Problem) -> bool:
+    """Whether it is the gradient of a dense transposed kernel, of which oneDNN computes another
+    form."""
+    return (
+        _is_narrow(problem)
+        and problem.role == "kernel_gradient"
+        and is_dilated(problem)
+        and _is_dense_and_undilated(problem)
+    )
+
+
+def is_slow_for_a_line(problem: Problem) -> bool:
+    """Whether it is the gradient of a dense kernel with one axis, wide and without a stride."""
+    return (
+        computes(problem)
+        and problem.role == "kernel_gradient"
+        and problem.geometry.rank == 1
+        and _is_dense_and_undilated(problem)
+        and not is_product(problem)
+        and count((problem.o,)) >= at.WIDE_LINES.value
+    )
+
+
+def _is_dense_and_undilated(problem: Problem) -> bool:
+    """Whether it has one group, and no dilation between the elements of its window: in a kernel's
+    gradient, whether the convolution has no stride."""
+    return problem.groups == 1 and all(d == 1 for d in problem.geometry.kernel_dilation)
 
 
 def is_arranged(problem: Problem) -> bool:

@@ -64,7 +64,7 @@ def has_few_outputs(problem: Problem, target: Target) -> bool:
     gathered = count((problem.n, *problem.out_space, *problem.window, problem.i))
     if not at.WORTH_SUMMING.value < gathered < math.inf:
         return False
-    fewest = at.FEWEST_OUTPUTS.value if _ynnpack_is_fast(target) else 1
+    fewest = at.FEWEST_OUTPUTS.value if target.ynnpack and _ynnpack_is_fast(target) else 1
     written = problem.n * depth_sum.elements_moved(problem)
     small = written <= at.SMALL_RESULTS.value and problem.o <= at.SMALL_CHANNELS.value
     most = (at.FEW_SMALL_OUTPUTS if small else at.FEW_OUTPUTS).value
@@ -106,5 +106,7 @@ def _copies_little(problem: Problem, target: Target) -> bool:
     """Whether folding an axis of the window into channels copies the input only a few times."""
     if math.inf in (count(problem.space), count(problem.window)):
         return False
-    most = at.FEW_COPIES_FOR_YNNPACK if _ynnpack_is_fast(target) else at.FEW_COPIES
+    gradient_of_colours = window_exceeds_output(problem) and problem.n <= at.FEW_COLOURS.value
+    is_fast = _ynnpack_is_fast(target) and not (target.ynnpack and gradient_of_colours)
+    most = at.FEW_COPIES_FOR_YNNPACK if is_fast else at.FEW_COPIES
     return depth_fold.copies(problem) <= most.value

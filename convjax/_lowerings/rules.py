@@ -22,6 +22,7 @@ from convjax._lowerings import (
     onednn,
     patchify,
     planes,
+    reshaped,
     taps,
 )
 from convjax._lowerings import thresholds as at
@@ -137,6 +138,7 @@ def _is_short(problem: Problem) -> bool:
 
 
 FAST = (
+    Rule("tiles", on_one_cpu, _is_made_of_tiles, None),
     Rule(
         "oneDNN",
         on_one_cpu_with_onednn,
@@ -144,7 +146,6 @@ FAST = (
         "direct",
         "XLA gives it to oneDNN, which takes it as it is",
     ),
-    Rule("tiles", on_one_cpu, _is_made_of_tiles, None),
     Rule(
         "dilated input",
         on_one_cpu,
@@ -184,6 +185,14 @@ FAST = (
         "the gradient of a dense kernel: XLA gives it to oneDNN",
     ),
     Rule("plane", on_one_cpu, lambda p: p.groups == 1 and p.geometry.rank == 2, None),
+    Rule(
+        "gradient of a line's kernel, away from oneDNN",
+        on_one_cpu_with_onednn,
+        onednn.is_slow_for_a_line,
+        "spread_rows",
+        "the gradient of a dense kernel with one axis: oneDNN takes longer than Eigen; written "
+        "with a dilated input it stays with Eigen",
+    ),
     Rule(
         "other order of axes",
         on_one_cpu,
@@ -284,8 +293,21 @@ def _has_few_pairs(problem: Problem) -> bool:
     """Whether a group has few products for each tap, or in a kernel's gradient by rows, for each
     position of the window: few pairs of channels, which `taps` accepts."""
     inputs = problem.n if taps.by_rows(problem) else problem.i
-    few = count((inputs, problem.o)) <= at.FEW_PAIRS.value
-    return few and taps.accepts(problem) is None
+    most = at.FEW_UNEVEN_PAIRS if _is_uneven(problem) else at.FEW_PAIRS
+    return count((inputs, problem.o)) <= most.value and taps.accepts(problem) is None
+
+
+def _is_uneven(problem: Problem) -> bool:
+    """Whether Eigen, which gathers eight channels at once, gathers those of a group one by one."""
+    uneven = isinstance(problem.i, int) and problem.i % 8 != 0
+    return uneven and problem.role != "kernel_gradient" and not is_product(problem)
+
+
+def _is_uneven_and_narrow(problem: Problem) -> bool:
+    """Whether XLA's own loop over channels is faster than to gather them one by one."""
+    strided = any(stride > 1 for stride in problem.geometry.strides)
+    most = at.UNEVEN_STRIDED_CHANNELS if strided else at.UNEVEN_CHANNELS
+    return _is_uneven(problem) and problem.i <= most.value
 
 
 def _moves_less_in_sums(problem: Problem) -> bool:
@@ -297,6 +319,31 @@ def _moves_less_in_sums(problem: Problem) -> bool:
 
 
 TUNED = (
+    Tuned(
+        "plane with few outputs, with oneDNN",
+        "oneDNN",
+        "depth_sum",
+        lambda p, t: (
+            onednn.has_few_outputs(p) and p.geometry.rank == 2 and planes.has_few_outputs(p, t)
+        ),
+        "few output channels: oneDNN fills its vectors with zeros; rows of taps are convolved at "
+        "once and added",
+    ),
+    Tuned(
+        "volume with few outputs, with oneDNN",
+        "oneDNN",
+        "depth_sum",
+        lambda p, t: onednn.has_few_outputs(p) and p.geometry.rank == 3 and _moves_less_in_sums(p),
+        "few output channels: oneDNN fills its vectors with zeros; planes are convolved and added",
+    ),
+    Tuned(
+        "gradient of a transposed kernel, with oneDNN",
+        "dilated input",
+        "commuted",
+        lambda p, t: t.onednn and onednn.commutes(p),
+        "the kernel's gradient of a transposed convolution: with its operands exchanged it is a "
+        "convolution that XLA gives to oneDNN",
+    ),
     Tuned(
         "oneDNN, of operands in another order",
         "oneDNN",
@@ -310,6 +357,13 @@ TUNED = (
         "patchify",
         lambda p, t: p.groups == 1 or not _has_few_pairs(p),
         "windows that tile the input: the convolution is one matrix product of tiles",
+    ),
+    Tuned(
+        "plane made of tiles",
+        "dilated input",
+        "reshaped",
+        lambda p, t: p.groups == 1 and p.geometry.rank == 2 and reshaped.tiles(p) == "out",
+        "a result made of tiles: with the columns of a tile as channels, only rows of it interleave",
     ),
     Tuned(
         "phases of large groups",
@@ -344,6 +398,14 @@ TUNED = (
         "matmul",
         lambda p, t: is_product(p) and count((p.groups,)) > at.GROUPS_WRITTEN_OUT.value,
         "the window has one element, in many groups: one matrix product has all groups",
+    ),
+    Tuned(
+        "groups of uneven channels",
+        "groups",
+        "channels_last",
+        lambda p, t: t.faster_groups and _is_uneven_and_narrow(p),
+        "groups whose channels are no multiple of eight: Eigen gathers them one by one, and XLA's "
+        "own loop over channels takes less time",
     ),
     Tuned(
         "volume with few results",

@@ -36,6 +36,8 @@ class Jaxlib:
             YNNPACK, to which XLA gives them, takes longer than Eigen.
         one_thread_loops: whether XLA compiles a small ``while`` loop of array operations into one
             kernel for one thread.
+        faster_groups: whether XLA's own grouped convolutions take a half to a seventh of the time
+            that they take on 0.10.
         onednn: whether oneDNN, which XLA uses for convolutions where it is asked to, was measured
             to be faster.
         seen: the versions that were looked at, and commands that show it.
@@ -43,11 +45,13 @@ class Jaxlib:
 
     slower: Mapping[int, frozenset[str]]
     one_thread_loops: bool
+    faster_groups: bool
     onednn: bool
     seen: str
 
 
 _COMMAND = "scripts/benchmark --rows '^dense' --peers lax --out DIR"
+_GROUPS = "scripts/tune_select.py UNEVEN_CHANNELS"
 _LOOPS = "pytest tests/laws/test_lowerings.py -k turns_of_a_large_window"
 
 # One row for each release, oldest first.
@@ -55,20 +59,23 @@ JAXLIB = {
     "0.10": Jaxlib(
         slower={256: frozenset({SMALL, LARGE, DILATED}), 512: frozenset({SMALL, LARGE, DILATED})},
         one_thread_loops=False,
+        faster_groups=False,
         onednn=False,
-        seen=f"0.10.2 with 256 and 512 bits: {_COMMAND}; {_LOOPS}",
+        seen=f"0.10.2 with 256 and 512 bits: {_COMMAND}; {_LOOPS}; with 256 bits: {_GROUPS}",
     ),
     "0.11": Jaxlib(
         slower={256: frozenset({LARGE, DILATED}), 512: frozenset({DILATED})},
         one_thread_loops=False,
+        faster_groups=False,  # not measured
         onednn=False,
         seen=f"0.11.2 with 256 bits (512 bits were not measured): {_COMMAND}; {_LOOPS}",
     ),
     "0.12": Jaxlib(
         slower={256: frozenset({LARGE, DILATED}), 512: frozenset({DILATED})},
         one_thread_loops=True,
+        faster_groups=True,
         onednn=True,
-        seen=f"0.12.0.1 with 256 and 512 bits: {_COMMAND}; {_LOOPS}",
+        seen=f"0.12.0.1 with 256 and 512 bits: {_COMMAND}; {_LOOPS}; with 256 bits: {_GROUPS}",
     ),
 }
 
@@ -88,6 +95,7 @@ class Target:
         ynnpack: whether XLA gives dense two-dimensional convolutions to YNNPACK.
         ynnpack_slower: for which of them YNNPACK, or oneDNN in its place, takes longer than Eigen.
         one_thread_loops: whether XLA compiles small loops for one thread.
+        faster_groups: whether XLA's own grouped convolutions are faster than those of jaxlib 0.10.
         onednn: whether XLA gives convolutions to oneDNN.
         note: what was assumed, for people: "" where nothing was.
 
@@ -105,6 +113,7 @@ class Target:
     ynnpack: bool = False
     ynnpack_slower: frozenset[str] = frozenset()
     one_thread_loops: bool = False
+    faster_groups: bool = False
     onednn: bool = False
     note: str = ""
 
@@ -152,6 +161,7 @@ class Target:
             ynnpack,
             JAXLIB[row].slower[vector_bits] if ynnpack or onednn else frozenset(),
             JAXLIB[row].one_thread_loops,
+            JAXLIB[row].faster_groups,
             onednn,
             note,
         )

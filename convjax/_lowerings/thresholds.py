@@ -31,6 +31,24 @@ FEW_PAIRS = Threshold(
     "up to here `taps` sums products of whole arrays, above `per_group` convolves each group",
     measured="benchmarks/select/few_pairs.csv",
 )
+FEW_UNEVEN_PAIRS = Threshold(
+    49,
+    "pairs of channels in a group whose input channels are no multiple of eight",
+    "the same for these, which Eigen gathers slowly",
+    measured="benchmarks/select/few_uneven_pairs.csv",
+)
+UNEVEN_CHANNELS = Threshold(
+    10,
+    "input channels of a group that are no multiple of eight",
+    "up to here XLA's own grouped convolution is faster than `per_group`, on jaxlib 0.12",
+    measured="benchmarks/select/uneven_channels.csv",
+)
+UNEVEN_STRIDED_CHANNELS = Threshold(
+    22,
+    "input channels of a group that are no multiple of eight, in a strided convolution",
+    "the same for these",
+    measured="benchmarks/select/uneven_strided_channels.csv",
+)
 GROUPS_WRITTEN_OUT = Threshold(
     8,
     "groups of a 1x1 convolution",
@@ -115,19 +133,49 @@ FEW_COPIES_FOR_YNNPACK = Threshold(
     "the same where YNNPACK is fast for what it gets",
     measured="benchmarks/select/few_copies_for_ynnpack.csv",
 )
+FEW_COLOURS = Threshold(
+    8,
+    "input channels of a convolution, in the gradient of its kernel",
+    "up to here YNNPACK counts as slow, and `depth_fold` may copy an image FEW_COPIES times",
+    measured="benchmarks/select/few_colours.csv",
+)
 
-# Where XLA has oneDNN, by the rows of the benchmark.
+# Where XLA has oneDNN.
 MANY_TAPS = Threshold(
-    49,
-    "taps of a depthwise window with two axes",
+    25,
+    "taps of a depthwise window with two axes or three",
     "from here oneDNN is faster than `taps`",
-    "benchmarks/results/onednn/cpu2-avx2-jax-0.12.0.1.csv",
+    measured="benchmarks/select/many_taps.csv",
+)
+FEW_PRODUCTS_FOR_ONEDNN = Threshold(
+    64,
+    "products that all outputs of a group sum in one place",
+    "up to here `taps` is faster than oneDNN",
+    measured="benchmarks/select/few_products_for_onednn.csv",
 )
 MANY_POSITIONS = Threshold(
     3136,
     "positions of a convolution's result",
     "from here oneDNN is as fast as Eigen for the gradient of a dense kernel, or faster",
-    "benchmarks/results/onednn/cpu2-avx2-jax-0.12.0.1.csv",
+    measured="benchmarks/select/many_positions.csv",
+)
+TOO_MANY_POSITIONS = Threshold(
+    4096,
+    "positions of a convolution's result",
+    "above here oneDNN is slower than Eigen for it again",
+    measured="benchmarks/select/too_many_positions.csv",
+)
+FEW_OUTPUTS_FOR_ONEDNN = Threshold(
+    8,
+    "output channels",
+    "up to here `depth_sum` is faster than oneDNN where it moves little",
+    measured="benchmarks/select/few_outputs_for_onednn.csv",
+)
+WIDE_LINES = Threshold(
+    128,
+    "output channels of a kernel with one axis",
+    "from here `spread_rows` keeps the kernel's gradient with Eigen, which is faster than oneDNN",
+    measured="benchmarks/select/wide_lines.csv",
 )
 
 # By programs compiled for TPU v5e and v6e, jax 0.12.0.1: `scripts/devices tpu --rows grouped`.

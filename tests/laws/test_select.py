@@ -44,14 +44,18 @@ ANY_CPU = [
     ({"input_dilation": (2, 2)}, "polyphase"),
     ({"input_dilation": (9, 9)}, "direct"),  # 81 phases, of one tap or none
     ({"input_dilation": (2, 2), "groups": 8, "i": 4, "o": 4}, "polyphase"),
-    ({"input_dilation": (2, 2), "groups": 8, "i": 3, "o": 11}, "per_group"),
+    ({"input_dilation": (2, 2), "groups": 8, "i": 8, "o": 5}, "per_group"),
+    ({"input_dilation": (2, 2), "groups": 8, "i": 3, "o": 16}, "polyphase"),
+    ({"input_dilation": (2, 2), "groups": 8, "i": 5, "o": 10}, "per_group"),
     ({"input_dilation": (2, 2), "groups": 8, "i": 17, "o": 1}, "per_group"),
-    ({"input_dilation": (2, 2), "groups": 8, "i": 3, "o": 11, "window": (1, 1)}, "polyphase"),
+    ({"input_dilation": (2, 2), "groups": 8, "i": 8, "o": 5, "window": (1, 1)}, "polyphase"),
     (TILES, "direct"),
     (TILED_RESULTS, "patchify"),
     (TILED_RESULTS | {"n": 4, "o": 4}, "patchify"),
     (TILED_RESULTS | {"kernel_dilation": (4, 3)}, "direct"),
     (TILED_OUTPUT, "polyphase"),
+    (TILED_OUTPUT | {"padding": ((3, 3), (3, 3))}, "reshaped"),
+    (TILED_OUTPUT | {"padding": ((3, 3), (3, 3)), "groups": 8, "i": 4, "o": 4}, "polyphase"),
     (TILED_OUTPUT | {"window": (9, 9), "input_dilation": (9, 9)}, "polyphase"),
     (TILED_KERNEL, "patchify"),
     (TILED_KERNEL | {"out_space": (2, 3)}, "polyphase"),
@@ -64,7 +68,12 @@ ANY_CPU = [
     (GRADIENT | {"out_space": (1, 1)}, "matmul"),
     (DEPTHWISE, "taps"),
     (DEPTHWISE | {"i": 4, "o": 8}, "taps"),
-    (DEPTHWISE | {"i": 3, "o": 11}, "per_group"),
+    (DEPTHWISE | {"i": 8, "o": 4}, "taps"),
+    (DEPTHWISE | {"i": 8, "o": 5}, "per_group"),
+    (DEPTHWISE | {"i": 7, "o": 7}, "taps"),  # no multiple of eight
+    (DEPTHWISE | {"i": 12, "o": 12}, "per_group"),
+    (DEPTHWISE | {"i": 24, "o": 24} | STRIDED, "per_group"),
+    (DEPTHWISE | {"i": 8, "o": 8} | STRIDED, "per_group"),
     (DEPTHWISE | {"i": 17}, "per_group"),
     (DEPTHWISE | GRADIENT | {"n": 8, "o": 4}, "taps"),
     (DEPTHWISE | GRADIENT | {"n": 3, "o": 11}, "per_group"),
@@ -146,14 +155,30 @@ PLANES = [
         *["depth_fold"] * 4,
     ),
     (
-        {"i": 7, "o": 64, "kernel_dilation": (2, 2)} | GRADIENT | {"out_space": (4, 3)},
+        {"i": 7, "o": 64, "n": 9, "kernel_dilation": (2, 2)} | GRADIENT | {"out_space": (4, 3)},
         "depth_fold", "direct", "direct", "depth_fold",
     ),
-    ({"i": 7, "o": 64} | GRADIENT | {"out_space": (8, 3)}, "depth_fold", *["direct"] * 2,
+    ({"i": 7, "o": 64, "n": 9} | GRADIENT | {"out_space": (8, 3)}, "depth_fold", *["direct"] * 2,
      "depth_fold"),
     ({"i": 7, "o": 64} | GRADIENT | {"out_space": (9, 3)}, *["direct"] * 4),
     ({"i": 7, "o": 16} | GRADIENT, *["direct"] * 4),
+    # of few colours
+    ({"i": 7, "o": 64, "n": 8, "kernel_dilation": (2, 2)} | GRADIENT | {"out_space": (8, 3)},
+     *["depth_fold"] * 4),
+    ({"i": 7, "o": 64, "n": 9, "kernel_dilation": (2, 2)} | GRADIENT | {"out_space": (8, 3)},
+     "depth_fold", "direct", "direct", "depth_fold"),
 ]  # fmt: skip
+
+# Groups whose channels are no multiple of eight, by jaxlib.
+UNEVEN = [
+    (DEPTHWISE | {"i": 5, "o": 10}, "per_group", *["channels_last"] * 3),
+    (DEPTHWISE | {"i": 10, "o": 10}, "per_group", *["channels_last"] * 3),
+    (DEPTHWISE | {"i": 11, "o": 10}, *["per_group"] * 4),
+    (DEPTHWISE | {"i": 22, "o": 22} | STRIDED, "per_group", *["channels_last"] * 3),
+    (DEPTHWISE | {"i": 23, "o": 22} | STRIDED, *["per_group"] * 4),
+    (DEPTHWISE | {"i": 10, "o": 10, "window": (1, 1)}, *["matmul"] * 4),
+    (DEPTHWISE | {"i": 10, "o": 10} | GRADIENT, *["per_group"] * 4),
+]
 
 LARGE_TILES = GRADIENT | {
     "space": (224, 224), "padding": ((0, 0), (0, 0)), "kernel_dilation": (16, 16),
@@ -177,7 +202,7 @@ ELSEWHERE = [
     (DEPTHWISE, "xla", "taps"),
     (DEPTHWISE | {"i": 4, "o": 8}, "xla", "taps"),
     (DEPTHWISE | {"i": 17, "o": 1}, "xla", "matmul"),
-    (DEPTHWISE | {"i": 3, "o": 11}, "xla", "matmul"),
+    (DEPTHWISE | {"i": 8, "o": 5}, "xla", "matmul"),
     (DEPTHWISE | GRADIENT, "xla", "matmul"),
     (DEPTHWISE | GRADIENT | {"n": 1}, "xla", "matmul"),
     (DEPTHWISE | GRADIENT | {"n": 1, "out_space": (99, 99)}, "xla", "taps"),  # too many products
@@ -262,15 +287,25 @@ ELSEWHERE = [
 
 # One CPU, compiled with oneDNN: as any CPU but for these.
 LARGE = {"space": (56, 56), "window": (56, 56), "out_space": (3, 3), "role": "kernel_gradient"}
+LINE_GRADIENT = {
+    "role": "kernel_gradient", "window": (28,), "out_space": (3,), "channels_last": False
+}  # fmt: skip
 ONEDNN = [
     ({}, "direct"),
     (CHANNELS, "direct"),
-    (CHANNELS | {"o": 21}, "direct"),  # few outputs
+    (CHANNELS | {"o": 8}, "depth_sum"),  # few outputs
+    (CHANNELS | {"o": 3}, "depth_sum"),
+    (CHANNELS | {"o": 9}, "direct"),
+    (CHANNELS | {"o": 8, "dtype": np.dtype(jnp.bfloat16)}, "direct"),
+    (CHANNELS | {"o": 8, "window": (1, 3)}, "direct"),
     (CHANNELS | STRIDED, "direct"),
     ({"dtype": np.dtype("int32")}, "direct"),
     (CHANNELS | {"o": 21, "dtype": np.dtype("float64")}, "depth_sum"),
     (LINE, "direct"),
     (DEEP, "direct"),
+    (DEEP | {"o": 8}, "depth_sum"),
+    (DEEP | {"o": 9}, "direct"),
+    (DEEP | {"i": 1, "o": 8}, "direct"),
     (DEEP | {"dtype": np.dtype("float64")}, "depth_sum"),
     (DEEP | {"dtype": np.dtype(jnp.bfloat16)}, "direct"),
     (DEEP | {"padding": ((-1, 2), (1, 1), (1, 1))}, "channels_last"),
@@ -280,36 +315,58 @@ ONEDNN = [
     ({"input_dilation": (2, 2)}, "polyphase"),
     (TILES, "direct"),
     (TILED_RESULTS, "patchify"),
+    (
+        TILED_RESULTS | {"window": (4, 4), "kernel_dilation": (7, 7), "out_space": (7, 7)},
+        "patchify",
+    ),
     (TILED_KERNEL, "patchify"),
+    (DEEP_TILES, "patchify"),
     ({"window": (1, 1)}, "direct"),
     ({"window": (1, 1), "role": "input_gradient"}, "matmul"),
     (GRADIENT | {"out_space": (1, 1)}, "matmul"),
     # groups
     (DEPTHWISE, "taps"),
-    (DEPTHWISE | {"window": (6, 8)}, "taps"),
-    (DEPTHWISE | {"window": (7, 7)}, "direct"),
-    (DEPTHWISE | {"window": (7, 7), "o": 2}, "taps"),
-    (DEPTHWISE | {"window": (7, 7), "dtype": np.dtype(jnp.bfloat16)}, "taps"),
-    (DEPTHWISE | {"window": (7, 7), "channels_last": False}, "taps"),
+    (DEPTHWISE | {"window": (4, 6)}, "taps"),
+    (DEPTHWISE | {"window": (5, 5)}, "direct"),
+    (DEPTHWISE | {"window": (5, 5)} | STRIDED, "taps"),
+    (DEPTHWISE | {"window": (5, 5), "o": 2}, "taps"),
+    (DEPTHWISE | {"window": (5, 5), "dtype": np.dtype(jnp.bfloat16)}, "taps"),
+    (DEPTHWISE | {"window": (5, 5), "channels_last": False}, "channels_last"),
+    (DEPTHWISE | {"window": (5, 5), "images": "NCHW"}, "taps"),
+    (DEPTHWISE | DEEP, "direct"),
     (DEPTHWISE | LINE | {"space": (64,), "out_space": (64,), "window": (49,)}, "taps"),
     (DEPTHWISE | {"i": 4, "o": 4}, "direct"),
-    (DEPTHWISE | {"i": 4, "o": 4} | STRIDED, "taps"),
-    (DEPTHWISE | {"i": 4, "o": 4, "channels_last": False}, "taps"),
+    (DEPTHWISE | {"i": 4, "o": 1}, "taps"),
+    (DEPTHWISE | {"i": 4, "o": 4, "window": (2, 2)}, "taps"),
+    (DEPTHWISE | {"i": 5, "o": 13, "window": (1, 1)}, "direct"),
+    (DEPTHWISE | {"i": 4, "o": 4} | STRIDED, "direct"),
+    (DEPTHWISE | {"i": 4, "o": 4, "channels_last": False}, "channels_last"),
+    (DEPTHWISE | {"i": 4, "o": 4, "images": "NCHW"}, "taps"),
+    (DEPTHWISE | {"i": 4, "o": 4, "input_dilation": (2, 2)}, "polyphase"),
     ({"groups": 2}, "direct"),
     ({"groups": 2, "window": (1, 1)}, "direct"),
     ({"groups": 2, "dtype": np.dtype(jnp.bfloat16)}, "per_group"),
-    ({"groups": 2} | STRIDED, "per_group"),
+    ({"groups": 2} | STRIDED, "direct"),
     (DEEP | {"groups": 2}, "direct"),
     (DEPTHWISE | GRADIENT | {"n": 4, "o": 4}, "taps"),
     (DEPTHWISE | GRADIENT | {"n": 3, "o": 11}, "per_group"),
     # gradients of kernels
     (CHANNELS | LARGE, "channels_last"),
     (CHANNELS | LARGE | {"window": (55, 57)}, "spread_rows"),
+    (CHANNELS | LARGE | {"window": (64, 64)}, "channels_last"),
+    (CHANNELS | LARGE | {"window": (64, 65)}, "spread_rows"),
     (CHANNELS | LARGE | {"i": 1}, "depth_fold"),
     (CHANNELS | LARGE | {"dtype": np.dtype("float64")}, "direct"),
     (CHANNELS | LARGE | {"kernel_dilation": (2, 2)}, "spread_rows"),
     (CHANNELS | GRADIENT, "spread_rows"),
     (DEEP | GRADIENT_OF_A_VOLUME, "depth_fold"),
+    (GRADIENT | {"input_dilation": (2, 2)}, "commuted"),
+    (GRADIENT | {"input_dilation": (2, 2), "kernel_dilation": (2, 2)}, "polyphase"),
+    (GRADIENT | {"input_dilation": (2, 2), "dtype": np.dtype("float64")}, "polyphase"),
+    (GRADIENT | DEPTHWISE | {"input_dilation": (2, 2)}, "polyphase"),
+    (LINE | LINE_GRADIENT | {"o": 128}, "spread_rows"),
+    (LINE | LINE_GRADIENT | {"o": 127}, "channels_last"),
+    (LINE | LINE_GRADIENT | {"o": 128, "kernel_dilation": (2,)}, "channels_last"),
 ]
 
 TABLE = [
@@ -317,7 +374,7 @@ TABLE = [
     *((changes, where, wanted) for changes, wanted in ANY_CPU for where in ONE_CPU),
     *(
         (changes, where, wanted)
-        for changes, *row in PLANES
+        for changes, *row in (*PLANES, *UNEVEN)
         for where, wanted in zip(ONE_CPU, row, strict=True)
     ),
     *ELSEWHERE,
