@@ -3,11 +3,11 @@
     python -m benchmarks models [MODEL ...] [--batch N] [--size S]
 
 Each model runs forward, and as a training step (the loss and its gradients), in five ways: with
-lax, with lax and oneDNN (where this jaxlib has it), with `convjax.accelerate`, with `accelerate`
-and `compiler_options`, and in PyTorch where torchvision (or a few lines here) has the same
-architecture. The JAX programs must agree on the logits, and in training on the loss, or nothing is
-timed. How far their gradients are apart is written beside the times: a new network with batch norms
-amplifies rounding, so that lax with oneDNN may differ from lax by a tenth.
+lax, with lax and oneDNN (where this jaxlib has it), with `convjax.accelerate`, with it under
+`convjax.jit` (that is with oneDNN, too), and in PyTorch where torchvision (or a few lines here) has
+the same architecture. The JAX programs must agree on the logits, and in training on the loss, or
+nothing is timed. How far their gradients are apart is written beside the times: a new network with
+batch norms amplifies rounding, so that lax with oneDNN may differ from lax by a tenth.
 Times are medians of interleaved rounds; PyTorch's is that of its faster memory format.
 Results go to `benchmarks/results/models/DEVICE-jax-VERSION.json`, as soon as a model is done.
 Exit status: 0, or 1 where a model differs, or 2 where no model could be built.
@@ -46,7 +46,12 @@ def ways() -> dict[str, tuple[Callable[[Any], Any], dict[str, Any]]]:
     if jax.version.__version_info__ >= (0, 11):
         found["lax, oneDNN"] = (same, ONEDNN)
     found["convjax"] = (convjax.accelerate, {})
-    found["convjax, options"] = (convjax.accelerate, dict(convjax.compiler_options("cpu")))
+    options = dict(convjax.compiler_options("cpu", onednn=True))
+
+    def declared(function: Any) -> Any:  # as `convjax.jit` does
+        return convjax.compiled_with(options)(convjax.accelerate(function))
+
+    found["convjax.jit"] = (declared, options)
     return found
 
 

@@ -159,10 +159,14 @@ def _model(name: str) -> str:
 
 
 def _models(folder: pathlib.Path) -> list[str]:
-    ways = ("lax", "lax, oneDNN", "convjax", "convjax, options", "PyTorch")
-    header = ("model", "program", *ways, "compile, s", "temporaries, MiB")
+    every = ("lax", "lax, oneDNN", "convjax", "convjax, options", "convjax.jit", "PyTorch")
     lines = ["### Whole models", ""]
     for file, report in _json(folder, "models").items():
+        there = {
+            way for cells in report["models"].values() for found in cells.values() for way in found
+        }
+        ways = [way for way in every if way in there]
+        header = ("model", "program", *ways, "compile, s", "temporaries, MiB")
         shape = "×".join(map(str, report["shape"]))
         lines += [
             f"[{file}](../benchmarks/results/models/{file}.json), input {shape}, times in ms. The"

@@ -17,7 +17,6 @@ from convjax._lowerings.problem import (
 )
 from convjax._lowerings.tools.slices import crops
 
-
 _RANKS = (1, 2, 3)
 _TYPES = ("float32", "float16", "bfloat16")
 
@@ -41,14 +40,13 @@ def is_fast(problem: Problem) -> bool:
     if problem.groups == 1:
         is_pointwise = count(problem.window) == 1 and problem.role == "forward"
         return is_pointwise or not is_product(problem)
-    if problem.images != "NHWC":
-        return False
     if problem.i > 1 or problem.o > 1:
         products = count((*problem.window, problem.i, problem.o))
-        return problem.i > 1 and problem.o > 1 and products > at.FEW_PRODUCTS_FOR_ONEDNN.value
+        many = problem.i > 1 and problem.o > 1 and products > at.FEW_PRODUCTS_FOR_ONEDNN.value
+        return many and problem.images != "NCHW"
     has_few_taps = count(problem.window) < at.MANY_TAPS.value or problem.geometry.rank == 1
     is_strided = any(stride > 1 for stride in problem.geometry.strides)
-    return not has_few_taps and not is_strided
+    return problem.images == "NHWC" and not has_few_taps and not is_strided
 
 
 def has_few_outputs(problem: Problem) -> bool:

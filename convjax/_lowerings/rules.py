@@ -4,7 +4,7 @@ There are three lists.
 
 CORRECT  where a lowering computes wrong numbers, and what runs in its place. Never for speed.
 FAST     kinds of convolutions that lax computes slowly, by factors, and what computes them instead.
-         The first that holds decides.
+         The first that holds decides. Those of GPU and TPU are in `accelerators`.
 TUNED    exceptions within a kind: a threshold says where another lowering is faster still.
 
 A platform without a row of FAST has lax's own convolution, and `explain` says that nothing was
@@ -14,8 +14,7 @@ measured there. `select` puts the lists together.
 import math
 
 from convjax._lowerings import (
-    block_diagonal,
-    cudnn,
+    accelerators,
     depth_fold,
     depth_sum,
     matmul,
@@ -56,16 +55,8 @@ def on_cpu(target: Target) -> bool:
     return target.platform == "cpu"
 
 
-def on_gpu(target: Target) -> bool:
-    return target.is_one_gpu
-
-
 def on_one_cpu_with_onednn(target: Target) -> bool:
     return target.is_one_cpu and target.onednn
-
-
-def on_tpu(target: Target) -> bool:
-    return target.platform == "tpu" and target.split != "XLA"
 
 
 # ---- CORRECT -----------------------------------------------------------------------------------
@@ -103,8 +94,6 @@ CORRECT = (
 )
 
 
-_COMPILED = " (seen in programs compiled for an H200; none was timed)"
-
 # ---- FAST --------------------------------------------------------------------------------------
 
 
@@ -117,24 +106,6 @@ def _is_made_of_tiles(problem: Problem) -> bool:
     made = patchify.tiled(problem)
     lax_is_slow = made is not None and (made != "windows" or problem.geometry.rank > 2)
     return lax_is_slow and not is_product(problem)
-
-
-def _fills_blocks(problem: Problem) -> bool:
-    """Whether dense convolutions of blocks take fewer cycles on a TPU than lax's groups."""
-    channels = block_diagonal.channels(problem)
-    if is_product(problem):
-        return problem.role != "kernel_gradient" and block_diagonal.together(problem) > 1
-    few = at.FEW_IN_GRADIENTS if problem.role == "kernel_gradient" else at.FEW_OF_A_UNIT
-    return 1 < channels <= few.value
-
-
-def _is_short(problem: Problem) -> bool:
-    """Whether it is a depthwise convolution along one axis, or a gradient of one, whose kernel has
-    few elements for each group."""
-    is_gradient = problem.role == "kernel_gradient"
-    inputs, taps = (problem.n, problem.out_space) if is_gradient else (problem.i, problem.window)
-    few = count((problem.o, *taps)) <= at.FEW_IN_A_SEQUENCE.value
-    return problem.geometry.rank == 1 and problem.groups != 1 and inputs == 1 and few
 
 
 FAST = (
@@ -209,80 +180,7 @@ FAST = (
         "groups that XLA splits over several CPUs: it would gather all groups of a grouped "
         "convolution; it gathers none for matrix products",
     ),
-    Rule(
-        "groups on a TPU",
-        on_tpu,
-        lambda p: p.groups != 1 and _fills_blocks(p),
-        "block_diagonal",
-        "groups of few channels: XLA for TPU gives each a matrix unit and moves the result; blocks "
-        "of them fill a unit, and write into place. Fewer cycles by XLA's estimate for programs "
-        "that were compiled for v5e and v6e; none was timed",
-    ),
-    Rule(
-        "gradient of a short kernel on a GPU",
-        on_gpu,
-        lambda p: p.role == "kernel_gradient" and _is_short(p),
-        "stacked_sum",
-        "the gradient of a kernel of few taps along one axis, depthwise: one pass reads the input "
-        "and the cotangent, and writes no padded copy; read from programs compiled for an H200, "
-        "none was timed",
-    ),
-    Rule(
-        "short kernel on a GPU",
-        on_gpu,
-        lambda p: p.role != "kernel_gradient" and _is_short(p),
-        "taps",
-        "few taps along one axis, depthwise: XLA fuses their sum with what is around it, and "
-        "writes no padded copy; read from programs compiled for an H200, none was timed",
-    ),
-    Rule(
-        "volume of planes on a GPU",
-        on_gpu,
-        cudnn.is_a_plane,
-        "reshaped",
-        "a volume whose window has one element on an axis: as a plane it keeps channels last, "
-        "where XLA for GPUs transposes volumes" + _COMPILED,
-    ),
-    Rule(
-        "tiles on a GPU",
-        on_gpu,
-        cudnn.is_hidden_by_tiles,
-        "reshaped",
-        "a gradient with a window that tiles the input: with tiles as channels XLA for GPUs sees "
-        "that it is one, and copies nothing" + _COMPILED,
-    ),
-    Rule(
-        "dilated axis on a GPU",
-        on_gpu,
-        cudnn.is_hidden_by_a_dilation,
-        "reshaped",
-        "the kernel's gradient of a dilated convolution: cut into rows it has no dilation, and "
-        "cuDNN's function for such gradients computes it without transposes" + _COMPILED,
-    ),
-    Rule(
-        "gradient of a transposed kernel on a GPU",
-        on_gpu,
-        cudnn.is_hidden_by_zeros,
-        "commuted",
-        "the kernel's gradient of a transposed convolution: with its operands exchanged cuDNN's "
-        "function for kernel gradients computes it, without transposes" + _COMPILED,
-    ),
-    Rule(
-        "even padding on a GPU",
-        on_gpu,
-        cudnn.is_padded_evenly_for_free,
-        "symmetric",
-        "padding that differs between both sides: cuDNN pads both alike, which gives the same "
-        "outputs here, without a padded copy" + _COMPILED,
-    ),
-    Rule(
-        "depthwise on a GPU",
-        on_gpu,
-        cudnn.is_copied,
-        "taps",
-        "a depthwise convolution whose input XLA for GPUs would copy first: a sum of shifted "
-        "inputs is one pass over the input as it is" + _COMPILED,
-    ),
+    *accelerators.FAST,
 )
 
 
@@ -363,7 +261,7 @@ TUNED = (
         "dilated input",
         "reshaped",
         lambda p, t: p.groups == 1 and p.geometry.rank == 2 and reshaped.tiles(p) == "out",
-        "a result made of tiles: with the columns of a tile as channels, only rows of it interleave",
+        "a result made of tiles: with the columns of a tile as channels, only its rows interleave",
     ),
     Tuned(
         "phases of large groups",

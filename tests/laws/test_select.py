@@ -342,6 +342,7 @@ ONEDNN = [
     (DEPTHWISE | {"i": 4, "o": 4} | STRIDED, "direct"),
     (DEPTHWISE | {"i": 4, "o": 4, "channels_last": False}, "channels_last"),
     (DEPTHWISE | {"i": 4, "o": 4, "images": "NCHW"}, "taps"),
+    (DEPTHWISE | {"i": 4, "o": 4, "images": "", "channels_last": False}, "channels_last"),
     (DEPTHWISE | {"i": 4, "o": 4, "input_dilation": (2, 2)}, "polyphase"),
     ({"groups": 2}, "direct"),
     ({"groups": 2, "window": (1, 1)}, "direct"),
