@@ -11,12 +11,14 @@ import pytest
 
 from benchmarks import layers as benchmark
 from benchmarks.harness import machine, ops, readme, results, session, summary, timing
+from benchmarks.harness.held_out import held_out
 from benchmarks.harness.networks import mobilenet, per_example
 from benchmarks.harness.prepare import CELLS, lowerings, prepare, prepare_jax
 from benchmarks.harness.results import Conflict, Record, Store, Table
 from benchmarks.harness.rows import Operand, Row, forward, same, transposed
 from benchmarks.harness.table import NARROW, choose, table
 from benchmarks.harness.timing import Timed
+from convjax._core.declared import now
 
 TINY = [
     forward("dense", "dense", 2, (6, 5), 3, 4, (3, 3)),
@@ -207,6 +209,40 @@ def test_compiler_options(monkeypatch):
     assert benchmark.compiler_options(parse(["--options"])) == asked
     with pytest.raises(SystemExit, match="NAME=VALUE"):
         benchmark.compiler_options(parse(["--compiler-option", "a"]))
+
+
+def test_onednn_is_beside_lax(monkeypatch, tmp_path):
+    """convjax runs under the options that it is told of, lax under the same and under none."""
+    asked = {"xla_cpu_experimental_onednn_custom_call": True}
+    monkeypatch.setattr(benchmark.convjax, "compiler_options", lambda platform, onednn: asked)
+    seen, declared = set(), []
+
+    def prepared(peer, row, cell, arrays, dtype, options):
+        seen.add((peer, bool(options)))
+        return prepare(peer, row, cell, arrays, dtype, options)
+
+    def conv(self, x, kernel, spec, right=ops.ConvjaxOps.conv):
+        declared.append(dict(now() or {}))
+        return right(self, x, kernel, spec)
+
+    monkeypatch.setattr(session.prepare, "warm_up", lambda: None)
+    monkeypatch.setattr(session.prepare, "prepare", prepared)
+    monkeypatch.setattr(ops.ConvjaxOps, "conv", conv)
+    assert run_main(monkeypatch, tmp_path, "--onednn", "--only", "forward", "--peers", "lax") == 0
+    assert seen == {("lax", False), ("lax_onednn", True), ("convjax", True)}
+    assert declared and all(options == asked for options in declared)
+    (path,) = tmp_path.iterdir()
+    assert path.stem.endswith("-onednn")
+    (found, *_) = results.load(path).records
+    assert {"lax", "lax_onednn", "convjax"} <= found.ms.keys() and found.ratio["lax_onednn"] > 0
+    with pytest.raises(SystemExit, match="leave the other two out"):
+        benchmark.onednn_options(benchmark.parser().parse_args(["--onednn", "--options"]))
+
+
+def test_a_cell_that_lax_wins_with_onednn_is_lost():
+    lost = record(ratio={"lax": 0.5, "lax_onednn": 1.2}, ms={"lax": 10.0, "lax_onednn": 6.0})
+    kept = record(ratio={"lax": 0.5, "lax_onednn": 1.0}, ms={"lax": 10.0, "lax_onednn": 6.0})
+    assert summary.losing([lost, kept]) == [lost]
 
 
 # ---- timing --------------------------------------------------------------------------------------
@@ -450,6 +486,13 @@ def test_losses_of_16_bits_are_summed_in_float32():
             loss, _, of_kernel = contender.read(contender.call())
             assert loss == 300 * 256 * scale
             assert of_kernel == 300 * 2 * 16 * 4 * scale
+
+
+def test_held_out_rows_are_other_rows():
+    rows = held_out()
+    assert len({row.name for row in rows}) == len(rows)
+    assert {row.family for row in rows} == {"dense", "depthwise", "grouped", "transposed", "3d"}
+    assert not {row.operands for row in rows} & {row.operands for row in table()}
 
 
 def test_rows_of_16_bits():
