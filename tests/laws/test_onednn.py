@@ -140,14 +140,27 @@ def test_what_onednn_is_called_for(name):
             assert (CALL in text) == wanted, role
 
 
+NANS = ["plane", "volume", "groups", "many groups, strided", "depthwise, many taps"]
+
+
 @needed
-@pytest.mark.parametrize("name", ["plane", "volume", "groups", "depthwise, many taps"])
+@pytest.mark.parametrize("name", [*NANS, "plane of three outputs", "depthwise volume"])
 def test_a_nan_reaches_its_taps_only(name):
+    """Forward, and in the input's gradient."""
     x, kernel, options = CASES[name]
     conv = functools.partial(convjax.conv, **options)
     x, kernel = drawn(x, kernel, "float32")
-    x = x.at[(0, *(size // 2 for size in x.shape[1:-1]), 1)].set(jnp.nan)
-    found = convjax.jit(conv)(x, kernel)
-    wanted = jax.jit(functools.partial(conv, algorithm="direct"))(x, kernel)
-    assert 0 < np.isnan(wanted).sum() < wanted.size
-    np.testing.assert_array_equal(found, wanted)
+
+    def gradient(y, algorithm=None):
+        return jax.linear_transpose(lambda x: conv(x, kernel, algorithm=algorithm), x)(y)[0]
+
+    def forward(x, algorithm=None):
+        return conv(x, kernel, algorithm=algorithm)
+
+    for function, given in ((forward, x), (gradient, conv(x, kernel))):
+        middle = tuple(size // 2 for size in given.shape[1:-1])
+        given = given.at[(0, *middle, 1)].set(jnp.nan)
+        found = convjax.jit(function)(given)
+        wanted = jax.jit(functools.partial(function, algorithm="direct"))(given)
+        assert 0 < np.isnan(wanted).sum() < wanted.size
+        np.testing.assert_array_equal(found, wanted)
