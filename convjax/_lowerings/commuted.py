@@ -16,7 +16,7 @@ from jax import lax
 
 from convjax._core.geometry import Geometry, dilated
 from convjax._core.layout import Axes, Layout
-from convjax._lowerings import direct
+from convjax._lowerings import channels_last, direct
 from convjax._lowerings.lowering import Lowering, anything, never
 from convjax._lowerings.problem import Call, Problem
 
@@ -24,20 +24,26 @@ from convjax._lowerings.problem import Call, Problem
 def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     if call.geometry.reversal:
         kernel = lax.rev(kernel, call.layout.kernel.space)
-    y = direct.convolution(
-        kernel,
-        x,
-        geometry=_exchanged_geometry(call.problem),
-        layout=_exchanged_layout(call.layout),
-        precision=call.precision,
-        preferred_element_type=call.preferred_element_type,
-        groups_in_batch=call.role == "kernel_gradient",
-    )
+    # In loops XLA gives oneDNN only what has its channels last.
+    lowering = channels_last if call.target.onednn else direct
+    y = lowering.run(kernel, x, _exchanged(call))
     return lax.rev(y, call.layout.out.space)
 
 
+def _exchanged(call: Call) -> Call:
+    """The call with the kernel as the input, and the input as the window."""
+    problem = call.problem
+    exchanged = problem._replace(
+        n=problem.o,
+        o=problem.n,
+        space=problem.window,
+        window=problem.space,
+        geometry=_exchanged_geometry(problem),
+    )
+    return call._replace(problem=exchanged, layout=_exchanged_layout(call.layout))
+
+
 def _exchanged_geometry(problem: Problem) -> Geometry:
-    """Of the kernel as the input, and the input as the window."""
     geometry, padding = problem.geometry, []
     for axis, (low, _) in enumerate(geometry.padding):
         reach = (problem.out_space[axis] - 1) * geometry.strides[axis]

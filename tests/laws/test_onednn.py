@@ -5,6 +5,7 @@ out: jaxlib 0.10 takes the option and does nothing.
 """
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -138,6 +139,21 @@ def test_what_onednn_is_called_for(name):
         text = convjax.jit(function).lower(*operands).compile().as_text()
         if wanted is not None:
             assert (CALL in text) == wanted, role
+
+
+@needed
+@pytest.mark.parametrize("name", [*CASES, *TRANSPOSED])
+def test_channels_are_last(name):
+    """In a loop XLA moves no axes, and oneDNN is a thousand times slower in another order."""
+    function, cases = (
+        (convjax.conv, CASES) if name in CASES else (convjax.conv_transpose, TRANSPOSED)
+    )
+    x, kernel, options = cases[name]
+    conv = functools.partial(function, **options)
+    program, operands = roles(conv, *drawn(x, kernel, "float32"))["training"]
+    text = convjax.jit(program).lower(*operands).as_text()
+    found = re.findall(r"dim_numbers = (.*?), window", text)
+    assert set(found) <= {f"[b, {d}, f]x[{d}, i, o]->[b, {d}, f]" for d in ("0", "0, 1", "0, 1, 2")}
 
 
 NANS = ["plane", "volume", "groups", "many groups, strided", "depthwise, many taps"]
