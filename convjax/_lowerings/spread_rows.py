@@ -5,6 +5,8 @@ jaxlib gives a dense two-dimensional convolution on CPU to YNNPACK, which is slo
 dilated inputs. With twice the stride, padding and dilation, no tap reads a zero between rows:
 output ``o`` and tap ``t`` read row ``(2*o*s + 2*t*d - 2*low) / 2``, the row that they read without
 the dilation. Nothing is copied, and no product is added.
+
+oneDNN takes no dilated input either. So this also keeps a convolution with one axis from oneDNN.
 """
 
 import dataclasses
