@@ -62,8 +62,10 @@ def test_they_are_gone_after_an_error(error):
 def test_they_are_gone_after_a_signal(number):
     """Of the process that started them, which has no time to stop them after two of these."""
     program = (
-        "import time\n"
+        "import signal, time\n"
         "from benchmarks.harness.busy import busy\n"
+        # a shell starts what runs in its background with this signal ignored
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "with busy(1) as pids:\n"
         "    print(*pids, flush=True)\n"
         "    time.sleep(60)\n"
