@@ -7,6 +7,7 @@ is a convolution in batch groups, which it does not give either.
 
 import jax.numpy as jnp
 
+from convjax._lowerings import patchify
 from convjax._lowerings import thresholds as at
 from convjax._lowerings.problem import (
     Problem,
@@ -47,6 +48,12 @@ def is_fast(problem: Problem) -> bool:
     has_few_taps = count(problem.window) < at.MANY_TAPS.value or problem.geometry.rank == 1
     is_strided = any(stride > 1 for stride in problem.geometry.strides)
     return problem.images == "NHWC" and not has_few_taps and not is_strided
+
+
+def tiles(problem: Problem) -> bool:
+    """Whether it is a dense convolution whose windows tile the input, and oneDNN computes it."""
+    windows = patchify.tiled(problem) == "windows"
+    return windows and problem.groups == 1 and problem.role == "forward" and computes(problem)
 
 
 def has_few_outputs(problem: Problem) -> bool:

@@ -13,6 +13,8 @@ measured there. `select` puts the lists together.
 
 import math
 
+import numpy as np
+
 from convjax._lowerings import (
     accelerators,
     depth_fold,
@@ -253,7 +255,9 @@ TUNED = (
         "tiles of many channels",
         "tiles",
         "patchify",
-        lambda p, t: p.groups == 1 or not _has_few_pairs(p),
+        lambda p, t: (
+            (p.groups == 1 or not _has_few_pairs(p)) and not (t.onednn and onednn.tiles(p))
+        ),
         "windows that tile the input: the convolution is one matrix product of tiles",
     ),
     Tuned(
@@ -267,7 +271,12 @@ TUNED = (
         "phases of large groups",
         "dilated input",
         "per_group",
-        lambda p, t: p.groups != 1 and not _has_few_pairs(p) and not is_product(p),
+        lambda p, t: (
+            p.groups != 1
+            and not _has_few_pairs(p)
+            and not is_product(p)
+            and not (t.onednn and p.dtype == np.float32)  # which computes every phase at once
+        ),
         "a dilated input in groups of many channels: phases interleave faster within a group",
     ),
     Tuned(

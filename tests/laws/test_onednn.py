@@ -39,6 +39,10 @@ CASES = {
     "volume of two outputs": ((2, 7, 6, 5, 24), (3, 2, 3, 24, 2), {}),
     "depthwise volume": ((2, 7, 6, 5, 8), (3, 3, 3, 1, 8), {"feature_group_count": 8}),
     "volume, strided": ((2, 7, 6, 5, 8), (3, 2, 3, 8, 12), {"strides": (2, 1, 2)}),
+    "tiled volume": ((2, 4, 6, 6, 3), (2, 3, 2, 3, 8), {"strides": (2, 3, 2), "padding": "VALID"}),
+    "large groups, strided": (
+        (3, 13, 11, 24), (3, 3, 12, 24), {"feature_group_count": 2, "strides": 2},
+    ),
     "depthwise": ((3, 13, 11, 16), (3, 2, 1, 16), {"feature_group_count": 16}),
     "depthwise, strided": (
         (3, 13, 11, 16), (3, 2, 1, 32), {"feature_group_count": 16, "strides": 2},
