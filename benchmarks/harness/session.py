@@ -31,7 +31,7 @@ class Plan:
     """How cells are run.
 
     Attributes:
-        compiler_options: those of every JAX contender.
+        compiler_options: those of every JAX library.
         onednn: the options of `convjax` and of `lax_onednn`, in place of these; None where there is
             no `lax_onednn`.
     """

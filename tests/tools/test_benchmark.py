@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import layers as benchmark
 from benchmarks.harness import machine, ops, readme, results, session, summary, timing
-from benchmarks.harness.held_out import held_out
+from benchmarks.harness.more_rows import more_rows
 from benchmarks.harness.networks import mobilenet, per_example
 from benchmarks.harness.prepare import CELLS, lowerings, prepare, prepare_jax
 from benchmarks.harness.results import Conflict, Record, Store, Table
@@ -488,8 +488,8 @@ def test_losses_of_16_bits_are_summed_in_float32():
             assert of_kernel == 300 * 2 * 16 * 4 * scale
 
 
-def test_held_out_rows_are_other_rows():
-    rows = held_out()
+def test_more_rows_are_other_rows():
+    rows = more_rows()
     assert len({row.name for row in rows}) == len(rows)
     assert {row.family for row in rows} == {"dense", "depthwise", "grouped", "transposed", "3d"}
     assert not {row.operands for row in rows} & {row.operands for row in table()}
