@@ -64,16 +64,18 @@ def measured() -> list[dict[str, Any]]:
     """All rows: file, target, problem, chosen lowering, and milliseconds of each lowering."""
     found = []
     for path in sorted(tune_select.FOLDER.glob("*.csv")):
+        onednn = path.stem.upper() in tune_select.WITH_ONEDNN
         for row in csv.DictReader(path.read_text().splitlines()):
             x, kernel = (tuple(map(int, row[key].split("x"))) for key in ("x", "kernel"))
             case = tune_select.Case(0, x, kernel, json.loads(row["options"]), row["role"])
-            target = Target.of("cpu", row["jaxlib"], vector_bits=int(row["vector_bits"]))
+            bits = int(row["vector_bits"])
+            target = Target.of("cpu", row["jaxlib"], vector_bits=bits, onednn=onednn)
             shapes = (
                 jax.ShapeDtypeStruct(s, jnp.float32) for s in tune_select.operand_shapes(case)
             )
             (line,) = convjax.explain(tune_select.function(case, None), *shapes, target=target).rows
             ms = {k[:-3]: float(v) for k, v in row.items() if k.endswith(" ms") and v}
-            place = f"jaxlib {row['jaxlib']}, {row['vector_bits']} bits"
+            place = f"jaxlib {row['jaxlib']}, {bits} bits" + ", with oneDNN" * onednn
             problem = problem_of(case, line.geometry)
             found.append({"file": path.stem, "place": place, "problem": problem, "ms": ms})
             # `channels_last` is the same call of lax, outside of loops
