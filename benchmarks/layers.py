@@ -16,7 +16,7 @@ import jax
 
 import convjax
 from benchmarks.harness import command, machine, ops, prepare, readme, results, session, summary
-from benchmarks.harness.more_rows import more_rows
+from benchmarks.harness.drawn_rows import drawn_rows
 from benchmarks.harness.rows import Row
 from benchmarks.harness.table import choose, table
 
@@ -28,7 +28,9 @@ QUICK_PEERS = ("lax", "convjax", "torch_nchw", "torch_nhwc")
 def parser() -> argparse.ArgumentParser:
     p = command.parser("layers", __doc__)
     p.add_argument("--quick", action="store_true", help="few rows and rounds: under two minutes")
-    p.add_argument("--more-rows", action="store_true", help="other rows, beside the table")
+    p.add_argument(
+        "--drawn", type=int, metavar="SEED", help="rows drawn at random instead of the table's"
+    )
     p.add_argument("--rows", default="", metavar="REGEX", help="only rows whose name matches")
     p.add_argument(
         "--families", default="", metavar="LIST", help="only these families or sections, by commas"
@@ -115,7 +117,7 @@ def file_name(arguments: argparse.Namespace, has_options: bool) -> str:
     """The conditions as a name."""
     parts = [machine.device(), arguments.dtype, "jax", jax.__version__]
     parts += ["options"] * has_options + ["onednn"] * arguments.onednn
-    parts += ["more-rows"] * arguments.more_rows
+    parts += [] if arguments.drawn is None else [f"drawn-{arguments.drawn}"]
     parts += ["device-sizes"] * arguments.device_sizes
     parts += machine.busy_words(arguments.busy)
     parts += ["quick"] * arguments.quick
@@ -193,7 +195,7 @@ def main(words: Sequence[str] | None = None) -> int:
     if arguments.readme:
         print("rewritten:", ", ".join(readme.rewrite()) or "nothing, all tables are up to date")
         return 0
-    rows = more_rows() if arguments.more_rows else table()
+    rows = table() if arguments.drawn is None else drawn_rows(arguments.drawn)
     families = tuple(filter(None, arguments.families.split(",")))
     chosen = choose(rows, arguments.rows, families, arguments.quick)
     if not chosen:

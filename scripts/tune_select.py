@@ -62,12 +62,18 @@ def plane(
     return (n, space, space, i), (*window, i, o)
 
 
+def _of_32_groups(i: int, o: int) -> tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]:
+    return (8, 28, 28, 32 * i), (3, 3, i, 32 * o), {"feature_group_count": 32}
+
+
 def few_pairs() -> Iterator[Case]:
-    for i, o in ((4, 4), (4, 8), (8, 8), (8, 16)):
-        x, kernel = plane(32 * i, 32 * o)
-        kernel = (3, 3, i, 32 * o)
-        for role in ("forward", "kernel_gradient"):
-            yield Case(i * o, x, kernel, {"feature_group_count": 32}, role)
+    for i, o in ((8, 2), (8, 4), (8, 8), (8, 16)):
+        yield Case(i * o, *_of_32_groups(i, o))
+
+
+def few_pairs_in_gradients() -> Iterator[Case]:
+    for i, o in ((4, 8), (8, 8), (8, 16), (16, 16)):
+        yield Case(i * o, *_of_32_groups(i, o), "kernel_gradient")
 
 
 def few_uneven_pairs() -> Iterator[Case]:
@@ -211,6 +217,7 @@ WITH_ONEDNN = (
 # The convolutions of each threshold, and the lowerings that compete for them.
 MEASURED = {
     "FEW_PAIRS": (few_pairs, GROUPED),
+    "FEW_PAIRS_IN_GRADIENTS": (few_pairs_in_gradients, GROUPED),
     "FEW_UNEVEN_PAIRS": (few_uneven_pairs, UNEVEN),
     "UNEVEN_CHANNELS": (uneven_channels, UNEVEN),
     "UNEVEN_STRIDED_CHANNELS": (uneven_strided_channels, UNEVEN),

@@ -1,7 +1,7 @@
 """What the commands time, and how they keep and sum up the results.
 
 rows, networks     what is timed: operands' shapes, and a program over `Ops`
-table, more_rows   the rows themselves, and others of the same families
+table, drawn_rows  the rows themselves, and rows drawn at random
 ops, torch_ops     the contenders: how each library runs a program
 layouts            the libraries' layouts of operands
 prepare            a contender's program for one cell, compiled; and what the compiler tells

@@ -194,6 +194,8 @@ def _has_few_pairs(problem: Problem) -> bool:
     position of the window: few pairs of channels, which `taps` accepts."""
     inputs = problem.n if taps.by_rows(problem) else problem.i
     most = at.FEW_UNEVEN_PAIRS if _is_uneven(problem) else at.FEW_PAIRS
+    if problem.role == "kernel_gradient":
+        most = at.FEW_PAIRS_IN_GRADIENTS
     return count((inputs, problem.o)) <= most.value and taps.accepts(problem) is None
 
 

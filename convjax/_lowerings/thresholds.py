@@ -31,6 +31,12 @@ FEW_PAIRS = Threshold(
     "up to here `taps` sums products of whole arrays, above `per_group` convolves each group",
     measured="benchmarks/select/few_pairs.csv",
 )
+FEW_PAIRS_IN_GRADIENTS = Threshold(
+    64,
+    "pairs of channels in a group, in the gradient of a kernel",
+    "the same for these, which `taps` adds up row by row in the cache",
+    measured="benchmarks/select/few_pairs_in_gradients.csv",
+)
 FEW_UNEVEN_PAIRS = Threshold(
     49,
     "pairs of channels in a group whose input channels are no multiple of eight",
