@@ -1,8 +1,8 @@
 """Rows drawn at random: channels, sizes and windows that nobody chose.
 
 Thresholds were found with rows that somebody chose. A seed that was not drawn before asks whether
-they hold elsewhere. The numbers are those of networks: channels of a group are multiples of 4, a plane has 7
-to 128 rows, and a row takes about as long as those of the table.
+they hold elsewhere. The numbers are those of networks: channels of a group are multiples of 4, a
+plane has 7 to 128 rows, and a row takes about as long as those of the table.
 """
 
 import math
@@ -83,7 +83,8 @@ def _drawn(family: str, rng: np.random.Generator) -> tuple[Row, float, tuple[int
         row = forward
     words = [f"drawn {family}, window {'x'.join(map(str, window))}"]
     words += [f"stride {strides}"] * (strides > 1) + [f"dilation {dilation}"] * (dilation > 1)
-    words += [f"{groups} groups"] * (1 < groups < i) + [f"{n}x{'x'.join(map(str, space))}x{i} to {o}"]
+    words += [f"{groups} groups"] * (1 < groups < i)
+    words.append(f"{'x'.join(map(str, (n, *space, i)))} to {o}")
     made = row(", ".join(words), family, n, space, i, o, window, **options)
     products = n * math.prod(reads) * math.prod(window) * i * o // groups
     return made, products, (n * math.prod(space) * i, n * math.prod(out) * o)

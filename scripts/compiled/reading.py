@@ -23,7 +23,9 @@ _NO_PASS = {
     *("parameter", "constant", "bitcast", "tuple", "get-tuple-element", "after-all"),
     *("partition-id", "iota", "opt-barrier"),
 }
-_MOVES = {"parameter", "constant", "bitcast", "copy", "transpose", "reshape", "tuple"}
+_TURNS = {"transpose", "reverse"}  # these write another order
+_COPIES = {"copy", "pad"}  # these do not
+_MOVES = {*_TURNS, *_COPIES, "parameter", "constant", "bitcast", "reshape", "tuple"}
 
 
 class Instruction(NamedTuple):
@@ -44,7 +46,7 @@ class Reading(NamedTuple):
     bytes: int  # that all passes read and write in the device's main memory
     passes: int  # instructions that read or write arrays
     large_passes: int  # those of which one array is large, or what is read of it
-    copies: int  # passes that only copy
+    copies: int  # passes that only copy, or pad
     transposes: int  # passes that only transpose
     calls: int  # of libraries: cuDNN, cuBLAS
     collectives: str  # such as "2 collective-permute, 1 all-reduce"
@@ -209,15 +211,15 @@ def _read_of_operands(
 
 def _only_moves(one: Instruction, program: dict[str, list[Instruction]]) -> str:
     """ "copy" or "transpose" if an instruction does nothing else; else ""."""
-    if one.opcode in ("copy", "transpose"):
-        return "transpose" if one.opcode == "transpose" or _permutes(one, program) else "copy"
     called = _CALLED.search(one.rest)
-    if one.opcode != "fusion" or not called:
+    if one.opcode == "copy":
+        return "transpose" if _permutes(one, program) else "copy"
+    opcodes = {one.opcode}
+    if one.opcode == "fusion" and called:
+        opcodes = {inner.opcode for inner in program.get(called.group(1), [])}
+    if not opcodes <= _MOVES or not opcodes & (_TURNS | _COPIES):
         return ""
-    opcodes = {inner.opcode for inner in program.get(called.group(1), [])}
-    if not opcodes <= _MOVES or not opcodes & {"copy", "transpose"}:
-        return ""
-    return "transpose" if "transpose" in opcodes else "copy"
+    return "transpose" if opcodes & _TURNS else "copy"
 
 
 def _permutes(one: Instruction, program: dict[str, list[Instruction]]) -> bool:
