@@ -76,6 +76,18 @@ def few_pairs_in_gradients() -> Iterator[Case]:
         yield Case(i * o, *_of_32_groups(i, o), "kernel_gradient")
 
 
+def pairs_per_group() -> Iterator[Case]:
+    for groups in (2, 4, 8, 16):
+        options = {"feature_group_count": groups}
+        x, kernel = (8, 28, 28, 4 * groups), (3, 3, 4, 4 * groups)
+        yield Case(16 / groups, x, kernel, options, "kernel_gradient")
+
+
+def few_pairs_beside_onednn() -> Iterator[Case]:
+    for i, o in ((4, 3), (4, 6), (6, 8), (8, 12)):
+        yield Case(i * o, *_of_32_groups(i, o), "kernel_gradient")
+
+
 def few_uneven_pairs() -> Iterator[Case]:
     for c in (5, 7, 10, 14):
         options = {"feature_group_count": 32}
@@ -177,6 +189,13 @@ def many_taps() -> Iterator[Case]:
             yield Case(math.prod(window), (8, space, space, c), (*window, 1, c), options)
 
 
+def many_strided_taps() -> Iterator[Case]:
+    for window in ((3, 8), (7, 7), (10, 10)):
+        for space, c in ((56, 96), (28, 192)):
+            options = {"feature_group_count": c, "strides": 2}
+            yield Case(math.prod(window), (8, space, space, c), (*window, 1, c), options)
+
+
 def few_products_for_onednn() -> Iterator[Case]:
     for c, window in ((2, (3, 3)), (4, (2, 2)), (4, (3, 3)), (4, (4, 4))):
         options = {"feature_group_count": 32}
@@ -208,16 +227,25 @@ def few_colours() -> Iterator[Case]:
         yield Case(c, *plane(c, 64, 4, 112, (7, 7)), {"strides": 2}, "kernel_gradient")
 
 
+def few_outputs_of_few_examples() -> Iterator[Case]:
+    for o in (12, 24, 48, 96):
+        yield Case(o, *plane(128, o, 7), {}, "kernel_gradient")
+
+
 # The thresholds of programs that are compiled with oneDNN.
 WITH_ONEDNN = (
     *("MANY_TAPS", "FEW_PRODUCTS_FOR_ONEDNN", "MANY_POSITIONS", "TOO_MANY_POSITIONS"),
-    *("FEW_OUTPUTS_FOR_ONEDNN", "WIDE_LINES"),
+    *("FEW_OUTPUTS_FOR_ONEDNN", "WIDE_LINES", "MANY_STRIDED_TAPS", "FEW_PAIRS_BESIDE_ONEDNN"),
 )
 
 # The convolutions of each threshold, and the lowerings that compete for them.
 MEASURED = {
     "FEW_PAIRS": (few_pairs, GROUPED),
     "FEW_PAIRS_IN_GRADIENTS": (few_pairs_in_gradients, GROUPED),
+    "PAIRS_PER_GROUP": (pairs_per_group, GROUPED),
+    "FEW_PAIRS_BESIDE_ONEDNN": (few_pairs_beside_onednn, (*GROUPED, "channels_last")),
+    "FEW_OUTPUTS_OF_FEW_EXAMPLES": (few_outputs_of_few_examples, PLANES),
+    "MANY_STRIDED_TAPS": (many_strided_taps, DEPTHWISE),
     "FEW_UNEVEN_PAIRS": (few_uneven_pairs, UNEVEN),
     "UNEVEN_CHANNELS": (uneven_channels, UNEVEN),
     "UNEVEN_STRIDED_CHANNELS": (uneven_strided_channels, UNEVEN),

@@ -25,7 +25,7 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     if call.geometry.reversal:
         kernel = lax.rev(kernel, call.layout.kernel.space)
     # In loops XLA gives oneDNN only what has its channels last.
-    lowering = channels_last if call.target.onednn else direct
+    lowering = channels_last if call.target.platform == "cpu" else direct
     y = lowering.run(kernel, x, _exchanged(call))
     return lax.rev(y, call.layout.out.space)
 

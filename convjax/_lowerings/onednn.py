@@ -1,8 +1,9 @@
 """What the rules ask of a convolution on a CPU where XLA has oneDNN.
 
 XLA gives oneDNN a convolution of narrow floats whose input is neither dilated nor cropped, and
-whose kernel it does not see reversed. Groups are for float32 only. The gradient of a grouped kernel
-is a convolution in batch groups, which it does not give either.
+whose kernel it does not see reversed. Groups are for float32 only. As lax writes the gradient of a
+grouped kernel it is a convolution in batch groups, which XLA does not give either: `channels_last`
+writes it in feature groups.
 """
 
 import jax.numpy as jnp
@@ -24,10 +25,8 @@ _TYPES = ("float32", "float16", "bfloat16")
 
 def computes(problem: Problem) -> bool:
     """Whether XLA gives oneDNN a convolution, cropped and its kernel reversed before."""
-    grouped = problem.groups != 1 and (
-        problem.role == "kernel_gradient" or problem.dtype != jnp.float32
-    )
-    return _is_narrow(problem) and not is_dilated(problem) and not grouped
+    narrow_groups = problem.groups != 1 and problem.dtype != jnp.float32
+    return _is_narrow(problem) and not is_dilated(problem) and not narrow_groups
 
 
 def _is_narrow(problem: Problem) -> bool:
@@ -38,6 +37,8 @@ def is_fast(problem: Problem) -> bool:
     """Whether oneDNN computes what is no gradient of a kernel, and nothing is faster."""
     if not computes(problem) or window_exceeds_output(problem):
         return False
+    if problem.groups != 1 and problem.role == "kernel_gradient":
+        return False
     if problem.groups == 1:
         is_pointwise = count(problem.window) == 1 and problem.role == "forward"
         return is_pointwise or not is_product(problem)
@@ -45,9 +46,10 @@ def is_fast(problem: Problem) -> bool:
         products = count((*problem.window, problem.i, problem.o))
         many = problem.i > 1 and problem.o > 1 and products > at.FEW_PRODUCTS_FOR_ONEDNN.value
         return many and problem.images != "NCHW"
-    has_few_taps = count(problem.window) < at.MANY_TAPS.value or problem.geometry.rank == 1
     is_strided = any(stride > 1 for stride in problem.geometry.strides)
-    return problem.images == "NHWC" and not has_few_taps and not is_strided
+    least = at.MANY_STRIDED_TAPS if is_strided else at.MANY_TAPS
+    has_many_taps = count(problem.window) >= least.value and problem.geometry.rank > 1
+    return problem.images == "NHWC" and has_many_taps
 
 
 def tiles(problem: Problem) -> bool:
@@ -72,6 +74,20 @@ def is_fast_in_gradients(problem: Problem) -> bool:
         and problem.geometry.rank == 2
         and problem.i > 1
         and _is_dense_and_undilated(problem)  # with a stride oneDNN is slow
+    )
+
+
+def is_fast_in_gradients_of_groups(problem: Problem) -> bool:
+    """Whether it computes the gradient of a grouped kernel, and nothing is faster."""
+    pairs = count((problem.n, problem.o))
+    return (
+        computes(problem)
+        and problem.groups != 1
+        and problem.role == "kernel_gradient"
+        and window_exceeds_output(problem)
+        and not is_product(problem)
+        and problem.geometry.rank < 3  # volumes of few examples take longer
+        and pairs > at.FEW_PAIRS_BESIDE_ONEDNN.value
     )
 
 

@@ -93,10 +93,14 @@ def has_few_channels(problem: Problem, target: Target) -> bool:
     into channels. This concerns what YNNPACK would compute slowly, and kernels' gradients that
     Eigen computes. Where YNNPACK is fast, it keeps the convolution.
     """
-    if window_exceeds_output(problem) and not (target.ynnpack or target.onednn):
+    gradient = window_exceeds_output(problem)
+    if gradient and not (target.ynnpack or target.onednn):
         slow = _is_for_ynnpack(problem)
     else:
         slow = _has_slow_ynnpack(problem, target)
+    few_outputs = count((problem.o,)) <= at.FEW_OUTPUTS_OF_FEW_EXAMPLES.value
+    if gradient and few_outputs and _ynnpack_is_fast(target):
+        return False
     few_products = count((*problem.window, problem.i)) <= at.FEW_PRODUCTS.value
     few_channels = count((problem.i,)) < at.FEW_CHANNELS.value
     return slow and few_channels and not few_products and _copies_little(problem, target)

@@ -88,7 +88,7 @@ CORRECT = (
         "a NaN crosses from group to group",  # seen on jaxlib 0.10.2 and 0.12.0
         on_one_cpu,
         lambda p: p.groups != 1 and window_exceeds_output(p),
-        wrong=_LAX,
+        wrong=("direct",),
         instead=("per_group", "matmul"),
         why="XLA's gradient of a grouped kernel on a CPU mixes the groups, and carries a NaN of "
         "one group into the others",
@@ -192,11 +192,14 @@ FAST = (
 def _has_few_pairs(problem: Problem) -> bool:
     """Whether a group has few products for each tap, or in a kernel's gradient by rows, for each
     position of the window: few pairs of channels, which `taps` accepts."""
-    inputs = problem.n if taps.by_rows(problem) else problem.i
-    most = at.FEW_UNEVEN_PAIRS if _is_uneven(problem) else at.FEW_PAIRS
-    if problem.role == "kernel_gradient":
-        most = at.FEW_PAIRS_IN_GRADIENTS
-    return count((inputs, problem.o)) <= most.value and taps.accepts(problem) is None
+    if taps.accepts(problem) is not None:
+        return False
+    pairs = count((problem.n if taps.by_rows(problem) else problem.i, problem.o))
+    if problem.role != "kernel_gradient" or problem.geometry.rank == 3:
+        most = at.FEW_UNEVEN_PAIRS if _is_uneven(problem) else at.FEW_PAIRS
+        return pairs <= most.value
+    enough_groups = pairs <= at.PAIRS_PER_GROUP.value * problem.groups
+    return pairs <= at.FEW_PAIRS_IN_GRADIENTS.value and enough_groups
 
 
 def _is_uneven(problem: Problem) -> bool:
@@ -245,6 +248,13 @@ TUNED = (
         lambda p, t: t.onednn and onednn.commutes(p),
         "the kernel's gradient of a transposed convolution: with its operands exchanged it is a "
         "convolution that XLA gives to oneDNN",
+    ),
+    Tuned(
+        "gradient of a grouped kernel, with oneDNN",
+        "groups",
+        "channels_last",
+        lambda p, t: t.onednn and onednn.is_fast_in_gradients_of_groups(p),
+        "the gradient of a grouped kernel, written as a grouped convolution: XLA gives it to oneDNN",
     ),
     Tuned(
         "oneDNN, of operands in another order",

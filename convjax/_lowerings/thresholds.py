@@ -37,6 +37,12 @@ FEW_PAIRS_IN_GRADIENTS = Threshold(
     "the same for these, which `taps` adds up row by row in the cache",
     measured="benchmarks/select/few_pairs_in_gradients.csv",
 )
+PAIRS_PER_GROUP = Threshold(
+    4,
+    "pairs of channels in a group, for each group, in the gradient of a kernel",
+    "up to here the groups are enough for `taps`, whose vectors have all of them",
+    measured="benchmarks/select/pairs_per_group.csv",
+)
 FEW_UNEVEN_PAIRS = Threshold(
     49,
     "pairs of channels in a group whose input channels are no multiple of eight",
@@ -145,6 +151,12 @@ FEW_COLOURS = Threshold(
     "up to here YNNPACK counts as slow, and `depth_fold` may copy an image FEW_COPIES times",
     measured="benchmarks/select/few_colours.csv",
 )
+FEW_OUTPUTS_OF_FEW_EXAMPLES = Threshold(
+    24,
+    "output channels, in the gradient of a kernel of fewer than FEW_CHANNELS examples",
+    "up to here YNNPACK is faster than `depth_fold`",
+    measured="benchmarks/select/few_outputs_of_few_examples.csv",
+)
 
 # Where XLA has oneDNN.
 MANY_TAPS = Threshold(
@@ -152,6 +164,18 @@ MANY_TAPS = Threshold(
     "taps of a depthwise window with two axes or three",
     "from here oneDNN is faster than `taps`",
     measured="benchmarks/select/many_taps.csv",
+)
+MANY_STRIDED_TAPS = Threshold(
+    49,
+    "taps of a depthwise window with a stride",
+    "the same for these",
+    measured="benchmarks/select/many_strided_taps.csv",
+)
+FEW_PAIRS_BESIDE_ONEDNN = Threshold(
+    24,
+    "pairs of channels in a group, in the gradient of a kernel",
+    "up to here `taps` is faster than oneDNN",
+    measured="benchmarks/select/few_pairs_beside_onednn.csv",
 )
 FEW_PRODUCTS_FOR_ONEDNN = Threshold(
     64,

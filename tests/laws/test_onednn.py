@@ -128,7 +128,8 @@ CALLED = {
     "depthwise, two outputs": (False, False),
     "plane of three outputs": (True, None),
     "depthwise line": (False, False),
-    "groups": (True, None),
+    "groups": (True, True),
+    "large groups, strided": (True, True),
 }
 
 
@@ -184,3 +185,22 @@ def test_a_nan_reaches_its_taps_only(name):
         wanted = jax.jit(functools.partial(function, algorithm="direct"))(given)
         assert 0 < np.isnan(wanted).sum() < wanted.size
         np.testing.assert_array_equal(found, wanted)
+
+
+@needed
+@pytest.mark.parametrize("name", ["groups", "large groups, strided", "pointwise groups"])
+def test_a_nan_stays_in_its_group(name):
+    """In the gradient of the kernel: one of the first group's input, one of the last's result."""
+    x, kernel, options = CASES[name]
+    conv = functools.partial(convjax.conv, **options)
+    x, kernel = drawn(x, kernel, "float32")
+    y = conv(x, kernel)
+
+    def gradient(x, y, algorithm=None):
+        return jax.linear_transpose(lambda k: conv(x, k, algorithm=algorithm), kernel)(y)[0]
+
+    x, y = x.at[1, 3, 4, 0].set(jnp.nan), y.at[1, 1, 2, -1].set(jnp.nan)
+    found = convjax.jit(gradient)(x, y)
+    wanted = jax.jit(functools.partial(gradient, algorithm=(None, None, "per_group")))(x, y)
+    assert 0 < np.isnan(wanted).sum() < wanted.size
+    np.testing.assert_array_equal(found, wanted)

@@ -42,6 +42,8 @@ class _Plan(NamedTuple):
         lines: the kernel's extent on its first axis. Its elements along that axis read neighbouring
             rows of x, in one slice.
         unrolled: the elements across the lines that are summed in one pass, (T, axes).
+        wide: where rows and groups are one axis, the number of groups; else 1. Then a vector has
+            several columns if the groups are few. The axis of the groups has one element.
     """
 
     x: jax.Array
@@ -52,6 +54,7 @@ class _Plan(NamedTuple):
     steps: tuple[int, ...]
     lines: int
     unrolled: np.ndarray
+    wide: int
 
     @property
     def groups(self) -> int:
@@ -88,10 +91,17 @@ def kernel_gradient_by_rows(x: jax.Array, kernel: jax.Array, call: Call, shape: 
     lines, *across = out_space
     looped = looped_over(tuple(across), _SUMS)
     unrolled = np.array(list(np.ndindex(*across[looped:])), np.int32)
-    plan = _Plan(x, kernel, groups_first, rank, strides, steps, lines, unrolled)
-    size = sums.itemsize * x.shape[0] * kernel.shape[0] * plan.groups * lines * len(unrolled)
+    groups = kernel.shape[2 if groups_first else -1]
+    size = sums.itemsize * x.shape[0] * kernel.shape[0] * groups * lines * len(unrolled)
     extents = (window[0], kernel.shape[1], *window[1:])
     blocks = list(_blocks(extents, max(1, limits.cache // size)))
+    wide = 1
+    if not groups_first and steps[-1] == 1:
+        wide = groups
+        x, kernel = (a.reshape(*a.shape[:-2], -1, 1) for a in (x, kernel))
+        strides = (*strides[:-1], strides[-1] * wide)
+        blocks = [_widened(block, wide) for block in blocks]
+    plan = _Plan(x, kernel, groups_first, rank, strides, steps, lines, unrolled, wide)
     most = max(1, min(_ROWS if is_large(x, limits) else 1, _PRODUCTS // len(unrolled)))
 
     if looped > 0:
@@ -128,6 +138,8 @@ def _summed(plan: _Plan, leading: tuple[Any, ...], blocks: Sequence[_Block], mos
             same_varying(zeros, x, kernel)[0],
             np.divmod(turns, np.int32(many)),
         )
+        if plan.wide > 1:
+            totals = totals.reshape(*totals.shape[:-2], -1, plan.wide)
         of_block = plan.ordered(True, (plan.rank == 1, *(True,) * len(block)), False)
         found.append(totals.sum([axis for axis, gone in enumerate(of_block, 3) if gone]))
     return functools.reduce(operator.add, found)
@@ -191,6 +203,12 @@ def _met(tap: Any, dilation: int, output: Any, stride: int) -> Any:
     if isinstance(output, int) and output == 0:
         return at
     return at + (output if stride == 1 else output * stride)
+
+
+def _widened(block: _Block, wide: int) -> _Block:
+    """A block on whose last axis each element is as many."""
+    (*extents, last), positions = block
+    return (*extents, last * wide), positions * np.array([*[1] * len(extents), wide], np.int32)
 
 
 def _blocks(extents: tuple[int, ...], block: int) -> Iterator[_Block]:
