@@ -20,7 +20,7 @@ _PRODUCTS = {"depthwise": (4e6, 1.5e8)}
 _OF_OTHERS = (4e7, 8e8)
 _ELEMENTS = (1e5, 4e6)  # of the input, and of the result
 
-_WINDOWS = {
+_WINDOWS: dict[str, list[tuple[int, ...]]] = {
     "dense": [(1, 1), (3, 3), (3, 3), (5, 5), (7, 7), (2, 2), (1, 7), (3,), (5,), (9,)],
     "depthwise": [(3, 3), (3, 3), (5, 5), (7, 7), (9, 9), (3,), (4,), (7,), (15,)],
     "grouped": [(1, 1), (3, 3), (3, 3), (5, 5), (3,)],

@@ -254,7 +254,7 @@ TUNED = (
         "groups",
         "channels_last",
         lambda p, t: t.onednn and onednn.is_fast_in_gradients_of_groups(p),
-        "the gradient of a grouped kernel, written as a grouped convolution: XLA gives it to oneDNN",
+        "the gradient of a grouped kernel: as a grouped convolution, XLA gives it to oneDNN",
     ),
     Tuned(
         "oneDNN, of operands in another order",

@@ -5,7 +5,10 @@ out: jaxlib 0.10 takes the option and does nothing.
 """
 
 import functools
+import os
 import re
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -48,6 +51,12 @@ CASES = {
         (3, 13, 11, 16), (3, 2, 1, 32), {"feature_group_count": 16, "strides": 2},
     ),
     "depthwise, many taps": ((3, 13, 11, 16), (7, 8, 1, 16), {"feature_group_count": 16}),
+    "depthwise, dilated": (
+        (3, 13, 11, 16), (7, 7, 1, 16), {"feature_group_count": 16, "kernel_dilation": 2},
+    ),
+    "depthwise, many taps, strided": (
+        (3, 19, 17, 16), (7, 7, 1, 16), {"feature_group_count": 16, "strides": 2},
+    ),
     "depthwise, two outputs": ((3, 13, 11, 16), (5, 5, 1, 32), {"feature_group_count": 16}),
     "depthwise line": ((3, 40, 16), (4, 1, 16), {"feature_group_count": 16, "padding": "CAUSAL"}),
     "groups": ((3, 13, 11, 24), (3, 2, 6, 32), {"feature_group_count": 4}),
@@ -125,6 +134,8 @@ CALLED = {
     "volume": (True, None),
     "depthwise": (False, False),
     "depthwise, many taps": (True, False),
+    "depthwise, dilated": (False, False),
+    "depthwise, many taps, strided": (True, False),
     "depthwise, two outputs": (False, False),
     "plane of three outputs": (True, None),
     "depthwise line": (False, False),
@@ -144,6 +155,31 @@ def test_what_onednn_is_called_for(name):
         text = convjax.jit(function).lower(*operands).compile().as_text()
         if wanted is not None:
             assert (CALL in text) == wanted, role
+
+
+TRAINED = """
+import functools, jax, jax.numpy as jnp, convjax
+for x, kernel, options in {cases}:
+    conv = functools.partial(convjax.conv, **options)
+    loss = lambda x, kernel: (conv(x, kernel) ** 2).sum()
+    jax.block_until_ready(convjax.jit(jax.grad(loss, (0, 1)))(jnp.ones(x), jnp.ones(kernel)))
+"""
+
+
+@needed
+def test_onednn_computes_nothing_by_its_reference_code():
+    """Which is there for what oneDNN has no fast code for: it was 60 times slower than a sum over
+    taps for 7x7 with a dilation."""
+    program = TRAINED.format(cases=list(CASES.values()))
+    told = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"ONEDNN_VERBOSE": "1", "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    names = {line.split(",")[6] for line in told.splitlines() if ",cpu,convolution," in line}
+    assert names and not [name for name in names if "ref" in name]
 
 
 @needed

@@ -338,6 +338,7 @@ ONEDNN = [
     (DEPTHWISE | {"window": (4, 6)}, "taps"),
     (DEPTHWISE | {"window": (5, 5)}, "direct"),
     (DEPTHWISE | {"window": (6, 8)} | STRIDED, "taps"),
+    (DEPTHWISE | {"window": (7, 7), "kernel_dilation": (2, 1)}, "taps"),
     (DEPTHWISE | {"window": (7, 7)} | STRIDED, "direct"),
     (DEPTHWISE | {"window": (5, 5), "o": 2}, "taps"),
     (DEPTHWISE | {"window": (5, 5), "dtype": np.dtype(jnp.bfloat16)}, "taps"),
