@@ -88,6 +88,12 @@ def few_pairs_beside_onednn() -> Iterator[Case]:
         yield Case(i * o, *_of_32_groups(i, o), "kernel_gradient")
 
 
+def pairs_per_example() -> Iterator[Case]:
+    for i, o in ((16, 16), (16, 32), (32, 32), (32, 64)):
+        options = {"feature_group_count": 8}
+        yield Case(i * o, (1, 28, 28, 8 * i), (3, 3, i, 8 * o), options, "kernel_gradient")
+
+
 def few_uneven_pairs() -> Iterator[Case]:
     for c in (5, 7, 10, 14):
         options = {"feature_group_count": 32}
@@ -196,6 +202,18 @@ def many_strided_taps() -> Iterator[Case]:
             yield Case(math.prod(window), (8, space, space, c), (*window, 1, c), options)
 
 
+def short_reach() -> Iterator[Case]:
+    for window, dilation in (
+        ((4, 7), (2, 1)),
+        ((5, 5), (2, 2)),
+        ((7, 7), (2, 2)),
+        ((7, 7), (3, 3)),
+    ):
+        reach = max((k - 1) * d for k, d in zip(window, dilation, strict=True))
+        options = {"feature_group_count": 96, "kernel_dilation": dilation}
+        yield Case(reach, (4, 28, 28, 96), (*window, 1, 96), options)
+
+
 def few_products_for_onednn() -> Iterator[Case]:
     for c, window in ((2, (3, 3)), (4, (2, 2)), (4, (3, 3)), (4, (4, 4))):
         options = {"feature_group_count": 32}
@@ -235,7 +253,8 @@ def few_outputs_of_few_examples() -> Iterator[Case]:
 # The thresholds of programs that are compiled with oneDNN.
 WITH_ONEDNN = (
     *("MANY_TAPS", "FEW_PRODUCTS_FOR_ONEDNN", "MANY_POSITIONS", "TOO_MANY_POSITIONS"),
-    *("FEW_OUTPUTS_FOR_ONEDNN", "WIDE_LINES", "MANY_STRIDED_TAPS", "FEW_PAIRS_BESIDE_ONEDNN"),
+    *("FEW_OUTPUTS_FOR_ONEDNN", "WIDE_LINES", "MANY_STRIDED_TAPS", "SHORT_REACH"),
+    *("FEW_PAIRS_BESIDE_ONEDNN", "PAIRS_PER_EXAMPLE"),
 )
 
 # The convolutions of each threshold, and the lowerings that compete for them.
@@ -245,6 +264,8 @@ MEASURED = {
     "PAIRS_PER_GROUP": (pairs_per_group, GROUPED),
     "FEW_PAIRS_BESIDE_ONEDNN": (few_pairs_beside_onednn, (*GROUPED, "channels_last")),
     "FEW_OUTPUTS_OF_FEW_EXAMPLES": (few_outputs_of_few_examples, PLANES),
+    "PAIRS_PER_EXAMPLE": (pairs_per_example, (*GROUPED, "channels_last")),
+    "SHORT_REACH": (short_reach, DEPTHWISE),
     "MANY_STRIDED_TAPS": (many_strided_taps, DEPTHWISE),
     "FEW_UNEVEN_PAIRS": (few_uneven_pairs, UNEVEN),
     "UNEVEN_CHANNELS": (uneven_channels, UNEVEN),

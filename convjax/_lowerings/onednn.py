@@ -49,9 +49,14 @@ def is_fast(problem: Problem) -> bool:
     is_strided = any(stride > 1 for stride in problem.geometry.strides)
     least = at.MANY_STRIDED_TAPS if is_strided else at.MANY_TAPS
     has_many_taps = count(problem.window) >= least.value and problem.geometry.rank > 1
-    # oneDNN 3.12 has no fast code for most of these: 7x7 took 60 times as long with a dilation.
-    is_dilated_window = any(dilation > 1 for dilation in problem.geometry.kernel_dilation)
-    return problem.images == "NHWC" and has_many_taps and not is_dilated_window
+    return problem.images == "NHWC" and has_many_taps and not _reaches_too_far(problem)
+
+
+def _reaches_too_far(problem: Problem) -> bool:
+    """Whether a window is dilated, and too long then for oneDNN's fast code of depthwise ones."""
+    dilations = problem.geometry.kernel_dilation
+    reach = max((count((k,)) - 1) * d for k, d in zip(problem.window, dilations, strict=True))
+    return max(dilations) > 1 and reach > at.SHORT_REACH.value
 
 
 def tiles(problem: Problem) -> bool:
@@ -89,7 +94,8 @@ def is_fast_in_gradients_of_groups(problem: Problem) -> bool:
         and window_exceeds_output(problem)
         and not is_product(problem)
         and problem.geometry.rank < 3  # volumes of few examples take longer
-        and pairs > at.FEW_PAIRS_BESIDE_ONEDNN.value
+        and at.FEW_PAIRS_BESIDE_ONEDNN.value < pairs
+        and pairs <= at.PAIRS_PER_EXAMPLE.value * count((problem.i,))
     )
 
 

@@ -171,11 +171,23 @@ MANY_STRIDED_TAPS = Threshold(
     "the same for these",
     measured="benchmarks/select/many_strided_taps.csv",
 )
+SHORT_REACH = Threshold(
+    8,
+    "elements from the first tap of a dilated depthwise window to the last, on its longest axis",
+    "up to here oneDNN has fast code for a dilation, above it has none and is 50 times slower",
+    measured="benchmarks/select/short_reach.csv",
+)
 FEW_PAIRS_BESIDE_ONEDNN = Threshold(
     24,
     "pairs of channels in a group, in the gradient of a kernel",
     "up to here `taps` is faster than oneDNN",
     measured="benchmarks/select/few_pairs_beside_onednn.csv",
+)
+PAIRS_PER_EXAMPLE = Threshold(
+    512,
+    "pairs of channels in a group, for each example, in the gradient of a kernel",
+    "up to here oneDNN is faster than `per_group`",
+    measured="benchmarks/select/pairs_per_example.csv",
 )
 FEW_PRODUCTS_FOR_ONEDNN = Threshold(
     64,

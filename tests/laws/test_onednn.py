@@ -54,6 +54,9 @@ CASES = {
     "depthwise, dilated": (
         (3, 13, 11, 16), (7, 7, 1, 16), {"feature_group_count": 16, "kernel_dilation": 2},
     ),
+    "depthwise, dilated, short": (
+        (3, 13, 11, 16), (5, 5, 1, 16), {"feature_group_count": 16, "kernel_dilation": 2},
+    ),
     "depthwise, many taps, strided": (
         (3, 19, 17, 16), (7, 7, 1, 16), {"feature_group_count": 16, "strides": 2},
     ),
@@ -135,6 +138,7 @@ CALLED = {
     "depthwise": (False, False),
     "depthwise, many taps": (True, False),
     "depthwise, dilated": (False, False),
+    "depthwise, dilated, short": (True, False),
     "depthwise, many taps, strided": (True, False),
     "depthwise, two outputs": (False, False),
     "plane of three outputs": (True, None),

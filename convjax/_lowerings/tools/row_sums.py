@@ -27,6 +27,8 @@ _PRODUCTS = 48  # if they are no more products than this
 # row. On 0.10.2 and 0.12.0.1 (AVX2) gradients of 5x5 to 9x9 took 2 to 5 times as long without.
 _FEW = 16
 
+_MANY = 64  # groups that fill vectors by themselves: with one pair of channels they stay an axis
+
 _Block = tuple[tuple[int, ...], np.ndarray]  # its extents, and its first positions
 
 
@@ -96,7 +98,8 @@ def kernel_gradient_by_rows(x: jax.Array, kernel: jax.Array, call: Call, shape: 
     extents = (window[0], kernel.shape[1], *window[1:])
     blocks = list(_blocks(extents, max(1, limits.cache // size)))
     wide = 1
-    if not groups_first and steps[-1] == 1:
+    one_of_many = problem.n == problem.o == 1 and groups >= _MANY
+    if not groups_first and not one_of_many and steps[-1] == 1:
         wide = groups
         x, kernel = (a.reshape(*a.shape[:-2], -1, 1) for a in (x, kernel))
         strides = (*strides[:-1], strides[-1] * wide)
