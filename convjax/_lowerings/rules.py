@@ -215,6 +215,12 @@ def _is_uneven_and_narrow(problem: Problem) -> bool:
     return _is_uneven(problem) and problem.i <= most.value
 
 
+def _is_strided_line(problem: Problem) -> bool:
+    """On jaxlib 0.10.2 and 0.12 (AVX2) `per_group` took 1.1 to 2 times as long as lax for these."""
+    is_line = problem.geometry.rank == 1 and problem.role != "kernel_gradient"
+    return is_line and problem.geometry.strides[0] > 1
+
+
 def _moves_less_in_sums(problem: Problem) -> bool:
     """Whether adding results of depths moves less than folding depths into inputs."""
     if not planes.cuts_off_little(problem):
@@ -325,6 +331,14 @@ TUNED = (
         lambda p, t: t.faster_groups and _is_uneven_and_narrow(p),
         "groups whose channels are no multiple of eight: Eigen gathers them one by one, and XLA's "
         "own loop over channels takes less time",
+    ),
+    Tuned(
+        "strided groups of a line",
+        "groups",
+        "channels_last",
+        lambda p, t: _is_strided_line(p) and not is_product(p),
+        "a strided convolution in groups with one spatial axis: XLA's own loop over channels takes "
+        "less time than a convolution for each group",
     ),
     Tuned(
         "volume with few results",
