@@ -198,7 +198,7 @@ def _has_few_pairs(problem: Problem) -> bool:
     if problem.role != "kernel_gradient" or problem.geometry.rank == 3:
         most = at.FEW_UNEVEN_PAIRS if _is_uneven(problem) else at.FEW_PAIRS
         return pairs <= most.value
-    enough_groups = pairs <= at.PAIRS_PER_GROUP.value * problem.groups
+    enough_groups = pairs <= at.PAIRS_PER_GROUP.value * count((problem.groups,))
     return pairs <= at.FEW_PAIRS_IN_GRADIENTS.value and enough_groups
 
 
@@ -217,8 +217,8 @@ def _is_uneven_and_narrow(problem: Problem) -> bool:
 
 def _is_strided_line(problem: Problem) -> bool:
     """On jaxlib 0.10.2 and 0.12 (AVX2) `per_group` took 1.1 to 2 times as long as lax for these."""
-    is_line = problem.geometry.rank == 1 and problem.role != "kernel_gradient"
-    return is_line and problem.geometry.strides[0] > 1
+    is_line = problem.geometry.rank == 1 and problem.geometry.strides[0] > 1
+    return is_line and problem.role != "kernel_gradient" and problem.dtype == np.float32
 
 
 def _moves_less_in_sums(problem: Problem) -> bool:

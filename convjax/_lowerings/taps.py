@@ -50,8 +50,9 @@ def accepts(problem: Problem) -> str | None:
     inputs = problem.n if by_rows(problem) else problem.i
     if max(count((inputs,)), count((problem.o,))) > _CHANNELS:
         return f"it has more than {_CHANNELS} channels per group ({inputs} and {problem.o})"
-    if by_rows(problem) and math.isinf(count((*problem.window, problem.i))):
-        return f"it has a symbolic size among {problem.window} and {problem.i}"
+    sizes = (*problem.window, problem.i, problem.groups)
+    if by_rows(problem) and math.isinf(count(sizes)):
+        return f"it has a symbolic size among {sizes}"
     if math.isinf(count(problem.window)):
         return f"its window {problem.window} has a symbolic size"
     return None

@@ -88,6 +88,7 @@ ANY_CPU = [
     ({"groups": 2}, "per_group"),
     (LINE | {"groups": 2}, "per_group"),
     (LINE | {"groups": 2, "strides": (2,)}, "channels_last"),
+    (LINE | {"groups": 2, "strides": (2,), "dtype": np.dtype("float64")}, "per_group"),
     (LINE | {"groups": 2, "strides": (2,), "window": (1,)}, "per_group"),
     (LINE | {"groups": 2, "strides": (2,), "role": "kernel_gradient"}, "per_group"),
     (CHANNELS | {"groups": 2}, "per_group"),

@@ -28,6 +28,7 @@ _PRODUCTS = 48  # if they are no more products than this
 _FEW = 16
 
 _MANY = 64  # groups that fill vectors by themselves: with one pair of channels they stay an axis
+_INT32 = 1 << 31
 
 _Block = tuple[tuple[int, ...], np.ndarray]  # its extents, and its first positions
 
@@ -44,8 +45,8 @@ class _Plan(NamedTuple):
         lines: the kernel's extent on its first axis. Its elements along that axis read neighbouring
             rows of x, in one slice.
         unrolled: the elements across the lines that are summed in one pass, (T, axes).
-        wide: where rows and groups are one axis, the number of groups; else 1. Then a vector has
-            several columns if the groups are few. The axis of the groups has one element.
+        wide: the number of groups where rows and groups are one axis, so that a vector has several
+            columns if the groups are few; else 0.
     """
 
     x: jax.Array
@@ -65,6 +66,8 @@ class _Plan(NamedTuple):
     def ordered(self, contracted: Any, space: Any, channels: Any) -> tuple[Any, ...]:
         """What belongs to the contracted axis, to space and to the groups, in the arrays' order."""
         space = space[-self.rank :]
+        if self.wide:
+            return (contracted, *space)
         return (contracted, *((channels, *space) if self.groups_first else (*space, channels)))
 
 
@@ -97,11 +100,12 @@ def kernel_gradient_by_rows(x: jax.Array, kernel: jax.Array, call: Call, shape: 
     size = sums.itemsize * x.shape[0] * kernel.shape[0] * groups * lines * len(unrolled)
     extents = (window[0], kernel.shape[1], *window[1:])
     blocks = list(_blocks(extents, max(1, limits.cache // size)))
-    wide = 1
-    one_of_many = problem.n == problem.o == 1 and groups >= _MANY
-    if not groups_first and not one_of_many and steps[-1] == 1:
+    wide = 0
+    one_of_many = problem.n == problem.o == 1 and count((groups,)) >= _MANY
+    are_int32 = count((window[-1], groups)) < _INT32 // 2  # the places along such a row
+    if not groups_first and not one_of_many and steps[-1] == 1 and are_int32:
         wide = groups
-        x, kernel = (a.reshape(*a.shape[:-2], -1, 1) for a in (x, kernel))
+        x, kernel = (a.reshape(*a.shape[:-2], -1) for a in (x, kernel))
         strides = (*strides[:-1], strides[-1] * wide)
         blocks = [_widened(block, wide) for block in blocks]
     plan = _Plan(x, kernel, groups_first, rank, strides, steps, lines, unrolled, wide)
@@ -141,9 +145,11 @@ def _summed(plan: _Plan, leading: tuple[Any, ...], blocks: Sequence[_Block], mos
             same_varying(zeros, x, kernel)[0],
             np.divmod(turns, np.int32(many)),
         )
-        if plan.wide > 1:
-            totals = totals.reshape(*totals.shape[:-2], -1, plan.wide)
-        of_block = plan.ordered(True, (plan.rank == 1, *(True,) * len(block)), False)
+        if plan.wide:
+            totals = totals.reshape(*totals.shape[:-1], -1, plan.wide)
+        of_block = plan._replace(wide=0).ordered(
+            True, (plan.rank == 1, *(True,) * len(block)), False
+        )
         found.append(totals.sum([axis for axis, gone in enumerate(of_block, 3) if gone]))
     return functools.reduce(operator.add, found)
 
