@@ -195,11 +195,11 @@ def _has_few_pairs(problem: Problem) -> bool:
     if taps.accepts(problem) is not None:
         return False
     pairs = count((problem.n if taps.by_rows(problem) else problem.i, problem.o))
-    if problem.role != "kernel_gradient" or problem.geometry.rank == 3:
+    if problem.role != "kernel_gradient":
         most = at.FEW_UNEVEN_PAIRS if _is_uneven(problem) else at.FEW_PAIRS
         return pairs <= most.value
-    enough_groups = pairs <= at.PAIRS_PER_GROUP.value * count((problem.groups,))
-    return pairs <= at.FEW_PAIRS_IN_GRADIENTS.value and enough_groups
+    most = at.FEW_PAIRS if problem.geometry.rank == 3 else at.FEW_PAIRS_IN_GRADIENTS
+    return pairs <= min(most.value, at.PAIRS_PER_GROUP.value * count((problem.groups,)))
 
 
 def _is_uneven(problem: Problem) -> bool:

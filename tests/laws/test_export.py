@@ -126,6 +126,24 @@ def test_symbolic_batch_under_vmap():
     np.testing.assert_array_equal(round_trip(exported).call(xs, kernel), mapped(xs, kernel))
 
 
+def test_symbolic_channels_of_a_depthwise_convolution():
+    """On a CPU, where it runs as sums: lax's operation cannot have a symbolic number of groups."""
+
+    def gradients(x, kernel):
+        return jax.grad(lambda x, k: (convjax.depthwise_conv(x, k) ** 2).sum(), (0, 1))(x, kernel)
+
+    (channels,) = export.symbolic_shape("c")
+    symbolic = (
+        jax.ShapeDtypeStruct((2, 9, 8, channels), np.float32),
+        jax.ShapeDtypeStruct((3, 2, 1, channels), np.float32),
+    )
+    exported = round_trip(export.export(jax.jit(gradients), platforms=("cpu",))(*symbolic))
+    for size in (1, 5, 70):
+        operands = oracle.integers(0, (2, 9, 8, size)), oracle.integers(1, (3, 2, 1, size))
+        for a, b in zip(exported.call(*operands), gradients(*operands), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
 # Options under which the extents may be symbolic, as lax takes them
 SPACES = {
     "VALID": {"padding": "VALID"},

@@ -82,6 +82,7 @@ ANY_CPU = [
     (GRADIENT | {"groups": 5, "n": 3, "o": 7}, "per_group"),
     (DEEP | GRADIENT_OF_A_VOLUME | {"groups": 64, "n": 8, "o": 4}, "taps"),
     (DEEP | GRADIENT_OF_A_VOLUME | {"groups": 64, "n": 3, "o": 11}, "per_group"),
+    (DEEP | GRADIENT_OF_A_VOLUME | {"groups": 3, "n": 4, "o": 4}, "per_group"),
     ({"groups": 8, "window": (1, 1)}, "per_group"),
     ({"groups": 8, "window": (1, 1), "i": 3, "o": 11}, "per_group"),
     ({"groups": 9, "window": (1, 1)}, "matmul"),
