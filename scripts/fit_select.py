@@ -19,6 +19,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import select_cases
 import tune_select
 
 import convjax
@@ -64,10 +65,10 @@ def measured() -> list[dict[str, Any]]:
     """All rows: file, target, problem, chosen lowering, and milliseconds of each lowering."""
     found = []
     for path in sorted(tune_select.FOLDER.glob("*.csv")):
-        onednn = path.stem.upper() in tune_select.WITH_ONEDNN
+        onednn = path.stem.upper() in select_cases.WITH_ONEDNN
         for row in csv.DictReader(path.read_text().splitlines()):
             x, kernel = (tuple(map(int, row[key].split("x"))) for key in ("x", "kernel"))
-            case = tune_select.Case(0, x, kernel, json.loads(row["options"]), row["role"])
+            case = select_cases.Case(0, x, kernel, json.loads(row["options"]), row["role"])
             bits = int(row["vector_bits"])
             target = Target.of("cpu", row["jaxlib"], vector_bits=bits, onednn=onednn)
             shapes = (
@@ -83,7 +84,7 @@ def measured() -> list[dict[str, Any]]:
     return found
 
 
-def problem_of(case: tune_select.Case, geometry: Any) -> Problem:
+def problem_of(case: select_cases.Case, geometry: Any) -> Problem:
     """The sizes of a case, as `work` reads them."""
     groups = case.options.get("feature_group_count", 1)
     n, *space, channels = case.x

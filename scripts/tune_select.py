@@ -8,9 +8,8 @@ and twice and four times it. Every candidate computes them by force. Their resul
 to the last bit, on integers. Then they are timed in turn, many times. A row of the threshold's file
 in `benchmarks/select/` has the least time of each: what else the machine does only adds to it. A
 second run keeps the lower time, too. Rows of other machines, versions and conditions stay;
-`--replace` drops those of this one.
-`tests/library/test_thresholds.py`
-reads the files.
+`--replace` drops those of this one. `tests/library/test_thresholds.py` reads the files, and
+`select_cases.py` has the convolutions.
 """
 
 import argparse
@@ -18,15 +17,14 @@ import csv
 import datetime
 import functools
 import json
-import math
 import pathlib
 import sys
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from select_cases import MEASURED, WITH_ONEDNN, Case
 
 import convjax
 from benchmarks.harness import machine
@@ -35,263 +33,6 @@ from convjax._lowerings import target, thresholds
 
 FOLDER = pathlib.Path(__file__).resolve().parent.parent / "benchmarks" / "select"
 HEADER = ("jaxlib", "vector_bits", "machine", "date", "role", "x", "kernel", "options", "size")
-
-GROUPED = ("taps", "per_group")
-VOLUMES = ("depth_sum", "depth_fold", "direct")
-PLANES = ("direct", "spread_rows", "depth_sum", "depth_fold")
-UNEVEN = (*GROUPED, "direct")
-PRODUCTS = ("per_group", "matmul")
-DEPTHWISE = ("taps", "direct")
-SUMS = ("direct", "depth_sum")
-SPREAD = ("channels_last", "spread_rows")
-
-
-class Case(NamedTuple):
-    """One convolution, or the gradient of its kernel, and what is compared with the threshold."""
-
-    size: float
-    x: tuple[int, ...]
-    kernel: tuple[int, ...]
-    options: dict[str, Any] = {}  # noqa: RUF012
-    role: str = "forward"
-
-
-def plane(
-    i: int, o: int, n: int = 8, space: int = 28, window: tuple[int, int] = (3, 3)
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    return (n, space, space, i), (*window, i, o)
-
-
-def _of_32_groups(i: int, o: int) -> tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]:
-    return (8, 28, 28, 32 * i), (3, 3, i, 32 * o), {"feature_group_count": 32}
-
-
-def few_pairs() -> Iterator[Case]:
-    for i, o in ((8, 2), (8, 4), (8, 8), (8, 16)):
-        yield Case(i * o, *_of_32_groups(i, o))
-
-
-def few_pairs_in_gradients() -> Iterator[Case]:
-    for i, o in ((4, 8), (8, 8), (8, 16), (16, 16)):
-        yield Case(i * o, *_of_32_groups(i, o), "kernel_gradient")
-
-
-def pairs_per_group() -> Iterator[Case]:
-    for groups in (2, 4, 8, 16):
-        options = {"feature_group_count": groups}
-        x, kernel = (8, 28, 28, 4 * groups), (3, 3, 4, 4 * groups)
-        yield Case(16 / groups, x, kernel, options, "kernel_gradient")
-
-
-def few_pairs_beside_onednn() -> Iterator[Case]:
-    for i, o in ((4, 3), (4, 6), (6, 8), (8, 12)):
-        yield Case(i * o, *_of_32_groups(i, o), "kernel_gradient")
-
-
-def pairs_per_example() -> Iterator[Case]:
-    for i, o in ((16, 16), (16, 32), (32, 32), (32, 64)):
-        options = {"feature_group_count": 8}
-        yield Case(i * o, (1, 28, 28, 8 * i), (3, 3, i, 8 * o), options, "kernel_gradient")
-
-
-def few_uneven_pairs() -> Iterator[Case]:
-    for c in (5, 7, 10, 14):
-        options = {"feature_group_count": 32}
-        yield Case(c * c, (8, 28, 28, 32 * c), (3, 3, c, 32 * c), options)
-
-
-def uneven_channels() -> Iterator[Case]:
-    for c in (5, 10, 20, 44):
-        options = {"feature_group_count": 8}
-        yield Case(c, (8, 28, 28, 8 * c), (3, 3, c, 8 * c), options)
-
-
-def uneven_strided_channels() -> Iterator[Case]:
-    for c in (10, 22, 44, 90):
-        options = {"feature_group_count": 8, "strides": 2}
-        yield Case(c, (8, 28, 28, 8 * c), (3, 3, c, 8 * c), options)
-
-
-def groups_written_out() -> Iterator[Case]:
-    for groups in (4, 8, 16, 32):
-        options = {"feature_group_count": groups}
-        yield Case(groups, (8, 28, 28, 16 * groups), (1, 1, 16, 16 * groups), options)
-
-
-def little_cut_off() -> Iterator[Case]:
-    for depth in (22, 12, 6, 4):
-        x, kernel = (4, depth, 28, 28, 16), (3, 3, 3, 16, 8)
-        yield Case(depth / (depth - 2), x, kernel, {"padding": "VALID"})
-
-
-def worth_summing() -> Iterator[Case]:
-    for space in (30, 43, 60, 85):
-        yield Case(space**2 * 9 * 64, *plane(64, 16, 1, space))
-
-
-def few_outputs() -> Iterator[Case]:
-    for o in (16, 32, 64, 128):
-        yield Case(3 * o / 96, *plane(96, o, 32))
-
-
-def few_small_outputs() -> Iterator[Case]:
-    for i, o in ((32, 16), (32, 32), (16, 32), (8, 32)):
-        yield Case(3 * o / i, *plane(i, o))
-
-
-def small_results() -> Iterator[Case]:
-    for n in (31, 63, 128, 192):
-        yield Case(n * 28 * 28 * 3 * 28, *plane(64, 28, n))
-
-
-def small_channels() -> Iterator[Case]:
-    for o, n in ((16, 8), (32, 8), (64, 4), (128, 2)):
-        yield Case(o, *plane(o * 3 // 2, o, n))
-
-
-def fewest_outputs() -> Iterator[Case]:
-    for o in (4, 8, 16, 32):
-        yield Case(o, *plane(96, o))
-
-
-def gathered_fast() -> Iterator[Case]:
-    for i in (8, 16, 32, 64):
-        yield Case(i, *plane(i, 64))
-
-
-def gathered_fast_in_gradients() -> Iterator[Case]:
-    for n in (4, 8, 16, 32):
-        yield Case(n, *plane(32, 32, n), {}, "kernel_gradient")
-        yield Case(n, *plane(32, 32, n), {"strides": 2}, "kernel_gradient")
-
-
-def few_channels() -> Iterator[Case]:
-    for i in (4, 8, 16, 32):
-        yield Case(i, *plane(i, 64))
-    for n in (4, 8, 16, 32):
-        yield Case(n, *plane(32, 64, n), {"strides": 2}, "kernel_gradient")
-
-
-def few_products() -> Iterator[Case]:
-    for i, k in ((3, 2), (3, 3), (6, 3), (3, 6)):
-        yield Case(i * k * k, *plane(i, 64, window=(k, k)))
-
-
-def few_copies() -> Iterator[Case]:
-    for rows in (4, 8, 16, 32):
-        yield Case(rows, *plane(4, 64, 4, 56, (rows, 3)))
-
-
-def few_copies_for_ynnpack() -> Iterator[Case]:
-    for rows in (2, 3, 6, 12):
-        x, kernel = plane(32, 64, 4, 56, (rows, 3))
-        yield Case(rows, x, kernel, {"strides": 2}, "kernel_gradient")
-
-
-def many_taps() -> Iterator[Case]:
-    for window in ((3, 4), (5, 5), (7, 7), (10, 10)):
-        for space, c in ((56, 96), (14, 384)):
-            options = {"feature_group_count": c}
-            yield Case(math.prod(window), (8, space, space, c), (*window, 1, c), options)
-
-
-def many_strided_taps() -> Iterator[Case]:
-    for window in ((3, 8), (7, 7), (10, 10)):
-        for space, c in ((56, 96), (28, 192)):
-            options = {"feature_group_count": c, "strides": 2}
-            yield Case(math.prod(window), (8, space, space, c), (*window, 1, c), options)
-
-
-def short_reach() -> Iterator[Case]:
-    for window, dilation in (
-        ((4, 7), (2, 1)),
-        ((5, 5), (2, 2)),
-        ((7, 7), (2, 2)),
-        ((7, 7), (3, 3)),
-    ):
-        reach = max((k - 1) * d for k, d in zip(window, dilation, strict=True))
-        options = {"feature_group_count": 96, "kernel_dilation": dilation}
-        yield Case(reach, (4, 28, 28, 96), (*window, 1, 96), options)
-
-
-def few_products_for_onednn() -> Iterator[Case]:
-    for c, window in ((2, (3, 3)), (4, (2, 2)), (4, (3, 3)), (4, (4, 4))):
-        options = {"feature_group_count": 32}
-        yield Case(math.prod(window) * c * c, (8, 28, 28, 32 * c), (*window, c, 32 * c), options)
-
-
-def many_positions() -> Iterator[Case]:
-    for space in (40, 56, 64):
-        yield Case(space**2, *plane(64, 64, 8, space), {}, "kernel_gradient")
-
-
-def too_many_positions() -> Iterator[Case]:
-    for space in (56, 64, 80, 112):
-        yield Case(space**2, *plane(64, 64, 8, space), {}, "kernel_gradient")
-
-
-def few_outputs_for_onednn() -> Iterator[Case]:
-    for o in (4, 8, 16, 32):
-        yield Case(o, *plane(64, o, 8, 56))
-
-
-def wide_lines() -> Iterator[Case]:
-    for o in (64, 128, 256, 512):
-        yield Case(o, (8, 2048, 64), (5, 64, o), {}, "kernel_gradient")
-
-
-def few_colours() -> Iterator[Case]:
-    for c in (4, 8, 16, 32):
-        yield Case(c, *plane(c, 64, 4, 112, (7, 7)), {"strides": 2}, "kernel_gradient")
-
-
-def few_outputs_of_few_examples() -> Iterator[Case]:
-    for o in (12, 24, 48, 96):
-        yield Case(o, *plane(128, o, 7), {}, "kernel_gradient")
-
-
-# The thresholds of programs that are compiled with oneDNN.
-WITH_ONEDNN = (
-    *("MANY_TAPS", "FEW_PRODUCTS_FOR_ONEDNN", "MANY_POSITIONS", "TOO_MANY_POSITIONS"),
-    *("FEW_OUTPUTS_FOR_ONEDNN", "WIDE_LINES", "MANY_STRIDED_TAPS", "SHORT_REACH"),
-    *("FEW_PAIRS_BESIDE_ONEDNN", "PAIRS_PER_EXAMPLE"),
-)
-
-# The convolutions of each threshold, and the lowerings that compete for them.
-MEASURED = {
-    "FEW_PAIRS": (few_pairs, GROUPED),
-    "FEW_PAIRS_IN_GRADIENTS": (few_pairs_in_gradients, GROUPED),
-    "PAIRS_PER_GROUP": (pairs_per_group, GROUPED),
-    "FEW_PAIRS_BESIDE_ONEDNN": (few_pairs_beside_onednn, (*GROUPED, "channels_last")),
-    "FEW_OUTPUTS_OF_FEW_EXAMPLES": (few_outputs_of_few_examples, PLANES),
-    "PAIRS_PER_EXAMPLE": (pairs_per_example, (*GROUPED, "channels_last")),
-    "SHORT_REACH": (short_reach, DEPTHWISE),
-    "MANY_STRIDED_TAPS": (many_strided_taps, DEPTHWISE),
-    "FEW_UNEVEN_PAIRS": (few_uneven_pairs, UNEVEN),
-    "UNEVEN_CHANNELS": (uneven_channels, UNEVEN),
-    "UNEVEN_STRIDED_CHANNELS": (uneven_strided_channels, UNEVEN),
-    "FEW_COLOURS": (few_colours, PLANES),
-    "MANY_TAPS": (many_taps, DEPTHWISE),
-    "FEW_PRODUCTS_FOR_ONEDNN": (few_products_for_onednn, DEPTHWISE),
-    "MANY_POSITIONS": (many_positions, SPREAD),
-    "TOO_MANY_POSITIONS": (too_many_positions, SPREAD),
-    "FEW_OUTPUTS_FOR_ONEDNN": (few_outputs_for_onednn, SUMS),
-    "WIDE_LINES": (wide_lines, SPREAD),
-    "GROUPS_WRITTEN_OUT": (groups_written_out, PRODUCTS),
-    "LITTLE_CUT_OFF": (little_cut_off, VOLUMES),
-    "WORTH_SUMMING": (worth_summing, PLANES),
-    "FEW_OUTPUTS": (few_outputs, PLANES),
-    "FEW_SMALL_OUTPUTS": (few_small_outputs, PLANES),
-    "SMALL_RESULTS": (small_results, PLANES),
-    "SMALL_CHANNELS": (small_channels, PLANES),
-    "FEWEST_OUTPUTS": (fewest_outputs, PLANES),
-    "GATHERED_FAST": (gathered_fast, PLANES),
-    "GATHERED_FAST_IN_GRADIENTS": (gathered_fast_in_gradients, PLANES),
-    "FEW_CHANNELS": (few_channels, PLANES),
-    "FEW_PRODUCTS": (few_products, PLANES),
-    "FEW_COPIES": (few_copies, PLANES),
-    "FEW_COPIES_FOR_YNNPACK": (few_copies_for_ynnpack, PLANES),
-}
 
 
 def function(case: Case, name: str | None) -> Any:

@@ -1,8 +1,8 @@
 """Rows drawn at random: channels, sizes and windows that nobody chose.
 
-Thresholds were found with rows that somebody chose. A seed that was not drawn before asks whether
-they hold elsewhere. The numbers are those of networks: channels of a group are multiples of 4, a
-plane has 7 to 128 rows, and a row takes about as long as those of the table.
+Thresholds were found with rows that somebody chose. A new seed shows whether the thresholds hold
+for other convolutions. The sizes are like those in networks: the channels of a group are multiples
+of 4, a plane is 7 to 128 elements high, and the products are about as many as in the table's rows.
 """
 
 import math

@@ -13,6 +13,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import pytest
+import select_cases
 import tune_select
 
 import convjax
@@ -45,14 +46,14 @@ def milliseconds(row):
 
 def where(row):
     """The target of a row, by its version, the width of its vectors, and whether it has oneDNN."""
-    with_onednn = Path(row["file"]).stem.upper() in tune_select.WITH_ONEDNN
+    with_onednn = Path(row["file"]).stem.upper() in select_cases.WITH_ONEDNN
     return row["jaxlib"], int(row["vector_bits"]), with_onednn
 
 
 def chosen(row):
     """The lowering that the committed rules choose for a measured row."""
     shape = {key: tuple(map(int, row[key].split("x"))) for key in ("x", "kernel")}
-    case = tune_select.Case(
+    case = select_cases.Case(
         float(row["size"]), shape["x"], shape["kernel"], json.loads(row["options"]), row["role"]
     )
     operands = [jax.ShapeDtypeStruct(s, jnp.float32) for s in tune_select.operand_shapes(case)]
@@ -82,7 +83,7 @@ def mean(ratios):
     return math.exp(sum(map(math.log, ratios)) / len(ratios))
 
 
-MEASURED = list(tune_select.MEASURED)  # on CPUs, by the script
+MEASURED = list(select_cases.MEASURED)  # on CPUs, by the script
 
 
 def test_every_threshold_is_measured():
