@@ -4,15 +4,19 @@ XLA's fast convolution on CPU knows only this order. XLA moves operands there by
 the outermost computation. In the body of a loop (``scan``) it would compute any other order, and so
 every gradient of a kernel, one element at a time. Negative padding is cropped first: on jaxlib
 0.10.2 XLA's fast convolution reads beyond an input that is cropped before and padded after.
+
+Where oneDNN would compute wrong sums (`onednn.sums_wrongly`), a channel of zeros is added, or the
+convolution is computed in float32 if it is not known how many channels there are.
 """
 
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 
 from convjax._core.layout import arranged, canonical, restored
-from convjax._lowerings import direct
+from convjax._lowerings import direct, onednn
 from convjax._lowerings.lowering import Lowering, anything, never
 from convjax._lowerings.problem import Call
 from convjax._lowerings.tools.slices import cropped, reversed_where
@@ -32,15 +36,27 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     if call.target.onednn and geometry.reversal:  # XLA gives oneDNN no kernel that it sees reversed
         kernel = lax.optimization_barrier(reversed_where(kernel, geometry, 0))
         geometry = dataclasses.replace(geometry, reversal=False)
+    narrow, wide = call.result_type(x), call.preferred_element_type
+    if call.target.onednn and onednn.sums_wrongly(call.problem, call.is_split_by_xla):
+        if onednn.is_known(call.problem) and not call.is_split_by_xla:
+            x, kernel = _one_longer(x, x.ndim - 1), _one_longer(kernel, kernel.ndim - 2)
+        else:
+            x, kernel, wide = x.astype(jnp.float32), kernel.astype(jnp.float32), jnp.float32
     y = direct.convolution(
         x,
         kernel,
         geometry=geometry,
         layout=inner,
         precision=call.precision,
-        preferred_element_type=call.preferred_element_type,
+        preferred_element_type=wide,
     )
-    return restored(y, layout.out, out_roles, shape)
+    return restored(y.astype(narrow), layout.out, out_roles, shape)
+
+
+def _one_longer(x: jax.Array, axis: int) -> jax.Array:
+    """`x` with one more element on an axis, zeros."""
+    config = [(0, int(a == axis), 0) for a in range(x.ndim)]
+    return lax.pad(x, jnp.zeros((), x.dtype), config)
 
 
 LOWERING = Lowering("channels_last", run, anything, never)

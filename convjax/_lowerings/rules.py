@@ -61,6 +61,10 @@ def on_one_cpu_with_onednn(target: Target) -> bool:
     return target.is_one_cpu and target.onednn
 
 
+def split_by_xla_with_onednn(target: Target) -> bool:
+    return split_by_xla_on_cpus(target) and target.onednn
+
+
 # ---- CORRECT -----------------------------------------------------------------------------------
 
 _LAX = ("direct", "channels_last")  # lowerings that are one call of lax's convolution
@@ -92,6 +96,24 @@ CORRECT = (
         instead=("per_group", "matmul"),
         why="XLA's gradient of a grouped kernel on a CPU mixes the groups, and carries a NaN of "
         "one group into the others",
+    ),
+    Guard(
+        "oneDNN sums wrongly",  # seen on jaxlib 0.12.0 on a processor with AMX
+        on_one_cpu_with_onednn,
+        onednn.sums_wrongly,
+        wrong=("direct",),
+        instead=("channels_last",),
+        why="oneDNN computes some convolutions of 16-bit numbers with few channels wrongly on "
+        "processors with AMX, so a channel of zeros is added",
+    ),
+    Guard(
+        "oneDNN sums a part wrongly",  # the same
+        split_by_xla_with_onednn,
+        lambda p: onednn.sums_wrongly(p, split=True),
+        wrong=("direct",),
+        instead=("channels_last",),
+        why="oneDNN computes some convolutions of 16-bit numbers wrongly on processors with AMX, "
+        "and XLA's split decides which, so it is computed in float32",
     ),
 )
 

@@ -11,7 +11,9 @@ import jax
 from convjax._core import checks, declared
 from convjax._core.public import public, public_with
 from convjax._lowerings.compiler import known_options
-from convjax._lowerings.target import default_platform
+from convjax._lowerings.target import Target, default_platform
+from convjax._programs.rebind import evaluate
+from convjax._programs.walk import trace
 
 CompilerOptions = Mapping[str, str | bool | int | float]
 
@@ -71,7 +73,7 @@ class Jitted(declared.Outermost):
             best = known_options(default_platform(), onednn=True)
             return declared.as_options("jit", {**best, **dict(given)})
 
-        super().__init__(fun, options, **jit_options)
+        super().__init__(_right_with_onednn(fun), options, **jit_options)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else types.MethodType(self, instance)
@@ -92,6 +94,29 @@ class Jitted(declared.Outermost):
         """As ``jax.jit(fun).clear_cache``."""
         self.outer.clear_cache()
         self._nested.clear_cache()
+
+
+def _right_with_onednn(fun: Callable[..., Any]) -> Callable[..., Any]:
+    """`fun`, whose convolutions of 16-bit numbers this library executes where XLA has oneDNN.
+
+    oneDNN computes some of lax's wrongly: see `onednn.sums_wrongly`. lax would write others when
+    they are differentiated.
+    """
+
+    @functools.wraps(fun, updated=())
+    def right(*args: Any, **kwargs: Any) -> Any:
+        if not Target.here(default_platform(), options=declared.now()).onednn:
+            return fun(*args, **kwargs)
+        traced = trace(fun, args, kwargs)
+        return traced.restore(evaluate(traced.jaxpr, traced.operands, _is_narrow))
+
+    return right
+
+
+def _is_narrow(convolution: Any) -> bool:
+    """Whether lax's convolution, an equation, is of 16-bit numbers."""
+    size: int = convolution.invars[0].aval.dtype.itemsize
+    return size == 2
 
 
 @overload
@@ -122,6 +147,10 @@ def jit(
     In addition, the convolutions in `fun` are lowered for these options: where XLA has oneDNN, some
     are fastest in other forms. It is written once, around the whole program, such as a training
     step.
+
+    oneDNN computes some convolutions of 16-bit numbers wrongly on processors with AMX. So this
+    library executes all convolutions of 16-bit numbers in `fun`, those of ``lax`` too, as under
+    `accelerate`, in forms that are right.
 
     Inside of another ``jit``, ``scan`` and the like it is ``jax.jit(fun)``: JAX takes options for
     whole programs only. So are its gradients, ``jax.grad(convjax.jit(loss))``, on jax 0.10; later

@@ -59,28 +59,37 @@ def rebind(x: jax.Array, kernel: jax.Array, **params: Any) -> jax.Array:
     return apply(recipe, x, kernel)
 
 
+# Which convolutions of lax: a function of the equation.
+Which = Callable[[Any], bool]
+
+
+def every(eqn: Any) -> bool:
+    return True
+
+
 # By the jaxpr's identity, so that what JAX compiled for the rewritten jaxpr of a `jit` is found
-# again. For each declaration of options; None where nothing is rebound: a value that held its key
+# again. For each declaration of options, and each
+# kind of convolutions; None where nothing is rebound: a value that held its key
 # would keep it for ever.
 _REBOUND: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
 
-def rebound(jaxpr: Any) -> Any:
-    """`jaxpr`, closed or not, with every convolution of lax in it, however deep, rebound.
+def rebound(jaxpr: Any, which: Which = every) -> Any:
+    """`jaxpr`, closed or not, with the convolutions of lax in it, however deep, rebound.
 
     It is the same object where nothing is.
     """
-    options = declared.now()
+    key = declared.now(), which
     known = _REBOUND.setdefault(jaxpr, {})
-    if options not in known:
+    if key not in known:
         body = getattr(jaxpr, "jaxpr", jaxpr)
-        eqns = [new for eqn in body.eqns for new in _equations(eqn)]
+        eqns = [new for eqn in body.eqns for new in _equations(eqn, which)]
         if len(eqns) == len(body.eqns) and all(map(_is, eqns, body.eqns)):
-            known[options] = None
+            known[key] = None
         else:
             new = body.replace(eqns=eqns)
-            known[options] = new if body is jaxpr else jaxpr.replace(jaxpr=new)
-    found = known[options]
+            known[key] = new if body is jaxpr else jaxpr.replace(jaxpr=new)
+    found = known[key]
     return jaxpr if found is None else found
 
 
@@ -88,14 +97,14 @@ def _is(a: Any, b: Any) -> bool:
     return a is b
 
 
-def _equations(eqn: Any) -> Iterator[Any]:
+def _equations(eqn: Any, which: Which) -> Iterator[Any]:
     """What takes the place of one equation."""
     if eqn.primitive is lax.conv_general_dilated_p:
-        yield from _convolution(eqn)
+        yield from _convolution(eqn) if which(eqn) else (eqn,)
     elif eqn.primitive.name == "pallas_call":
         yield eqn  # a kernel, compiled by rules that know only lax's primitives
     else:
-        params = {name: _parameter(name, value) for name, value in eqn.params.items()}
+        params = {n: _parameter(n, value, which) for n, value in eqn.params.items()}
         same = all(params[name] is value for name, value in eqn.params.items())
         yield eqn if same else eqn.replace(params=params)
 
@@ -136,22 +145,22 @@ def _traced(x: Any, kernel: Any, now: Any, **params: Any) -> Any:
 # ---- what an equation holds ----------------------------------------------------------------------
 
 
-def _parameter(name: str, value: Any) -> Any:
+def _parameter(name: str, value: Any, which: Which) -> Any:
     """A parameter of an equation, the jaxprs and rules in it rebound; itself where none is."""
     if isinstance(value, (jex.Jaxpr, jex.ClosedJaxpr)):
-        return rebound(value)
+        return rebound(value, which)
     if isinstance(value, (tuple, list)):
-        entries = [_parameter("", entry) for entry in value]
+        entries = [_parameter("", entry, which) for entry in value]
         if all(map(_is, entries, value)):
             return value
         # a namedtuple takes its fields one by one
         return type(value)(*entries) if hasattr(value, "_fields") else type(value)(entries)
     if name in _RULES:
         if not isinstance(value, linear_util.WrappedFun):
-            return value if isinstance(value, _Rule) else _RULES[name](value)
-        if isinstance(value.f, _Rule):
+            return value if _has_rebound(value, which) else _RULES[name](value, which)
+        if _has_rebound(value.f, which):
             return value
-        rule = _RULES[name](value.call_wrapped)
+        rule = _RULES[name](value.call_wrapped, which)
         return linear_util.wrap_init(rule, debug_info=value.debug_info)
     if name == "policy" and value is not None and not isinstance(value, _Policy):
         return _Policy(value)
@@ -163,6 +172,11 @@ class _Rule:
     """A rule for derivatives, as an equation holds it: a Python function, traced when needed."""
 
     function: Callable[..., Any]
+    which: Which
+
+
+def _has_rebound(rule: Any, which: Which) -> bool:
+    return isinstance(rule, _Rule) and rule.which in (every, which)
 
 
 class _TracedRule(_Rule):
@@ -170,7 +184,7 @@ class _TracedRule(_Rule):
 
     def __call__(self, *args: Any) -> Any:
         jaxpr, *others = self.function(*args)
-        return (rebound(jaxpr), *others)
+        return (rebound(jaxpr, self.which), *others)
 
 
 class _BackwardRule(_Rule):
@@ -178,7 +192,7 @@ class _BackwardRule(_Rule):
 
     def __call__(self, *args: Any) -> Any:
         traced = trace(self.function, args, {})
-        return traced.restore(evaluate(traced.jaxpr, traced.operands))
+        return traced.restore(evaluate(traced.jaxpr, traced.operands, self.which))
 
 
 _RULES: dict[str, type[_TracedRule] | type[_BackwardRule]] = {
@@ -204,6 +218,6 @@ class _Policy:
         return found
 
 
-def evaluate(jaxpr: Any, operands: Any) -> Any:
+def evaluate(jaxpr: Any, operands: Any, which: Which = every) -> Any:
     """The outputs of a closed jaxpr, its convolutions rebound."""
-    return jex.jaxpr_as_fun(rebound(jaxpr))(*operands)
+    return jex.jaxpr_as_fun(rebound(jaxpr, which))(*operands)

@@ -4,6 +4,7 @@ Where a later jaxlib computes the right one, the test of its guard fails: then t
 """
 
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +23,8 @@ def test_every_guard_is_shown():
     shown = "a cropped input is read beyond its end"
     counted = "the gradient of a grouped kernel is counted too often"
     mixed = "a NaN crosses from group to group"
-    assert [guard.name for guard in rules.CORRECT] == [shown, counted, mixed]
+    by_onednn = ["oneDNN sums wrongly", "oneDNN sums a part wrongly"]
+    assert [guard.name for guard in rules.CORRECT] == [shown, counted, mixed, *by_onednn]
 
 
 def test_lax_reads_a_cropped_input_beyond_its_end():
@@ -81,3 +83,33 @@ def test_lax_carries_a_nan_from_group_to_group():
     assert outputs_with_nan("direct") == [0, 2, 4]
     for algorithm in (None, (None, None, "per_group"), (None, None, "channels_last")):
         assert outputs_with_nan(algorithm) == [0]
+
+
+CPU = Path("/proc/cpuinfo")
+HAS_AMX = CPU.exists() and " amx_bf16 " in CPU.read_text(encoding="ascii", errors="replace")
+
+
+@pytest.mark.skipif(not HAS_AMX or RELEASE != "0.12", reason="needs AMX, and oneDNN by jaxlib 0.12")
+@pytest.mark.parametrize("devices", [1, 2])
+def test_onednn_sums_few_channels_wrongly(devices):
+    """The gradient of a kernel, of eight examples on each device; they are its channels."""
+    if jax.device_count() < devices:
+        pytest.skip(f"needs {devices} devices")
+    x, y = (
+        jnp.asarray(oracle.integers(seed, (8 * devices, 16, 16, 24), np.float32, 2), jnp.bfloat16)
+        for seed in range(2)
+    )
+    kernel = jax.ShapeDtypeStruct((3, 3, 24, 24), jnp.bfloat16)
+    mesh = jax.make_mesh((devices,), ("a",), axis_types=(jax.sharding.AxisType.Auto,))
+    sharded = [jax.device_put(v, jax.NamedSharding(mesh, jax.P("a"))) for v in (x, y)]
+
+    def gradient(algorithm, x, y):
+        forward = partial(convjax.conv, x, algorithm=algorithm)
+        return jax.linear_transpose(forward, kernel)(y)[0]
+
+    options = convjax.compiler_options("cpu", onednn=True)
+    wanted = np.float32(jax.jit(partial(gradient, "direct"))(x, y))
+    by_lax = jax.jit(partial(gradient, "direct"), compiler_options=options)(*sharded)
+    assert not np.array_equal(np.float32(by_lax), wanted)
+    ours = convjax.jit(partial(gradient, None))(*sharded)
+    np.testing.assert_array_equal(np.float32(ours), wanted)

@@ -244,3 +244,80 @@ def test_a_nan_stays_in_its_group(name):
     wanted = jax.jit(functools.partial(gradient, algorithm=(None, None, "per_group")))(x, y)
     assert 0 < np.isnan(wanted).sum() < wanted.size
     np.testing.assert_array_equal(found, wanted)
+
+
+# Of 16-bit numbers, oneDNN sums these wrongly on processors with AMX (jaxlib 0.12.0.1): 2 to 14
+# input channels, which in a kernel's gradient are examples, and a window whose rows have 64, 96 ...
+# numbers. x, kernel, options.
+FEW = {
+    "gradient of 8 examples": ((8, 12, 16, 24), (3, 3, 24, 40), {}),
+    "gradient of 4 examples": ((4, 12, 16, 24), (3, 3, 24, 40), {}),
+    "gradient of 6 examples": ((6, 17, 32, 8), (2, 3, 8, 16), {"padding": "VALID"}),
+    "gradient of a line": ((12, 40, 24), (9, 24, 40), {"padding": "VALID"}),
+    "gradient of a volume": ((8, 5, 6, 8, 12), (3, 3, 3, 12, 16), {}),
+    "gradient of groups": ((8, 12, 16, 48), (3, 3, 24, 48), {"feature_group_count": 2}),
+    "gradient of a stride": ((8, 16, 16, 24), (3, 3, 24, 40), {"strides": 2}),
+    "wide window": ((3, 20, 20, 8), (2, 16, 8, 24), {}),
+    "line": ((3, 60, 4), (32, 4, 24), {}),
+}
+LAYERS = {
+    "convjax": convjax.conv,
+    "lax": functools.partial(convjax.conv, algorithm="direct"),  # lax's own equation
+}
+
+
+@needed
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("library", LAYERS)
+@pytest.mark.parametrize("name", FEW)
+def test_few_channels_are_summed_rightly(name, library, dtype):
+    """Of lax's convolutions under `convjax.jit`, too, and in a loop."""
+    x, kernel, options = FEW[name]
+    conv = functools.partial(LAYERS[library], **options)
+    program, operands = roles(conv, *drawn(x, kernel, dtype))["training"]
+    wanted = jax.jit(program)(*operands)
+
+    def repeated(*operands):
+        return jax.lax.scan(lambda carry, _: (carry, program(*carry)), operands, length=2)[1]
+
+    for function in (program, lambda *given: jax.tree.map(lambda v: v[1], repeated(*given))):
+        found = convjax.jit(function)(*operands)
+        for a, b in zip(found, wanted, strict=True):
+            np.testing.assert_array_equal(np.float32(a), np.float32(b))
+
+
+@needed
+def test_gradients_of_a_program_of_lax_are_summed_rightly():
+    """``jax.grad`` from outside of `convjax.jit` makes convolutions that its program has not."""
+    x, kernel, options = FEW["gradient of 8 examples"]
+    x, kernel = drawn(x, kernel, "bfloat16")
+
+    @jax.custom_jvp
+    def scaled(y):
+        return 2 * y
+
+    scaled.defjvp(lambda primals, tangents: (2 * primals[0], 2 * tangents[0]))
+
+    def loss(kernel):
+        y = convjax.conv(x, kernel, algorithm="direct", **options)
+        return scaled(y).astype(jnp.float32).sum()
+
+    wanted = jax.jit(jax.grad(loss))(kernel)
+    for accelerated in (loss, convjax.accelerate(loss)):
+        found = jax.grad(convjax.jit(accelerated))(kernel)
+        np.testing.assert_array_equal(np.float32(found), np.float32(wanted))
+
+
+@needed
+def test_other_convolutions_of_lax_stay():
+    """`convjax.jit` accelerates no program: it executes what may be wrong."""
+    x, kernel, options = FEW["gradient of groups"]
+
+    def program(x, kernel):
+        return convjax.conv(x, kernel, algorithm="direct", **options)
+
+    def rebound(dtype):
+        text = str(convjax.jit(program).trace(*drawn(x, kernel, dtype)).jaxpr)
+        return "conv_general_dilated" not in text
+
+    assert rebound("bfloat16") and rebound("float16") and not rebound("float32")

@@ -212,6 +212,9 @@ ELSEWHERE = [
     ({"channels_last": False}, "xla", "direct"),
     ({"input_dilation": (2, 2)}, "xla", "direct"),
     (CROPPED, "xla", "channels_last"),
+    ({"dtype": np.dtype(jnp.bfloat16)}, "xla", "direct"),
+    ({"dtype": np.dtype(jnp.bfloat16)}, "xla onednn", "channels_last"),  # parts of unknown sizes
+    ({}, "xla onednn", "direct"),
     (DEPTHWISE, "xla", "taps"),
     (DEPTHWISE | {"i": 4, "o": 8}, "xla", "taps"),
     (DEPTHWISE | {"i": 17, "o": 1}, "xla", "matmul"),
@@ -303,8 +306,19 @@ LARGE = {"space": (56, 56), "window": (56, 56), "out_space": (3, 3), "role": "ke
 LINE_GRADIENT = {
     "role": "kernel_gradient", "window": (28,), "out_space": (3,), "channels_last": False
 }  # fmt: skip
+HALF = {"dtype": np.dtype(jnp.bfloat16)}
 ONEDNN = [
     ({}, "direct"),
+    # 16-bit numbers that oneDNN may sum wrongly: few channels, an even number of them, and rows of
+    # the window of 32 numbers and more
+    (HALF | {"i": 8, "window": (3, 4)}, "channels_last"),
+    (HALF | {"i": 8, "window": (4, 3)}, "channels_last"),
+    (HALF | {"i": 8, "window": (3, 4), "dtype": np.dtype("float16")}, "channels_last"),
+    (HALF | {"i": 7, "window": (3, 32)}, "direct"),
+    (HALF | {"i": 8, "window": (3, 5)}, "direct"),
+    (HALF | {"i": 14, "window": (3, 16)}, "channels_last"),
+    (HALF | {"i": 16, "window": (3, 16)}, "direct"),
+    ({"i": 8, "window": (3, 4)}, "direct"),
     (CHANNELS, "direct"),
     (CHANNELS | {"o": 8}, "depth_sum"),  # few outputs
     (CHANNELS | {"o": 3}, "depth_sum"),

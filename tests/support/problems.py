@@ -13,6 +13,7 @@ TARGETS = {
     "no ynnpack": Target.of("cpu", "0.12", ynnpack=False),
     "onednn": Target.of("cpu", "0.12", onednn=True),
     "xla": Target.of("cpu", "0.12", split="XLA"),
+    "xla onednn": Target.of("cpu", "0.12", split="XLA", onednn=True),
     "cuda": Target.of("cuda"),
     "cudas": Target.of("cuda", split="XLA"),
     "rocm": Target.of("rocm"),
