@@ -13,7 +13,7 @@ import jax
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 PACKAGES = ("jax", "jaxlib", "flax", "equinox", "keras", "torch")
-_VECTORS = (("avx512f", "avx512"), ("avx2", "avx2"), ("asimd", "neon"))
+_VECTORS = (("amx_bf16", "amx"), ("avx512f", "avx512"), ("avx2", "avx2"), ("asimd", "neon"))
 
 
 def _cpuinfo() -> str:
@@ -27,7 +27,7 @@ def cpu_model() -> str:
 
 
 def vectors() -> str:
-    """The widest vector instructions of the CPU."""
+    """The widest instructions of the CPU, for vectors or matrices."""
     found = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", _cpuinfo(), re.MULTILINE)
     flags = found.group(1).split() if found else []
     return next((name for flag, name in _VECTORS if flag in flags), platform.machine())

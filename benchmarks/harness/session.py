@@ -118,10 +118,14 @@ def check_equal(
             continue
         error_found = worst_error(found, expected)
         if error_found > bound:
-            raise Unequal(
+            why = (
                 f"{name} differs from lax by {error_found:.1e} of the largest value,"
                 f" more than {bound:.0e}"
             )
+            if name != "lax_onednn":  # which is known to be wrong in 16 bits on some processors
+                raise Unequal(why)
+            out[name] = why
+            del ready[name]
     return out
 
 

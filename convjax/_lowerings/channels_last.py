@@ -5,8 +5,8 @@ the outermost computation. In the body of a loop (``scan``) it would compute any
 every gradient of a kernel, one element at a time. Negative padding is cropped first: on jaxlib
 0.10.2 XLA's fast convolution reads beyond an input that is cropped before and padded after.
 
-Where oneDNN would compute wrong sums (`onednn.sums_wrongly`), a channel of zeros is added, or the
-convolution is computed in float32 if it is not known how many channels there are.
+Where oneDNN would compute wrong numbers (`onednn_faults`), it gets a channel of zeros more, or
+float32.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from convjax._core.layout import arranged, canonical, restored
-from convjax._lowerings import direct, onednn
+from convjax._lowerings import direct, onednn_faults
 from convjax._lowerings.lowering import Lowering, anything, never
 from convjax._lowerings.problem import Call
 from convjax._lowerings.tools.slices import cropped, reversed_where
@@ -37,11 +37,11 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
         kernel = lax.optimization_barrier(reversed_where(kernel, geometry, 0))
         geometry = dataclasses.replace(geometry, reversal=False)
     narrow, wide = call.result_type(x), call.preferred_element_type
-    if call.target.onednn and onednn.sums_wrongly(call.problem, call.is_split_by_xla):
-        if onednn.is_known(call.problem) and not call.is_split_by_xla:
-            x, kernel = _one_longer(x, x.ndim - 1), _one_longer(kernel, kernel.ndim - 2)
-        else:
-            x, kernel, wide = x.astype(jnp.float32), kernel.astype(jnp.float32), jnp.float32
+    remedy = call.target.onednn and onednn_faults.remedy(call.problem, call.is_split_by_xla)
+    if remedy == "a channel of zeros":
+        x, kernel = _one_longer(x, x.ndim - 1), _one_longer(kernel, kernel.ndim - 2)
+    elif remedy == "float32":
+        x, kernel, wide = x.astype(jnp.float32), kernel.astype(jnp.float32), jnp.float32
     y = direct.convolution(
         x,
         kernel,

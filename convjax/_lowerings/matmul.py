@@ -18,6 +18,8 @@ from convjax._lowerings.tools.slices import exchanged, padded, piece, pieces, re
 
 _UNROLLED = 64  # products written out; beyond it compilation would take too long
 _LOOPED = 4096
+_ADDED = 16  # products in a row: XLA gives oneDNN one with all that is added to it, of which 32 are
+# too many, and end the process (seen on jaxlib 0.12.0.1)
 _LETTERS = "abcdefh"  # of spatial axes
 
 
@@ -71,9 +73,12 @@ def _by_tap(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any, spec: s
     geometry = call.geometry
     total: Any = None
     window = kernel.shape[: geometry.rank]
-    for tap, inputs in pieces(x, geometry, 1, window, out_space, call.is_split_by_xla):
+    taps = pieces(x, geometry, 1, window, out_space, call.is_split_by_xla)
+    for number, (tap, inputs) in enumerate(taps):
         term = _product(spec, inputs, kernel[tap], call)
         total = term if total is None else total + term
+        if call.target.onednn and number % _ADDED == _ADDED - 1:
+            total = lax.optimization_barrier(total)
     return total
 
 

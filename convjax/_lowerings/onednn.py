@@ -33,28 +33,6 @@ def _is_narrow(problem: Problem) -> bool:
     return jnp.dtype(problem.dtype).name in _TYPES and problem.geometry.rank in _RANKS
 
 
-def sums_wrongly(problem: Problem, split: bool = False) -> bool:
-    """Whether oneDNN may compute wrong sums on processors with AMX.
-
-    Seen with oneDNN 3.12.3 of jaxlib 0.12.0.1, in bfloat16: all results are wrong where there are
-    2, 4, ... or 14 input channels, and a row of the window has 64, 96, 128 ... numbers. In a
-    kernel's gradient the channels are examples, and the row is one of an image. With an odd number
-    of channels the results are right. Where XLA splits the convolution, or sizes are symbolic,
-    nobody knows.
-    """
-    if not computes(problem) or jnp.dtype(problem.dtype).itemsize != 2:
-        return False
-    if split or not is_known(problem):
-        return True
-    few = problem.i < 16 and problem.i % 2 == 0
-    return few and any(problem.i * size % 32 == 0 for size in problem.window)
-
-
-def is_known(problem: Problem) -> bool:
-    """Whether the channels and the window are numbers."""
-    return all(isinstance(size, int) for size in (problem.i, *problem.window))
-
-
 def is_fast(problem: Problem) -> bool:
     """Whether oneDNN computes what is no gradient of a kernel, and nothing is faster."""
     if not computes(problem) or window_exceeds_output(problem):
@@ -103,6 +81,20 @@ def is_fast_in_gradients(problem: Problem) -> bool:
         and problem.geometry.rank == 2
         and problem.i > 1
         and _is_dense_and_undilated(problem)  # with a stride oneDNN is slow
+    )
+
+
+def is_fast_in_gradients_by_amx(problem: Problem) -> bool:
+    """Whether it computes the gradient of a dense kernel in bfloat16, and nothing is faster, on a
+    processor with AMX."""
+    return (
+        computes(problem)
+        and problem.dtype == jnp.bfloat16
+        and problem.groups == 1
+        and problem.role == "kernel_gradient"
+        and window_exceeds_output(problem)
+        and not is_product(problem)
+        and problem.geometry.rank < 3
     )
 
 

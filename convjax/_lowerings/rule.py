@@ -40,3 +40,38 @@ class Tuned(NamedTuple):
     lowering: str
     holds: Holds
     why: str
+
+
+# ---- targets -----------------------------------------------------------------------------------
+
+
+def on_one_cpu(target: Target) -> bool:
+    return target.is_one_cpu
+
+
+def split_by_xla(target: Target) -> bool:
+    return target.split == "XLA"
+
+
+def split_by_xla_on_cpus(target: Target) -> bool:
+    return target.split == "XLA" and target.platform == "cpu"
+
+
+def on_cpu(target: Target) -> bool:
+    return target.platform == "cpu"
+
+
+def on_one_cpu_with_onednn(target: Target) -> bool:
+    return target.is_one_cpu and target.onednn
+
+
+def on_one_cpu_with_amx(target: Target) -> bool:
+    return on_one_cpu_with_onednn(target) and target.amx
+
+
+def on_one_cpu_without_amx(target: Target) -> bool:
+    return on_one_cpu_with_onednn(target) and not target.amx
+
+
+def split_by_xla_with_onednn(target: Target) -> bool:
+    return split_by_xla_on_cpus(target) and target.onednn

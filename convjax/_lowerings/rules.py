@@ -2,7 +2,8 @@
 
 There are three lists.
 
-CORRECT  where a lowering computes wrong numbers, and what runs in its place. Never for speed.
+CORRECT  where a lowering computes wrong numbers, and what runs in its place. Never for speed. They
+         are in `guards`.
 FAST     kinds of convolutions that lax computes slowly, by factors, and what computes them instead.
          The first that holds decides. Those of GPU and TPU are in `accelerators`.
 TUNED    exceptions within a kind: a threshold says where another lowering is faster still.
@@ -27,96 +28,17 @@ from convjax._lowerings import (
     taps,
 )
 from convjax._lowerings import thresholds as at
-from convjax._lowerings.problem import (
-    Problem,
-    count,
-    is_dilated,
-    is_product,
-    window_exceeds_output,
+from convjax._lowerings.guards import CORRECT as CORRECT
+from convjax._lowerings.problem import Problem, count, is_dilated, is_product
+from convjax._lowerings.rule import (
+    Rule,
+    Tuned,
+    on_one_cpu,
+    on_one_cpu_with_amx,
+    on_one_cpu_with_onednn,
+    on_one_cpu_without_amx,
+    split_by_xla_on_cpus,
 )
-from convjax._lowerings.rule import Guard, Rule, Tuned
-from convjax._lowerings.target import Target
-from convjax._lowerings.tools.slices import crops
-
-# ---- targets -----------------------------------------------------------------------------------
-
-
-def on_one_cpu(target: Target) -> bool:
-    return target.is_one_cpu
-
-
-def split_by_xla(target: Target) -> bool:
-    return target.split == "XLA"
-
-
-def split_by_xla_on_cpus(target: Target) -> bool:
-    return target.split == "XLA" and target.platform == "cpu"
-
-
-def on_cpu(target: Target) -> bool:
-    return target.platform == "cpu"
-
-
-def on_one_cpu_with_onednn(target: Target) -> bool:
-    return target.is_one_cpu and target.onednn
-
-
-def split_by_xla_with_onednn(target: Target) -> bool:
-    return split_by_xla_on_cpus(target) and target.onednn
-
-
-# ---- CORRECT -----------------------------------------------------------------------------------
-
-_LAX = ("direct", "channels_last")  # lowerings that are one call of lax's convolution
-
-CORRECT = (
-    Guard(
-        "a cropped input is read beyond its end",  # seen on jaxlib 0.10.2, not on 0.12.0
-        on_cpu,
-        lambda p: p.groups == 1 and any(crops(p.geometry)),
-        wrong=("direct",),
-        instead=("channels_last",),
-        why="XLA's convolution on a CPU reads beyond an input that is cropped before and padded "
-        "after, so the input is cropped first",
-    ),
-    Guard(
-        "the gradient of a grouped kernel is counted too often",  # seen on jaxlib 0.10.2 and 0.12.0
-        split_by_xla,
-        lambda p: p.groups != 1 and p.role == "kernel_gradient",
-        wrong=_LAX,
-        instead=("matmul", "taps", "per_group"),
-        why="XLA's partitioner counts the gradient of a grouped kernel too often on meshes of "
-        "several axes; matrix products are split rightly",
-    ),
-    Guard(
-        "a NaN crosses from group to group",  # seen on jaxlib 0.10.2 and 0.12.0
-        on_one_cpu,
-        lambda p: p.groups != 1 and window_exceeds_output(p),
-        wrong=("direct",),
-        instead=("per_group", "matmul"),
-        why="XLA's gradient of a grouped kernel on a CPU mixes the groups, and carries a NaN of "
-        "one group into the others",
-    ),
-    Guard(
-        "oneDNN sums wrongly",  # seen on jaxlib 0.12.0 on a processor with AMX
-        on_one_cpu_with_onednn,
-        onednn.sums_wrongly,
-        wrong=("direct",),
-        instead=("channels_last",),
-        why="oneDNN computes some convolutions of 16-bit numbers with few channels wrongly on "
-        "processors with AMX, so a channel of zeros is added",
-    ),
-    Guard(
-        "oneDNN sums a part wrongly",  # the same
-        split_by_xla_with_onednn,
-        lambda p: onednn.sums_wrongly(p, split=True),
-        wrong=("direct",),
-        instead=("channels_last",),
-        why="oneDNN computes some convolutions of 16-bit numbers wrongly on processors with AMX, "
-        "and XLA's split decides which, so it is computed in float32",
-    ),
-)
-
 
 # ---- FAST --------------------------------------------------------------------------------------
 
@@ -173,8 +95,16 @@ FAST = (
         "of the window become input channels",
     ),
     Rule(
+        "gradient of a kernel by AMX",
+        on_one_cpu_with_amx,
+        onednn.is_fast_in_gradients_by_amx,
+        "channels_last",
+        "the gradient of a dense kernel in bfloat16: XLA gives it to oneDNN, which uses the "
+        "processor's instructions for matrices",
+    ),
+    Rule(
         "gradient of a kernel by oneDNN",
-        on_one_cpu_with_onednn,
+        on_one_cpu_without_amx,
         onednn.is_fast_in_gradients,
         "channels_last",
         "the gradient of a dense kernel: XLA gives it to oneDNN",

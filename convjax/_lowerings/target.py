@@ -34,6 +34,7 @@ class Jaxlib:
     Attributes:
         slower: for 256 and 512 bits a vector, the dense two-dimensional convolutions for which
             YNNPACK, to which XLA gives them, takes longer than Eigen.
+        slower_with_amx: the same on processors with AMX, Intel's instructions for matrices.
         one_thread_loops: whether XLA compiles a small ``while`` loop of array operations into one
             kernel for one thread.
         faster_groups: whether XLA's own convolutions in groups of 5 to 14 channels take a seventh
@@ -44,6 +45,7 @@ class Jaxlib:
     """
 
     slower: Mapping[int, frozenset[str]]
+    slower_with_amx: frozenset[str]
     one_thread_loops: bool
     faster_groups: bool
     onednn: bool
@@ -58,24 +60,29 @@ _LOOPS = "pytest tests/laws/test_lowerings.py -k turns_of_a_large_window"
 JAXLIB = {
     "0.10": Jaxlib(
         slower={256: frozenset({SMALL, LARGE, DILATED}), 512: frozenset({SMALL, LARGE, DILATED})},
+        slower_with_amx=frozenset({SMALL, LARGE, DILATED}),
         one_thread_loops=False,
         faster_groups=False,
         onednn=False,
-        seen=f"0.10.2 with 256 and 512 bits: {_COMMAND}; {_LOOPS}; with 256 bits: {_GROUPS}",
+        seen=f"0.10.2 with 256 and 512 bits, and with AMX: {_COMMAND}; {_LOOPS}; "
+        f"with 256 bits: {_GROUPS}",
     ),
     "0.11": Jaxlib(
         slower={256: frozenset({LARGE, DILATED}), 512: frozenset({DILATED})},
+        slower_with_amx=frozenset({LARGE, DILATED}),
         one_thread_loops=False,
         faster_groups=False,  # not measured
         onednn=False,
-        seen=f"0.11.2 with 256 bits (512 bits were not measured): {_COMMAND}; {_LOOPS}",
+        seen=f"0.11.2 with 256 bits (512 bits and AMX were not measured): {_COMMAND}; {_LOOPS}",
     ),
     "0.12": Jaxlib(
         slower={256: frozenset({LARGE, DILATED}), 512: frozenset({DILATED})},
+        slower_with_amx=frozenset({LARGE, DILATED}),
         one_thread_loops=True,
         faster_groups=True,
         onednn=True,
-        seen=f"0.12.0.1 with 256 and 512 bits: {_COMMAND}; {_LOOPS}; with 256 bits: {_GROUPS}",
+        seen=f"0.12.0.1 with 256 and 512 bits, and with AMX: {_COMMAND}; {_LOOPS}; "
+        f"with 256 bits: {_GROUPS}",
     ),
 }
 
@@ -92,6 +99,7 @@ class Target:
         split: who splits the convolution over several devices: "XLA", or "nobody", where there is
             one device, or the problem is one device's part.
         vector_bits: the width of the processor's vectors, 256 or 512.
+        amx: whether the processor has AMX, as Intel's servers have since 2023.
         ynnpack: whether XLA gives dense two-dimensional convolutions to YNNPACK.
         ynnpack_slower: for which of them YNNPACK, or oneDNN in its place, takes longer than Eigen.
         one_thread_loops: whether XLA compiles small loops for one thread.
@@ -110,6 +118,7 @@ class Target:
     platform: str
     split: Split = "nobody"
     vector_bits: int = 256
+    amx: bool = False
     ynnpack: bool = False
     ynnpack_slower: frozenset[str] = frozenset()
     one_thread_loops: bool = False
@@ -124,6 +133,7 @@ class Target:
         jaxlib: str = list(JAXLIB)[-1],
         *,
         vector_bits: int = 256,
+        amx: bool = False,
         ynnpack: bool = True,
         onednn: bool = False,
         split: Split = "nobody",
@@ -136,6 +146,7 @@ class Target:
             platform: "cpu", "cuda", "rocm", "tpu", or another that JAX lowers for.
             jaxlib: the version; only CPUs depend on it.
             vector_bits: the width of the processor's vectors, 256 or 512.
+            amx: True if the processor has AMX. Its vectors have 512 bits.
             ynnpack: False if options keep convolutions away from YNNPACK.
             onednn: True if options give convolutions to oneDNN, and so keep them away from YNNPACK.
             split: who splits the convolution over several devices.
@@ -144,6 +155,7 @@ class Target:
             ValueError, TypeError: a name, a version or a width that there is not.
         """
         _check(platform, jaxlib, vector_bits, split)
+        checks.flag("Target.of", "amx", amx)
         checks.flag("Target.of", "ynnpack", ynnpack)
         checks.flag("Target.of", "onednn", onednn)
         if platform != "cpu":
@@ -154,14 +166,17 @@ class Target:
             onednn, note = False, note or f"oneDNN was not measured to be faster on jaxlib {jaxlib}"
         elif onednn:
             note = "the program is compiled with oneDNN, as options say"
+        known = JAXLIB[row]
+        slower = known.slower_with_amx if amx else known.slower[vector_bits]
         return cls(
             platform,
             split,
-            vector_bits,
+            512 if amx else vector_bits,
+            amx,
             ynnpack,
-            JAXLIB[row].slower[vector_bits] if ynnpack or onednn else frozenset(),
-            JAXLIB[row].one_thread_loops,
-            JAXLIB[row].faster_groups,
+            slower if ynnpack or onednn else frozenset(),
+            known.one_thread_loops,
+            known.faster_groups,
             onednn,
             note,
         )
@@ -226,6 +241,7 @@ def _here(platform: str, split: Split, options: Options) -> Target:
         platform,
         installed(),
         vector_bits=vector_bits(),
+        amx=has_amx(),
         ynnpack=ynnpack,
         # YNNPACK comes first, and what XLA would do with an unknown option is seen, not assumed.
         onednn=switches_onednn_on(flags) and not ynnpack and probe.calls_onednn(options),
@@ -257,13 +273,25 @@ def installed() -> str:
     return importlib.metadata.version("jaxlib")
 
 
-def vector_bits(cpuinfo: pathlib.Path = pathlib.Path("/proc/cpuinfo")) -> int:
+_CPUINFO = pathlib.Path("/proc/cpuinfo")
+
+
+def vector_bits(cpuinfo: pathlib.Path = _CPUINFO) -> int:
     """512 if Linux says that this machine's processor has AVX-512, else 256."""
+    return 512 if _has("avx512f", cpuinfo) else 256
+
+
+def has_amx(cpuinfo: pathlib.Path = _CPUINFO) -> bool:
+    """Whether Linux says that this machine's processor has AMX for bfloat16."""
+    return _has("amx_bf16", cpuinfo)
+
+
+def _has(flag: str, cpuinfo: pathlib.Path) -> bool:
     try:
         text = cpuinfo.read_text(encoding="ascii", errors="replace")
     except OSError:
-        return 256
-    return 512 if re.search(r"^flags\b.*\bavx512f\b", text, re.MULTILINE) else 256
+        return False
+    return re.search(rf"^flags\b.*\b{flag}\b", text, re.MULTILINE) is not None
 
 
 YNNPACK_FLAG = "xla_cpu_experimental_ynn_fusion_type"

@@ -99,7 +99,7 @@ class Jitted(declared.Outermost):
 def _right_with_onednn(fun: Callable[..., Any]) -> Callable[..., Any]:
     """`fun`, whose convolutions of 16-bit numbers this library executes where XLA has oneDNN.
 
-    oneDNN computes some of lax's wrongly: see `onednn.sums_wrongly`. lax would write others when
+    oneDNN computes some of lax's wrongly: see `onednn_faults`. lax would write others when
     they are differentiated.
     """
 

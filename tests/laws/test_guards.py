@@ -23,7 +23,7 @@ def test_every_guard_is_shown():
     shown = "a cropped input is read beyond its end"
     counted = "the gradient of a grouped kernel is counted too often"
     mixed = "a NaN crosses from group to group"
-    by_onednn = ["oneDNN sums wrongly", "oneDNN sums a part wrongly"]
+    by_onednn = ["oneDNN is wrong", "oneDNN is wrong for a part"]
     assert [guard.name for guard in rules.CORRECT] == [shown, counted, mixed, *by_onednn]
 
 

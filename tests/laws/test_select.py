@@ -35,6 +35,9 @@ from convjax._lowerings.target import Target
 
 ONE_CPU = ("0.10", "0.12", "0.12 avx512", "no ynnpack")
 
+HALF = {"dtype": np.dtype(jnp.bfloat16)}
+NONE = ((0, 0), (0, 0))
+
 # What every CPU does, whatever its jaxlib and vectors.
 ANY_CPU = [
     ({}, "direct"),
@@ -206,8 +209,21 @@ GRADIENT_OF_A_DILATED_LINE = {
     "padding": ((4, 4),),
 }  # fmt: skip
 
-# What is split over devices, and other platforms.
+LARGE = {"space": (56, 56), "window": (56, 56), "out_space": (3, 3), "role": "kernel_gradient"}
+LINE_GRADIENT = {
+    "role": "kernel_gradient", "window": (28,), "out_space": (3,), "channels_last": False
+}  # fmt: skip
+
+# What is split over devices, other platforms, and processors with AMX.
 ELSEWHERE = [
+    (CHANNELS, "amx", "direct"),
+    (CHANNELS | GRADIENT, "amx", "spread_rows"),
+    (CHANNELS | GRADIENT, "onednn amx", "spread_rows"),
+    (CHANNELS | LARGE, "onednn amx", "spread_rows"),
+    (CHANNELS | GRADIENT | HALF, "onednn amx", "channels_last"),
+    (CHANNELS | GRADIENT | HALF | {"kernel_dilation": (2, 2)}, "onednn amx", "channels_last"),
+    (CHANNELS | LINE_GRADIENT | LINE | {"window": (28,)} | HALF, "onednn amx", "channels_last"),
+    (CHANNELS | DEEP | GRADIENT_OF_A_VOLUME | HALF, "onednn amx", "depth_fold"),
     # XLA splits it: only what it splits rightly, without gathering groups
     ({"channels_last": False}, "xla", "direct"),
     ({"input_dilation": (2, 2)}, "xla", "direct"),
@@ -302,15 +318,10 @@ ELSEWHERE = [
 ]
 
 # One CPU, compiled with oneDNN: as any CPU but for these.
-LARGE = {"space": (56, 56), "window": (56, 56), "out_space": (3, 3), "role": "kernel_gradient"}
-LINE_GRADIENT = {
-    "role": "kernel_gradient", "window": (28,), "out_space": (3,), "channels_last": False
-}  # fmt: skip
-HALF = {"dtype": np.dtype(jnp.bfloat16)}
 ONEDNN = [
     ({}, "direct"),
-    # 16-bit numbers that oneDNN may sum wrongly: few channels, an even number of them, and rows of
-    # the window of 32 numbers and more
+    # 16-bit numbers that oneDNN computes wrongly: few channels, an even number of them, and rows of
+    # the window of 32 numbers and more; rare geometry
     (HALF | {"i": 8, "window": (3, 4)}, "channels_last"),
     (HALF | {"i": 8, "window": (4, 3)}, "channels_last"),
     (HALF | {"i": 8, "window": (3, 4), "dtype": np.dtype("float16")}, "channels_last"),
@@ -319,6 +330,17 @@ ONEDNN = [
     (HALF | {"i": 14, "window": (3, 16)}, "channels_last"),
     (HALF | {"i": 16, "window": (3, 16)}, "direct"),
     ({"i": 8, "window": (3, 4)}, "direct"),
+    (HALF | {"strides": (2, 1)}, "channels_last"),
+    (HALF | {"window": (3, 1), "kernel_dilation": (1, 2), "padding": NONE}, "channels_last"),
+    (HALF | {"window": (3, 1), "kernel_dilation": (2, 1), "padding": NONE}, "direct"),
+    (HALF | {"window": (3, 1), "padding": ((1, 1), (0, 1))}, "channels_last"),
+    (HALF | {"padding": ((2, 2), (3, 1)), "kernel_dilation": (1, 1)}, "channels_last"),
+    (HALF | {"padding": ((2, 2), (3, 1)), "kernel_dilation": (1, 2)}, "direct"),
+    (HALF | STRIDED, "direct"),
+    (HALF | STRIDED | {"kernel_dilation": (2, 2)}, "channels_last"),
+    (HALF | {"out_space": (28, 1)}, "channels_last"),
+    (HALF | {"out_space": (1, 28)}, "direct"),
+    ({"strides": (2, 1)}, "direct"),
     (CHANNELS, "direct"),
     (CHANNELS | {"o": 8}, "depth_sum"),  # few outputs
     (CHANNELS | {"o": 3}, "depth_sum"),

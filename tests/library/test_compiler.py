@@ -112,18 +112,20 @@ def test_the_environment_is_seen(flags, off):
 
 
 @pytest.mark.parametrize(
-    "flags, bits",
+    "flags, bits, amx",
     [
-        ("flags\t\t: fpu avx2 avx512f\n", 512),
-        ("flags\t: fpu avx2\nbugs: avx512f\n", 256),
-        ("", 256),
+        ("flags\t\t: fpu avx2 avx512f\n", 512, False),
+        ("flags\t\t: fpu avx512f amx_bf16 amx_tile\n", 512, True),
+        ("flags\t: fpu avx2\nbugs: avx512f amx_bf16\n", 256, False),
+        ("", 256, False),
     ],
 )
-def test_the_processor_is_seen(tmp_path, flags, bits):
+def test_the_processor_is_seen(tmp_path, flags, bits, amx):
     """As Linux describes it; elsewhere vectors of 256 bits are assumed."""
     info = tmp_path / "cpuinfo"
     info.write_text("processor\t: 0\n" + flags)
     assert target.vector_bits(info) == bits
+    assert target.has_amx(info) == amx and not target.has_amx(tmp_path / "none")
     assert target.vector_bits(tmp_path / "none") == 256
 
 
@@ -133,6 +135,7 @@ def test_this_machine_is_the_target_by_default():
         "cpu",
         target.installed(),
         vector_bits=target.vector_bits(),
+        amx=target.has_amx(),
         ynnpack=not target.switches_ynnpack_off(os.environ.get("XLA_FLAGS", "")),
     )
     assert Target.here("cpu", "XLA").split == "XLA" and not Target.here("cpu", "XLA").is_one_cpu
@@ -173,6 +176,7 @@ def test_unknown_platforms():
         (("cpu", 0.12), {}, r"`jaxlib` \(=0.12\) must be a version in words"),
         (("cpu", "new"), {}, r"`jaxlib` \(='new'\)"),
         (("cpu",), {"vector_bits": 128}, r"`vector_bits` \(=128\) must be 256 or 512"),
+        (("cpu",), {"amx": "yes"}, r"`amx` \(='yes'\) must be True or False"),
         (("cpu",), {"split": "us"}, r"`split` \(='us'\) must be one of \"nobody\", \"XLA\""),
         (("cpu",), {"ynnpack": "no"}, r"`ynnpack` \(='no'\) must be True or False"),
     ],

@@ -1,0 +1,57 @@
+"""Convolutions of 16-bit numbers that oneDNN computes wrongly, and what computes them rightly.
+
+Seen with oneDNN 3.12.3 of jaxlib 0.12.0.1 on a processor with AMX, in bfloat16, by a search over
+random convolutions:
+
+few channels    All results are wrong where there are 2, 4, ... or 14 input channels, and a row of
+                the window has 64, 96, 128 ... numbers and is not dilated. In a kernel's gradient
+                the channels are examples, and the row is one of an image.
+rare geometry   Some results are wrong, or memory is written that belongs to others, where the
+                strides of the axes differ, where a stride meets a dilation, or where the results
+                are one column. The process ends where a window lies outside of the input, or an
+                axis of the window has one tap that is dilated.
+
+An odd number of channels is computed rightly, and so is everything in float32. Other processors,
+and float16, are treated alike: little is known of them.
+"""
+
+from typing import Literal
+
+from convjax._lowerings.problem import Problem, is_dilated
+
+Remedy = Literal["", "a channel of zeros", "float32"]
+
+_UNIT = 32  # numbers of 16 bits in a row of a tile of AMX
+_MANY = 16  # channels from which there is no fault
+
+
+def remedy(problem: Problem, split: bool = False) -> Remedy:
+    """How oneDNN computes it rightly; "" where it does so anyway.
+
+    Where XLA splits the convolution (`split`), or sizes are symbolic, nobody knows how many
+    channels a part has.
+    """
+    if problem.dtype.itemsize != 2 or is_dilated(problem):  # XLA gives it no dilated input
+        return ""
+    pads = [side for pair in problem.geometry.padding for side in pair]
+    sizes = (problem.i, *problem.window, *problem.out_space, *pads)
+    if split or not all(isinstance(size, int) for size in sizes) or _is_rare(problem):
+        return "float32"
+    few = problem.i < _MANY and problem.i % 2 == 0
+    axes = zip(problem.window, problem.geometry.kernel_dilation, strict=True)
+    rows = [problem.i * size for size, dilation in axes if dilation == 1]
+    return "a channel of zeros" if few and any(row % _UNIT == 0 for row in rows) else ""
+
+
+def _is_rare(problem: Problem) -> bool:
+    """Whether its strides differ, and so on: see above."""
+    strides, dilations = problem.geometry.strides, problem.geometry.kernel_dilation
+    is_outside = is_dilated_tap = False
+    for size, pads, dilation in zip(
+        problem.window, problem.geometry.padding, dilations, strict=True
+    ):
+        is_outside |= max(pads) > (size - 1) * dilation
+        is_dilated_tap |= size == 1 and dilation > 1
+    is_column = problem.out_space[-1] == 1 and max(problem.out_space) > 1
+    is_both = max(strides) > 1 and max(dilations) > 1
+    return len(set(strides)) > 1 or is_both or is_column or is_outside or is_dilated_tap
