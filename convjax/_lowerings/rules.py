@@ -99,8 +99,8 @@ FAST = (
         on_one_cpu_with_amx,
         onednn.is_fast_in_gradients_by_amx,
         "channels_last",
-        "the gradient of a dense kernel in bfloat16: XLA gives it to oneDNN, which uses the "
-        "processor's instructions for matrices",
+        "the gradient of a dense kernel in 16 bits: XLA gives it to oneDNN, and the processor has "
+        "instructions for it",
     ),
     Rule(
         "gradient of a kernel by oneDNN",

@@ -221,6 +221,7 @@ ELSEWHERE = [
     (CHANNELS | GRADIENT, "onednn amx", "spread_rows"),
     (CHANNELS | LARGE, "onednn amx", "spread_rows"),
     (CHANNELS | GRADIENT | HALF, "onednn amx", "channels_last"),
+    (CHANNELS | GRADIENT | {"dtype": np.dtype("float16")}, "onednn amx", "channels_last"),
     (CHANNELS | GRADIENT | HALF | {"kernel_dilation": (2, 2)}, "onednn amx", "channels_last"),
     (CHANNELS | LINE_GRADIENT | LINE | {"window": (28,)} | HALF, "onednn amx", "channels_last"),
     (CHANNELS | DEEP | GRADIENT_OF_A_VOLUME | HALF, "onednn amx", "depth_fold"),
