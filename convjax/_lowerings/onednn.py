@@ -85,13 +85,12 @@ def is_fast_in_gradients(problem: Problem) -> bool:
 
 
 def is_fast_in_gradients_by_amx(problem: Problem) -> bool:
-    """Whether it computes the gradient of a dense kernel in 16 bits, and nothing is faster, on a
-    processor with AMX, which has instructions for them."""
+    """Whether it computes the gradient of a dense kernel in 16 bits, or a plane of one, and nothing
+    is faster, on a processor with AMX, which has instructions for them."""
     return (
         computes(problem)
         and problem.dtype.itemsize == 2
         and problem.groups == 1
-        and problem.role == "kernel_gradient"
         and window_exceeds_output(problem)
         and not is_product(problem)
         and problem.geometry.rank < 3

@@ -225,6 +225,7 @@ ELSEWHERE = [
     (CHANNELS | GRADIENT | HALF | {"kernel_dilation": (2, 2)}, "onednn amx", "channels_last"),
     (CHANNELS | LINE_GRADIENT | LINE | {"window": (28,)} | HALF, "onednn amx", "channels_last"),
     (CHANNELS | DEEP | GRADIENT_OF_A_VOLUME | HALF, "onednn amx", "depth_fold"),
+    (CHANNELS | GRADIENT | HALF | {"role": "forward"}, "onednn amx", "channels_last"),
     # XLA splits it: only what it splits rightly, without gathering groups
     ({"channels_last": False}, "xla", "direct"),
     ({"input_dilation": (2, 2)}, "xla", "direct"),
@@ -325,7 +326,8 @@ ONEDNN = [
     # the window of 32 numbers and more; rare geometry
     (HALF | {"i": 8, "window": (3, 4)}, "channels_last"),
     (HALF | {"i": 8, "window": (4, 3)}, "channels_last"),
-    (HALF | {"i": 8, "window": (3, 4), "dtype": np.dtype("float16")}, "channels_last"),
+    ({"i": 8, "window": (3, 4), "dtype": np.dtype("float16")}, "direct"),
+    ({"strides": (2, 1), "dtype": np.dtype("float16")}, "channels_last"),
     (HALF | {"i": 7, "window": (3, 32)}, "direct"),
     (HALF | {"i": 8, "window": (3, 5)}, "direct"),
     (HALF | {"i": 14, "window": (3, 16)}, "channels_last"),
