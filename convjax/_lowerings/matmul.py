@@ -18,8 +18,9 @@ from convjax._lowerings.tools.slices import exchanged, padded, piece, pieces, re
 
 _UNROLLED = 64  # products written out; beyond it compilation would take too long
 _LOOPED = 4096
-_ADDED = 16  # products in a row: XLA gives oneDNN one with all that is added to it, of which 32 are
-# too many, and end the process (seen on jaxlib 0.12.0.1)
+# Products that are added in a row: XLA gives oneDNN the first with all that is added to it, and
+# more than 32 end the process (seen on jaxlib 0.12.0.1).
+_ADDED = 16
 _LETTERS = "abcdefh"  # of spatial axes
 
 

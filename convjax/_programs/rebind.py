@@ -68,9 +68,8 @@ def every(eqn: Any) -> bool:
 
 
 # By the jaxpr's identity, so that what JAX compiled for the rewritten jaxpr of a `jit` is found
-# again. For each declaration of options, and each
-# kind of convolutions; None where nothing is rebound: a value that held its key
-# would keep it for ever.
+# again. For each declaration of options and each `Which`; None where nothing is rebound: a value
+# that held its key would keep it for ever.
 _REBOUND: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
 

@@ -3,6 +3,8 @@
 Where a later jaxlib computes the right one, the test of its guard fails: then the guard may go.
 """
 
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -87,6 +89,16 @@ def test_lax_carries_a_nan_from_group_to_group():
 
 CPU = Path("/proc/cpuinfo")
 HAS_AMX = CPU.exists() and " amx_bf16 " in CPU.read_text(encoding="ascii", errors="replace")
+
+
+@pytest.mark.slow
+def test_the_report_for_upstream():
+    """The program prints what the report says, with AMX; if it no longer does, oneDNN is mended."""
+    path = Path(__file__).parents[2] / "docs" / "upstream" / "onednn_sixteen_bits.py"
+    run = subprocess.run([sys.executable, path], capture_output=True, text=True, check=True)
+    errors = [float(line.rpartition(" ")[2]) for line in run.stdout.splitlines()]
+    wrong = [not error < 0.01 for error in errors]
+    assert wrong == [HAS_AMX and RELEASE == "0.12", False] * 2
 
 
 @pytest.mark.skipif(not HAS_AMX or RELEASE != "0.12", reason="needs AMX, and oneDNN by jaxlib 0.12")
