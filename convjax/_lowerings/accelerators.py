@@ -22,11 +22,11 @@ def on_tpu(target: Target) -> bool:
 
 def _fills_blocks(problem: Problem) -> bool:
     """Whether dense convolutions of blocks take fewer cycles on a TPU than lax's groups."""
-    channels = block_diagonal.channels(problem)
-    if is_product(problem):
-        return problem.role != "kernel_gradient" and block_diagonal.together(problem) > 1
-    few = at.FEW_IN_GRADIENTS if problem.role == "kernel_gradient" else at.FEW_OF_A_UNIT
-    return 1 < channels <= few.value
+    is_gradient = problem.role == "kernel_gradient"
+    if is_product(problem) and not is_gradient:
+        return block_diagonal.together(problem) > 1
+    few = at.FEW_IN_GRADIENTS if is_gradient else at.FEW_OF_A_UNIT
+    return 1 < block_diagonal.channels(problem) <= few.value
 
 
 def _is_short(problem: Problem) -> bool:
