@@ -25,7 +25,6 @@ import tune_select
 import convjax
 from convjax._lowerings import depth_fold, depth_sum
 from convjax._lowerings.problem import Problem
-from convjax._lowerings.target import Target
 
 KINDS = ("matrix", "gathered", "written", "vector", "calls")
 
@@ -69,14 +68,13 @@ def measured() -> list[dict[str, Any]]:
         for row in csv.DictReader(path.read_text().splitlines()):
             x, kernel = (tuple(map(int, row[key].split("x"))) for key in ("x", "kernel"))
             case = select_cases.Case(0, x, kernel, json.loads(row["options"]), row["role"])
-            bits = int(row["vector_bits"])
-            target = Target.of("cpu", row["jaxlib"], vector_bits=bits, onednn=onednn)
+            target = tune_select.target_of(row, onednn)
             shapes = (
                 jax.ShapeDtypeStruct(s, jnp.float32) for s in tune_select.operand_shapes(case)
             )
             (line,) = convjax.explain(tune_select.function(case, None), *shapes, target=target).rows
             ms = {k[:-3]: float(v) for k, v in row.items() if k.endswith(" ms") and v}
-            place = f"jaxlib {row['jaxlib']}, {bits} bits" + ", with oneDNN" * onednn
+            place = f"jaxlib {row['jaxlib']}, {row['vector_bits']} bits" + ", with oneDNN" * onednn
             problem = problem_of(case, line.geometry)
             found.append({"file": path.stem, "place": place, "problem": problem, "ms": ms})
             # `channels_last` is the same call of lax, outside of loops

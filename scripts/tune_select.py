@@ -87,6 +87,14 @@ def measure(
     return {name: 1e3 * min(values) for name, values in samples.items()}
 
 
+def target_of(row: dict[str, str], onednn: bool) -> target.Target:
+    """The target that a measured row is of."""
+    bits, *amx = row["vector_bits"].split()
+    return target.Target.of(
+        "cpu", row["jaxlib"], vector_bits=int(bits), amx=bool(amx), onednn=onednn
+    )
+
+
 def keep_lower(rows: list[dict[str, Any]], key: dict[str, str], times: dict[str, str]) -> None:
     """Put `times` into the row of `key`, where a time of an earlier run stays if it is lower."""
     today = datetime.date.today().isoformat()
@@ -121,7 +129,7 @@ def main() -> int:
         options = dict(with_onednn) if name in WITH_ONEDNN else {}
         here = {
             "jaxlib": target.installed(),
-            "vector_bits": str(target.vector_bits()),
+            "vector_bits": f"{target.vector_bits()}{' amx' * target.has_amx()}",
             "machine": f"{machine.cpu_model()}, {machine.cores()} cores, {arguments.conditions}",
         }
         path = arguments.out / f"{name.lower()}.csv"

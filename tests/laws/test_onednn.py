@@ -310,6 +310,38 @@ def test_what_onednn_computes_wrongly_is_right(name, library, dtype):
             np.testing.assert_array_equal(np.float32(a), np.float32(b))
 
 
+def any_convolution(rng):
+    """Shapes and options of a small convolution with any strides, dilation and padding."""
+    rank = int(rng.choice([1, 2, 2, 3]))
+    most = {1: 64, 2: 32, 3: 8}[rank]
+    window = rng.choice([1, 2, 3, 4, 5, 8, 12, 16, 24, 32, 64], rank).clip(max=most)
+    dilation, strides = rng.choice([1, 1, 1, 2, 3], rank), rng.choice([1, 1, 2, 3], rank)
+    if rng.random() < 0.5:
+        strides[:] = strides[0]
+    space = (window - 1) * dilation + 1 + rng.choice([0, 1, 2, 5, 17], rank)
+    i, o = int(rng.choice([1, 2, 3, 4, 8, 12, 14, 16, 24])), int(rng.choice([1, 4, 16, 24]))
+    whole = lambda numbers: tuple(map(int, numbers))  # noqa: E731
+    options = {
+        "strides": whole(strides),
+        "kernel_dilation": whole(dilation),
+        "padding": tuple(whole(pair) for pair in rng.integers(0, 5, (rank, 2))),
+    }
+    return (int(rng.choice([1, 3, 8])), *whole(space), i), (*whole(window), i, o), options
+
+
+@needed
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("seed", range(60))
+def test_any_convolution_is_right(seed, dtype):
+    """The search that found what oneDNN computes wrongly; more seeds search longer."""
+    x, kernel, options = any_convolution(np.random.default_rng(seed))
+    conv = functools.partial(convjax.conv, **options)
+    x, kernel = drawn(x, kernel, dtype)
+    wanted = jax.jit(conv)(x.astype(jnp.float32), kernel.astype(jnp.float32)).astype(dtype)
+    found = convjax.jit(conv)(x, kernel)
+    np.testing.assert_array_equal(np.float32(found), np.float32(wanted))
+
+
 @needed
 def test_gradients_of_a_program_of_lax_are_right():
     """``jax.grad`` from outside of `convjax.jit` makes convolutions that its program has not."""

@@ -18,7 +18,6 @@ import tune_select
 
 import convjax
 from convjax._lowerings import thresholds
-from convjax._lowerings.target import Target
 
 ROOT = Path(__file__).resolve().parents[2]
 # Geometric mean of chosen over best, over all files of a target: at most. The rows of 256 bits are
@@ -27,11 +26,11 @@ ROOT = Path(__file__).resolve().parents[2]
 # of jaxlib 0.10 takes 1.7 times as long as Eigen (dense rows of cpu2-avx512-float32-jax-0.10.2.csv
 # in benchmarks/results), and the rules evade it. On one busy core it does not: hence 1.24.
 REGRET = {
-    ("0.10.2", 256, False): 1.06,
-    ("0.10.2", 512, False): 1.24,
-    ("0.12.0.1", 256, False): 1.05,
-    ("0.12.0.1", 256, True): 1.01,
-    ("0.12.0.1", 512, False): 1.05,
+    ("0.10.2", "256", False): 1.06,
+    ("0.10.2", "512", False): 1.24,
+    ("0.12.0.1", "256", False): 1.05,
+    ("0.12.0.1", "256", True): 1.01,
+    ("0.12.0.1", "512", False): 1.05,
 }
 
 
@@ -47,7 +46,7 @@ def milliseconds(row):
 def where(row):
     """The target of a row, by its version, the width of its vectors, and whether it has oneDNN."""
     with_onednn = Path(row["file"]).stem.upper() in select_cases.WITH_ONEDNN
-    return row["jaxlib"], int(row["vector_bits"]), with_onednn
+    return row["jaxlib"], row["vector_bits"], with_onednn
 
 
 def chosen(row):
@@ -57,8 +56,7 @@ def chosen(row):
         float(row["size"]), shape["x"], shape["kernel"], json.loads(row["options"]), row["role"]
     )
     operands = [jax.ShapeDtypeStruct(s, jnp.float32) for s in tune_select.operand_shapes(case)]
-    release, bits, onednn = where(row)
-    there = Target.of("cpu", release, vector_bits=bits, onednn=onednn)
+    there = tune_select.target_of(row, onednn=where(row)[-1])
     function = tune_select.function(case, None)
     (found,) = convjax.explain(function, *operands, target=there).rows
     assert found.role == case.role
