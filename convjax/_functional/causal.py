@@ -109,7 +109,7 @@ def causal_conv(
             gradient has one exchange back. The given and the returned state are those of the whole
             sequence, the same on every shard.
         dimension_numbers, precision, preferred_element_type, out_sharding, algorithm: see `conv`.
-            ``algorithm=None`` sums the taps of such a depthwise kernel in order on every platform.
+            ``algorithm=None`` sums the taps of such a depthwise kernel in order, except on TPU.
             "pallas" computes a depthwise kernel of at most 8 taps on TPU in one pass, with the
             state, the segments, the bias and a named activation.
 

@@ -25,6 +25,7 @@ from convjax._functional.prepare import (
     resolved,
     spatial_steps,
 )
+from convjax._lowerings import select
 from convjax._operation.grouping import apply
 
 ACTIVATIONS = get_args(get_args(Activation)[0])
@@ -91,7 +92,11 @@ class Plan:
         self, x: jax.Array, kernel: jax.Array, low: int, mode: str = "constant"
     ) -> jax.Array:
         """The convolution, with `low` inputs more on the left of the causal axis."""
-        return apply(self.recipe(x, kernel, low, mode, self.algorithm), x, kernel)
+        recipe = self.recipe(x, kernel, low, mode, self.algorithm)
+        if self.ordered:  # whatever the number of outputs: so chunks equal the whole
+            gradient = select.IN_ORDER if self.strides == (1,) else None
+            recipe = recipe._replace(algorithm=(select.IN_ORDER, gradient, None))
+        return apply(recipe, x, kernel)
 
     def recipe(self, x: Any, kernel: Any, low: int, mode: str, algorithm: Any) -> Recipe:
         """The recipe of `convolve`, by this algorithm."""
@@ -247,8 +252,6 @@ def plan(function: str, x: Any, kernel: Any, options: Mapping[str, Any]) -> Plan
     reach = (window[index] - 1) * dilation[index]
     algorithm, groups = given["algorithm"], given["feature_group_count"]
     ordered = algorithm is None and _is_ordered(kernel, layout, window, groups)
-    if ordered:  # whatever the number of outputs: so chunks equal the whole
-        algorithm = ("taps", "taps" if strides == (1,) else None, None)
     space = layout.x.sizes(x.shape, "space")
     return Plan(
         function,

@@ -9,6 +9,11 @@ from convjax._lowerings.target import GPUS, Target
 
 ROLES = ("forward", "input_gradient", "kernel_gradient")
 
+#: In a triple that this library makes: `taps`, whose outputs are all one sum in one order.
+#: On a TPU it is the library's choice: there no results are promised to be equal bit for bit, and
+#: by the compiler's estimate the sums take up to three times the cycles of lax's convolution.
+IN_ORDER = "in order"
+
 
 class Choice(NamedTuple):
     """A lowering's name, the rule that chose it, and what would have run without it (or None)."""
@@ -81,12 +86,12 @@ def forced(problem: Problem, algorithm: Any, target: Target) -> Choice:
     gradient. A single name is used for the gradients where it accepts them.
     """
     unforced = select(problem, target)
-    name = _name(algorithm, problem.role)
+    name, why = _asked(algorithm, problem.role, target)
     if name is None:
         return unforced
     refusal = LOWERINGS[name].refusal(problem, target)
     if refusal is None:
-        return Choice(name, "forced by `algorithm`", unforced.name)
+        return Choice(name, why, unforced.name)
     if not isinstance(algorithm, str) or problem.role == "forward":
         raise ValueError(
             f"algorithm {name!r} cannot execute this convolution ({problem.role}): {refusal}"
@@ -102,9 +107,9 @@ def of_part(alone: Problem, actual: Problem, algorithm: Any, target: Target) -> 
     device computes of an input of the part's extent. Its lowering is taken where the results are as
     large.
     """
-    name = _name(algorithm, actual.role)
+    name, why = _asked(algorithm, actual.role, target)
     if name is not None and _accepts(name, actual, target):
-        return Choice(name, "forced by `algorithm`", select(actual, target).name)
+        return Choice(name, why, select(actual, target).name)
     if alone.out_space == actual.out_space:
         choice = select(alone, target)
         if _accepts(choice.name, actual, target):
@@ -113,9 +118,11 @@ def of_part(alone: Problem, actual: Problem, algorithm: Any, target: Target) -> 
     return select(actual, target)
 
 
-def _name(algorithm: Any, role: str) -> str | None:
-    """The lowering that the caller wants for a role, if any."""
-    if algorithm is None or isinstance(algorithm, str):
-        return algorithm
-    name: str | None = algorithm[ROLES.index(role)]
-    return name
+def _asked(algorithm: Any, role: str, target: Target) -> tuple[str | None, str]:
+    """The lowering that the caller wants for a role, if any, and why."""
+    name = algorithm if isinstance(algorithm, str | None) else algorithm[ROLES.index(role)]
+    if name != IN_ORDER:
+        return name, "forced by `algorithm`"
+    if target.platform == "tpu":
+        return None, ""
+    return "taps", "taps are added in order, so that results for chunks equal those for the whole"

@@ -302,3 +302,24 @@ def test_bits_as_users_compile():
     lines = done.stdout.splitlines()
     assert len(lines) > 8 * 10
     assert not [line for line in lines if not line.endswith("True")]
+
+
+@pytest.mark.parametrize("strides", [1, 2])
+@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
+def test_what_is_summed_in_order(platform, strides):
+    """On a TPU no bits are promised, and sums take more cycles: there it is what `conv` gets."""
+    x, kernel = jnp.ones((2, 80, 6)), jnp.ones((40, 1, 6))
+
+    def rows(conv, **options):
+        call = partial(conv, strides=strides, feature_group_count=6, **options)
+        return convjax.explain(lambda x, k: jax.vjp(call, x, k)[1], x, kernel, platform=platform)
+
+    causal, plain = (
+        [(row.role, row.lowering, row.rule.split(";")[0]) for row in found.rows]
+        for found in (rows(convjax.causal_conv), rows(convjax.conv, padding="CAUSAL"))
+    )
+    assert causal[0][0] == "forward"
+    if platform == "tpu":
+        assert causal == plain
+    else:
+        assert causal[0][1] == "taps" and "in order" in causal[0][2]
