@@ -17,7 +17,6 @@ import math
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import select_cases
 import tune_select
@@ -67,10 +66,11 @@ def measured() -> list[dict[str, Any]]:
         onednn = path.stem.upper() in select_cases.WITH_ONEDNN
         for row in csv.DictReader(path.read_text().splitlines()):
             x, kernel = (tuple(map(int, row[key].split("x"))) for key in ("x", "kernel"))
-            case = select_cases.Case(0, x, kernel, json.loads(row["options"]), row["role"])
+            options, dtype = json.loads(row["options"]), row.get("dtype", "float32")
+            case = select_cases.Case(0, x, kernel, options, row["role"], dtype)
             target = tune_select.target_of(row, onednn)
             shapes = (
-                jax.ShapeDtypeStruct(s, jnp.float32) for s in tune_select.operand_shapes(case)
+                jax.ShapeDtypeStruct(s, case.dtype) for s in tune_select.operand_shapes(case)
             )
             (line,) = convjax.explain(tune_select.function(case, None), *shapes, target=target).rows
             ms = {k[:-3]: float(v) for k, v in row.items() if k.endswith(" ms") and v}

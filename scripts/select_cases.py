@@ -15,6 +15,7 @@ PRODUCTS = ("per_group", "matmul")
 DEPTHWISE = ("taps", "direct")
 SUMS = ("direct", "depth_sum")
 SPREAD = ("channels_last", "spread_rows")
+IN_A_ROW = ("batch_as_space", "depth_fold")
 
 
 class Case(NamedTuple):
@@ -25,6 +26,7 @@ class Case(NamedTuple):
     kernel: tuple[int, ...]
     options: dict[str, Any] = {}  # noqa: RUF012
     role: str = "forward"
+    dtype: str = "float32"
 
 
 def plane(
@@ -206,6 +208,19 @@ def few_outputs_for_onednn() -> Iterator[Case]:
         yield Case(o, *plane(64, o, 8, 56))
 
 
+def few_channels_in_a_row() -> Iterator[Case]:
+    for c in (4, 8, 16, 32):
+        for n, space, strides in ((8, 28, 1), (2, 28, 1), (8, 56, 2)):
+            x, kernel = plane(c, 64, n, space)
+            yield Case(c, x, kernel, {"strides": strides}, "kernel_gradient")
+
+
+def few_examples_for_amx() -> Iterator[Case]:
+    for n in (1, 2, 4, 8):
+        for c, space in ((64, 56), (128, 28)):
+            yield Case(n, *plane(c, c, n, space), {}, "kernel_gradient", "bfloat16")
+
+
 def wide_lines() -> Iterator[Case]:
     for o in (64, 128, 256, 512):
         yield Case(o, (8, 2048, 64), (5, 64, o), {}, "kernel_gradient")
@@ -226,6 +241,7 @@ WITH_ONEDNN = (
     *("MANY_TAPS", "FEW_PRODUCTS_FOR_ONEDNN", "MANY_POSITIONS", "TOO_MANY_POSITIONS"),
     *("FEW_OUTPUTS_FOR_ONEDNN", "WIDE_LINES", "MANY_STRIDED_TAPS", "SHORT_REACH"),
     *("FEW_PAIRS_BESIDE_ONEDNN", "PAIRS_PER_EXAMPLE"),
+    *("FEW_CHANNELS_IN_A_ROW", "FEW_EXAMPLES_FOR_AMX"),
 )
 
 # The convolutions of each threshold, and the lowerings that compete for them.
@@ -248,6 +264,8 @@ MEASURED = {
     "TOO_MANY_POSITIONS": (too_many_positions, SPREAD),
     "FEW_OUTPUTS_FOR_ONEDNN": (few_outputs_for_onednn, SUMS),
     "WIDE_LINES": (wide_lines, SPREAD),
+    "FEW_CHANNELS_IN_A_ROW": (few_channels_in_a_row, (*SPREAD, *IN_A_ROW)),
+    "FEW_EXAMPLES_FOR_AMX": (few_examples_for_amx, ("channels_last", *IN_A_ROW)),
     "GROUPS_WRITTEN_OUT": (groups_written_out, PRODUCTS),
     "LITTLE_CUT_OFF": (little_cut_off, VOLUMES),
     "WORTH_SUMMING": (worth_summing, PLANES),

@@ -32,7 +32,10 @@ from benchmarks.harness.timing import Timed, interleaved
 from convjax._lowerings import target, thresholds
 
 FOLDER = pathlib.Path(__file__).resolve().parent.parent / "benchmarks" / "select"
-HEADER = ("jaxlib", "vector_bits", "machine", "date", "role", "x", "kernel", "options", "size")
+HEADER = (
+    *("jaxlib", "vector_bits", "machine", "date", "role", "dtype"),
+    *("x", "kernel", "options", "size"),
+)
 
 
 def function(case: Case, name: str | None) -> Any:
@@ -41,7 +44,7 @@ def function(case: Case, name: str | None) -> Any:
     conv: Any = functools.partial(convjax.conv, **case.options, algorithm=algorithm)
     if case.role == "forward":
         return conv
-    kernel = jax.ShapeDtypeStruct(case.kernel, jnp.float32)
+    kernel = jax.ShapeDtypeStruct(case.kernel, case.dtype)
 
     def gradient(x: Any, y: Any) -> Any:
         (found,) = jax.linear_transpose(lambda kernel: conv(x, kernel), kernel)(y)
@@ -66,7 +69,7 @@ def measure(
     results are equal."""
     rng = np.random.default_rng(0)
     operands = [
-        jnp.asarray(rng.integers(-3, 4, shape), jnp.float32) for shape in operand_shapes(case)
+        jnp.asarray(rng.integers(-3, 4, shape), case.dtype) for shape in operand_shapes(case)
     ]
     contenders: dict[str, Timed] = {}
     expected: Any = None
@@ -136,6 +139,7 @@ def main() -> int:
         rows: list[dict[str, Any]] = []
         if path.exists():
             rows = list(csv.DictReader(path.read_text().splitlines()))
+            rows = [{"dtype": "float32"} | row for row in rows]  # which files did not name once
         if arguments.replace:
             rows = [row for row in rows if any(row[key] != here[key] for key in here)]
         print(f"{name} = {thresholds.THRESHOLDS[name].value}", flush=True)
@@ -143,6 +147,7 @@ def main() -> int:
             ms = measure(case, candidates, arguments.rounds, options)
             key = here | {
                 "role": case.role,
+                "dtype": case.dtype,
                 "x": "x".join(map(str, case.x)),
                 "kernel": "x".join(map(str, case.kernel)),
                 "options": json.dumps(case.options),

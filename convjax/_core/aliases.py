@@ -63,6 +63,7 @@ Sharding: TypeAlias = NamedSharding | PartitionSpec | None
 
 #: The name of a lowering: a way to execute a convolution.
 Lowering: TypeAlias = Literal[
+    "batch_as_space",
     "block_diagonal",
     "channels_last",
     "commuted",

@@ -15,6 +15,7 @@ Every other file is one lowering.
 """
 
 from convjax._lowerings import (
+    batch_as_space,
     block_diagonal,
     channels_last,
     commuted,
@@ -40,6 +41,7 @@ LOWERINGS: dict[str, Lowering] = {
     for file in (
         direct,
         channels_last,
+        batch_as_space,
         commuted,
         symmetric,
         reshaped,

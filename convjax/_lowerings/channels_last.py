@@ -15,10 +15,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from convjax._core.layout import arranged, canonical, restored
+from convjax._core.geometry import Geometry
+from convjax._core.layout import Layout, arranged, canonical, restored
 from convjax._lowerings import direct, onednn_faults
 from convjax._lowerings.lowering import Lowering, anything, never
-from convjax._lowerings.problem import Call
+from convjax._lowerings.problem import Call, problem_of
 from convjax._lowerings.tools.slices import cropped, reversed_where
 
 
@@ -33,11 +34,21 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
         inner, out_roles = grouped.ungrouped(), "batch space out"
     x, geometry = cropped(arranged(x, layout.x, x_roles), call.geometry, 1)
     kernel = arranged(kernel, layout.kernel, k_roles)
+    return restored(convolved(x, kernel, inner, geometry, call), layout.out, out_roles, shape)
+
+
+def convolved(
+    x: jax.Array, kernel: jax.Array, layout: Layout, geometry: Geometry, call: Call
+) -> jax.Array:
+    """The convolution of a cropped `x` and `kernel` in a canonical layout, by oneDNN where XLA has
+    it, and rightly."""
     if call.target.onednn and geometry.reversal:  # XLA gives oneDNN no kernel that it sees reversed
         kernel = lax.optimization_barrier(reversed_where(kernel, geometry, 0))
         geometry = dataclasses.replace(geometry, reversal=False)
-    narrow, wide = call.result_type(x), call.preferred_element_type
-    remedy = call.target.onednn and onednn_faults.remedy(call.problem, call.is_split_by_xla)
+    narrow, wide, remedy = call.result_type(x), call.preferred_element_type, ""
+    if call.target.onednn:
+        problem = problem_of(x, kernel, layout, geometry, call.role)
+        remedy = onednn_faults.remedy(problem, call.is_split_by_xla)
     if remedy == "a channel of zeros":
         x, kernel = _one_longer(x, x.ndim - 1), _one_longer(kernel, kernel.ndim - 2)
     elif remedy == "float32":
@@ -46,11 +57,11 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
         x,
         kernel,
         geometry=geometry,
-        layout=inner,
+        layout=layout,
         precision=call.precision,
         preferred_element_type=wide,
     )
-    return restored(y.astype(narrow), layout.out, out_roles, shape)
+    return y.astype(narrow)
 
 
 def _one_longer(x: jax.Array, axis: int) -> jax.Array:

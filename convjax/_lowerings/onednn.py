@@ -81,6 +81,7 @@ def is_fast_in_gradients(problem: Problem) -> bool:
         and problem.geometry.rank == 2
         and problem.i > 1
         and _is_dense_and_undilated(problem)  # with a stride oneDNN is slow
+        and not _exceeds_the_input(problem)
     )
 
 
@@ -94,7 +95,62 @@ def is_fast_in_gradients_by_amx(problem: Problem) -> bool:
         and window_exceeds_output(problem)
         and not is_product(problem)
         and problem.geometry.rank < 3
+        and not _exceeds_the_input(problem)
     )
+
+
+def is_folded_for_amx(problem: Problem) -> bool:
+    """Whether it computes the gradient of a dense kernel of few examples in bfloat16, and nothing
+    is faster, with an axis of the window as channels, on a processor with AMX."""
+    many_outputs = count((problem.o,)) > at.FEW_OUTPUTS_OF_FEW_EXAMPLES.value
+    return (
+        _is_gradient_of_many(problem)
+        and problem.geometry.rank == 2
+        and _has_few_examples(problem)
+        and many_outputs
+    )
+
+
+def is_fast_in_gradients_of_planes(problem: Problem) -> bool:
+    """The same with the layer's input channels on an axis of space, on a processor with vectors of
+    512 bits, for any examples except few in bfloat16."""
+    return (
+        _is_gradient_of_many(problem)
+        and problem.geometry.rank == 2
+        and not _has_few_examples(problem)
+    )
+
+
+def is_fast_in_gradients_of_lines_by_amx(problem: Problem) -> bool:
+    """The same for a kernel with one axis, in bfloat16, on a processor with AMX."""
+    is_line = problem.geometry.rank == 1 and problem.dtype == jnp.bfloat16
+    return is_line and _is_gradient_of_many(problem)
+
+
+def _is_gradient_of_many(problem: Problem) -> bool:
+    """Whether it is the gradient of a dense kernel of many input channels, which is right in 16
+    bits, with one axis of space more, without computing it in float32."""
+    is_widened = problem.dtype.itemsize == 2 and max(problem.geometry.strides) > 1
+    return (
+        computes(problem)
+        and problem.groups == 1
+        and window_exceeds_output(problem)
+        and not is_product(problem)
+        and count((problem.n,)) >= at.FEW_CHANNELS_IN_A_ROW.value
+        and not is_widened
+    )
+
+
+def _has_few_examples(problem: Problem) -> bool:
+    few = count((problem.i,)) < at.FEW_EXAMPLES_FOR_AMX.value
+    return problem.dtype == jnp.bfloat16 and few
+
+
+def _exceeds_the_input(problem: Problem) -> bool:
+    """Whether a window is longer than the input, for which oneDNN has its reference code alone. In
+    a kernel's gradient it is where a convolution has more outputs than inputs on an axis."""
+    sizes = zip(problem.window, problem.geometry.kernel_dilation, problem.space, strict=True)
+    return any((count((k,)) - 1) * d + 1 > count((n,)) for k, d, n in sizes)
 
 
 def is_fast_in_gradients_of_groups(problem: Problem) -> bool:
@@ -107,6 +163,7 @@ def is_fast_in_gradients_of_groups(problem: Problem) -> bool:
         and window_exceeds_output(problem)
         and not is_product(problem)
         and problem.geometry.rank < 3  # volumes of few examples take longer
+        and not _exceeds_the_input(problem)
         and at.FEW_PAIRS_BESIDE_ONEDNN.value < pairs
         and pairs <= at.PAIRS_PER_EXAMPLE.value * count((problem.i,))
     )
@@ -124,14 +181,16 @@ def commutes(problem: Problem) -> bool:
 
 
 def is_slow_for_a_line(problem: Problem) -> bool:
-    """Whether it is the gradient of a dense kernel with one axis, wide and without a stride."""
+    """Whether it is the gradient of a dense kernel with one axis, wide and without a stride, or of
+    a convolution with more outputs than inputs."""
+    is_wide = _is_dense_and_undilated(problem) and count((problem.o,)) >= at.WIDE_LINES.value
     return (
         computes(problem)
         and problem.role == "kernel_gradient"
         and problem.geometry.rank == 1
-        and _is_dense_and_undilated(problem)
+        and problem.groups == 1
         and not is_product(problem)
-        and count((problem.o,)) >= at.WIDE_LINES.value
+        and (is_wide or _exceeds_the_input(problem))
     )
 
 

@@ -65,6 +65,10 @@ def on_one_cpu_with_onednn(target: Target) -> bool:
     return target.is_one_cpu and target.onednn
 
 
+def on_one_cpu_with_onednn_and_512_bits(target: Target) -> bool:
+    return on_one_cpu_with_onednn(target) and target.vector_bits == 512
+
+
 def on_one_cpu_with_amx(target: Target) -> bool:
     return on_one_cpu_with_onednn(target) and target.amx
 

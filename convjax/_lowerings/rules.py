@@ -36,6 +36,7 @@ from convjax._lowerings.rule import (
     on_one_cpu,
     on_one_cpu_with_amx,
     on_one_cpu_with_onednn,
+    on_one_cpu_with_onednn_and_512_bits,
     on_one_cpu_without_amx,
     split_by_xla_on_cpus,
 )
@@ -93,6 +94,30 @@ FAST = (
         "depth_fold",
         "a volume: XLA on a CPU has a fast path for two spatial axes, not for three; the depths "
         "of the window become input channels",
+    ),
+    Rule(
+        "gradient of a plane's kernel by AMX, of few examples",
+        on_one_cpu_with_amx,
+        onednn.is_folded_for_amx,
+        "depth_fold",
+        "the gradient of a dense kernel of few examples, in bfloat16: an axis of the window "
+        "becomes channels, so that the processor's instructions sum no zeros",
+    ),
+    Rule(
+        "gradient of a plane's kernel by oneDNN",
+        on_one_cpu_with_onednn_and_512_bits,
+        onednn.is_fast_in_gradients_of_planes,
+        "batch_as_space",
+        "the gradient of a dense kernel: with the layer's input channels on an axis of space, "
+        "oneDNN computes many results at once",
+    ),
+    Rule(
+        "gradient of a line's kernel by AMX",
+        on_one_cpu_with_amx,
+        onednn.is_fast_in_gradients_of_lines_by_amx,
+        "batch_as_space",
+        "the gradient of a dense kernel in bfloat16: with the layer's input channels on an axis of "
+        "space, the processor's instructions compute many results at once",
     ),
     Rule(
         "gradient of a kernel by AMX",

@@ -213,6 +213,18 @@ FEW_OUTPUTS_FOR_ONEDNN = Threshold(
     "up to here `depth_sum` is faster than oneDNN where it moves little",
     measured="benchmarks/select/few_outputs_for_onednn.csv",
 )
+FEW_CHANNELS_IN_A_ROW = Threshold(
+    8,
+    "input channels of a convolution, in the gradient of its kernel",
+    "from here `batch_as_space` is faster on processors with vectors of 512 bits",
+    measured="benchmarks/select/few_channels_in_a_row.csv",
+)
+FEW_EXAMPLES_FOR_AMX = Threshold(
+    4,
+    "examples, in the gradient of a kernel in bfloat16",
+    "below here an axis becomes channels on processors with AMX, from here examples are enough",
+    measured="benchmarks/select/few_examples_for_amx.csv",
+)
 WIDE_LINES = Threshold(
     128,
     "output channels of a kernel with one axis",

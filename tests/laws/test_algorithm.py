@@ -30,6 +30,7 @@ REFUSED = {
     "polyphase": ((1, 8, 8, 2), (3, 3, 2, 3), {}, "its input is not dilated"),
     "depth_fold": ((1, 8, 2), (3, 2, 3), {}, "it has fewer than two spatial axes"),
     "depth_sum": ((1, 8, 8, 2), (17, 3, 2, 3), {}, r"its window is more than 16 deep \(17\)"),
+    "batch_as_space": ((1, 4, 3, 3, 2), (2, 2, 1, 2, 3), {}, r"more than 2 spatial axes \(3\)"),
     "spread_rows": ((1, 4, 3, 3, 2), (2, 2, 1, 2, 3), {}, "it has 3 spatial axes, not one or two"),
     "stacked_sum": ((1, 8, 8, 2), (3, 3, 2, 3), {}, "more than 64 elements for every group"),
     "patchify": ((1, 8, 8, 2), (3, 3, 2, 3), {}, "do not tile the input"),

@@ -129,6 +129,11 @@ def test_forced_transposed_equals_direct(forced):
 # A convolution that each lowering accepts forward, and its gradients where they are its own.
 ACCEPTED = {
     "channels_last": ((2, 7, 6, 3), (3, 2, 3, 5), {"strides": (2, 1)}),
+    "batch_as_space": (
+        (2, 7, 6, 4),
+        (3, 2, 2, 6),
+        {"feature_group_count": 2, "strides": (2, 1), "padding": ((-1, 2), (1, -1))},
+    ),
     "commuted": ((2, 7, 6, 4), (3, 2, 2, 6), {"feature_group_count": 2, "strides": (2, 1)}),
     "symmetric": ((2, 7, 6, 3), (3, 2, 3, 5), {"strides": (2, 1)}),
     "reshaped": ((2, 5, 6, 3), (3, 2, 3, 5), {"strides": 2}),

@@ -218,14 +218,25 @@ LINE_GRADIENT = {
 ELSEWHERE = [
     (CHANNELS, "amx", "direct"),
     (CHANNELS | GRADIENT, "amx", "spread_rows"),
-    (CHANNELS | GRADIENT, "onednn amx", "spread_rows"),
-    (CHANNELS | LARGE, "onednn amx", "spread_rows"),
-    (CHANNELS | GRADIENT | HALF, "onednn amx", "channels_last"),
-    (CHANNELS | GRADIENT | {"dtype": np.dtype("float16")}, "onednn amx", "channels_last"),
-    (CHANNELS | GRADIENT | HALF | {"kernel_dilation": (2, 2)}, "onednn amx", "channels_last"),
-    (CHANNELS | LINE_GRADIENT | LINE | {"window": (28,)} | HALF, "onednn amx", "channels_last"),
+    (CHANNELS | GRADIENT, "onednn amx", "batch_as_space"),
+    (CHANNELS | GRADIENT, "onednn 512", "batch_as_space"),
+    (CHANNELS | LARGE, "onednn amx", "batch_as_space"),
+    (CHANNELS | GRADIENT | {"n": 7}, "onednn amx", "spread_rows"),
+    (CHANNELS | GRADIENT | {"n": 8}, "onednn amx", "batch_as_space"),
+    (CHANNELS | GRADIENT | {"i": 1, "n": 32}, "onednn amx", "batch_as_space"),
+    (CHANNELS | GRADIENT | HALF, "onednn amx", "batch_as_space"),
+    (CHANNELS | GRADIENT | HALF | {"i": 4, "n": 32}, "onednn amx", "batch_as_space"),
+    (CHANNELS | GRADIENT | HALF | {"i": 3, "n": 32}, "onednn amx", "depth_fold"),
+    (CHANNELS | GRADIENT | HALF | {"i": 3, "n": 32, "o": 24}, "onednn amx", "channels_last"),
+    (CHANNELS | GRADIENT | {"dtype": np.dtype("float16")}, "onednn amx", "batch_as_space"),
+    (CHANNELS | GRADIENT | HALF | {"kernel_dilation": (2, 2)}, "onednn amx", "batch_as_space"),
+    # the layer is dilated, and 16 bits would be computed in float32
+    (CHANNELS | GRADIENT | HALF | {"strides": (2, 2)}, "onednn amx", "channels_last"),
+    (CHANNELS | GRADIENT | {"strides": (2, 2)}, "onednn amx", "batch_as_space"),
+    (CHANNELS | LINE | LINE_GRADIENT | HALF, "onednn amx", "batch_as_space"),
+    (CHANNELS | LINE | LINE_GRADIENT | HALF | {"n": 7}, "onednn amx", "channels_last"),
     (CHANNELS | DEEP | GRADIENT_OF_A_VOLUME | HALF, "onednn amx", "depth_fold"),
-    (CHANNELS | GRADIENT | HALF | {"role": "forward"}, "onednn amx", "channels_last"),
+    (CHANNELS | GRADIENT | HALF | {"role": "forward"}, "onednn amx", "batch_as_space"),
     # XLA splits it: only what it splits rightly, without gathering groups
     ({"channels_last": False}, "xla", "direct"),
     ({"input_dilation": (2, 2)}, "xla", "direct"),
@@ -421,9 +432,10 @@ ONEDNN = [
     (GRADIENT | {"groups": 2, "out_space": (1, 1)}, "per_group"),
     # gradients of kernels
     (CHANNELS | LARGE, "channels_last"),
-    (CHANNELS | LARGE | {"window": (55, 57)}, "spread_rows"),
-    (CHANNELS | LARGE | {"window": (64, 64)}, "channels_last"),
-    (CHANNELS | LARGE | {"window": (64, 65)}, "spread_rows"),
+    (CHANNELS | LARGE | {"window": (55, 57), "space": (55, 57)}, "spread_rows"),
+    (CHANNELS | LARGE | {"window": (56, 57)}, "spread_rows"),  # longer than the input
+    (CHANNELS | LARGE | {"window": (64, 64), "space": (64, 64)}, "channels_last"),
+    (CHANNELS | LARGE | {"window": (64, 65), "space": (64, 65)}, "spread_rows"),
     (CHANNELS | LARGE | {"i": 1}, "depth_fold"),
     (CHANNELS | LARGE | {"dtype": np.dtype("float64")}, "direct"),
     (CHANNELS | LARGE | {"kernel_dilation": (2, 2)}, "spread_rows"),
@@ -435,7 +447,8 @@ ONEDNN = [
     (GRADIENT | DEPTHWISE | {"input_dilation": (2, 2)}, "polyphase"),
     (LINE | LINE_GRADIENT | {"o": 128}, "spread_rows"),
     (LINE | LINE_GRADIENT | {"o": 127}, "channels_last"),
-    (LINE | LINE_GRADIENT | {"o": 128, "kernel_dilation": (2,)}, "channels_last"),
+    (LINE | LINE_GRADIENT | {"o": 127, "window": (29,)}, "spread_rows"),
+    (LINE | LINE_GRADIENT | {"o": 128, "kernel_dilation": (2,), "space": (56,)}, "channels_last"),
 ]
 
 TABLE = [

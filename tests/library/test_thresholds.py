@@ -11,7 +11,6 @@ from collections import defaultdict
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import pytest
 import select_cases
 import tune_select
@@ -31,6 +30,7 @@ REGRET = {
     ("0.12.0.1", "256", False): 1.05,
     ("0.12.0.1", "256", True): 1.01,
     ("0.12.0.1", "512", False): 1.05,
+    ("0.12.0.1", "512 amx", True): 1.03,
 }
 
 
@@ -53,9 +53,10 @@ def chosen(row):
     """The lowering that the committed rules choose for a measured row."""
     shape = {key: tuple(map(int, row[key].split("x"))) for key in ("x", "kernel")}
     case = select_cases.Case(
-        float(row["size"]), shape["x"], shape["kernel"], json.loads(row["options"]), row["role"]
+        *(float(row["size"]), shape["x"], shape["kernel"], json.loads(row["options"])),
+        *(row["role"], row.get("dtype", "float32")),
     )
-    operands = [jax.ShapeDtypeStruct(s, jnp.float32) for s in tune_select.operand_shapes(case)]
+    operands = [jax.ShapeDtypeStruct(s, case.dtype) for s in tune_select.operand_shapes(case)]
     there = tune_select.target_of(row, onednn=where(row)[-1])
     function = tune_select.function(case, None)
     (found,) = convjax.explain(function, *operands, target=there).rows

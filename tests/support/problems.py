@@ -12,6 +12,7 @@ TARGETS = {
     "0.12 avx512": Target.of("cpu", "0.12", vector_bits=512),  # for those of strided convolutions
     "no ynnpack": Target.of("cpu", "0.12", ynnpack=False),
     "onednn": Target.of("cpu", "0.12", onednn=True),
+    "onednn 512": Target.of("cpu", "0.12", vector_bits=512, onednn=True),
     "amx": Target.of("cpu", "0.12", amx=True),
     "onednn amx": Target.of("cpu", "0.12", amx=True, onednn=True),
     "xla": Target.of("cpu", "0.12", split="XLA"),
