@@ -69,9 +69,7 @@ def measured() -> list[dict[str, Any]]:
             options, dtype = json.loads(row["options"]), row.get("dtype", "float32")
             case = select_cases.Case(0, x, kernel, options, row["role"], dtype)
             target = tune_select.target_of(row, onednn)
-            shapes = (
-                jax.ShapeDtypeStruct(s, case.dtype) for s in tune_select.operand_shapes(case)
-            )
+            shapes = (jax.ShapeDtypeStruct(s, case.dtype) for s in tune_select.operand_shapes(case))
             (line,) = convjax.explain(tune_select.function(case, None), *shapes, target=target).rows
             ms = {k[:-3]: float(v) for k, v in row.items() if k.endswith(" ms") and v}
             place = f"jaxlib {row['jaxlib']}, {row['vector_bits']} bits" + ", with oneDNN" * onednn

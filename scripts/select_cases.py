@@ -67,6 +67,12 @@ def pairs_per_example() -> Iterator[Case]:
         yield Case(i * o, (1, 28, 28, 8 * i), (3, 3, i, 8 * o), options, "kernel_gradient")
 
 
+def pairs_per_example_in_512_bits() -> Iterator[Case]:
+    for i, o in ((16, 16), (16, 32), (32, 32), (32, 64)):
+        x, kernel, options = (4, 28, 28, 8 * i), (3, 3, i, 8 * o), {"feature_group_count": 8}
+        yield Case(i * o / 4, x, kernel, options, "kernel_gradient")
+
+
 def few_uneven_pairs() -> Iterator[Case]:
     for c in (5, 7, 10, 14):
         options = {"feature_group_count": 32}
@@ -221,6 +227,13 @@ def few_examples_for_amx() -> Iterator[Case]:
             yield Case(n, *plane(c, c, n, space), {}, "kernel_gradient", "bfloat16")
 
 
+def large_kernel_for_amx() -> Iterator[Case]:
+    for taps in (4, 8, 15, 31):
+        for n in (8, 16):
+            x, kernel = plane(48, 64, n, 28, (taps, taps))
+            yield Case(taps, x, kernel, {}, "kernel_gradient", "bfloat16")
+
+
 def wide_lines() -> Iterator[Case]:
     for o in (64, 128, 256, 512):
         yield Case(o, (8, 2048, 64), (5, 64, o), {}, "kernel_gradient")
@@ -241,7 +254,8 @@ WITH_ONEDNN = (
     *("MANY_TAPS", "FEW_PRODUCTS_FOR_ONEDNN", "MANY_POSITIONS", "TOO_MANY_POSITIONS"),
     *("FEW_OUTPUTS_FOR_ONEDNN", "WIDE_LINES", "MANY_STRIDED_TAPS", "SHORT_REACH"),
     *("FEW_PAIRS_BESIDE_ONEDNN", "PAIRS_PER_EXAMPLE"),
-    *("FEW_CHANNELS_IN_A_ROW", "FEW_EXAMPLES_FOR_AMX"),
+    *("FEW_CHANNELS_IN_A_ROW", "FEW_EXAMPLES_FOR_AMX", "LARGE_KERNEL_FOR_AMX"),
+    "PAIRS_PER_EXAMPLE_IN_512_BITS",
 )
 
 # The convolutions of each threshold, and the lowerings that compete for them.
@@ -265,6 +279,11 @@ MEASURED = {
     "FEW_OUTPUTS_FOR_ONEDNN": (few_outputs_for_onednn, SUMS),
     "WIDE_LINES": (wide_lines, SPREAD),
     "FEW_CHANNELS_IN_A_ROW": (few_channels_in_a_row, (*SPREAD, *IN_A_ROW)),
+    "LARGE_KERNEL_FOR_AMX": (large_kernel_for_amx, ("channels_last", *IN_A_ROW)),
+    "PAIRS_PER_EXAMPLE_IN_512_BITS": (
+        pairs_per_example_in_512_bits,
+        (*GROUPED, "channels_last", "batch_as_space"),
+    ),
     "FEW_EXAMPLES_FOR_AMX": (few_examples_for_amx, ("channels_last", *IN_A_ROW)),
     "GROUPS_WRITTEN_OUT": (groups_written_out, PRODUCTS),
     "LITTLE_CUT_OFF": (little_cut_off, VOLUMES),

@@ -17,6 +17,7 @@ from convjax._lowerings.problem import (
     is_product,
     window_exceeds_output,
 )
+from convjax._lowerings.target import Target
 from convjax._lowerings.tools.slices import crops
 
 _RANKS = (1, 2, 3)
@@ -113,12 +114,13 @@ def is_folded_for_amx(problem: Problem) -> bool:
 
 def is_fast_in_gradients_of_planes(problem: Problem) -> bool:
     """The same with the layer's input channels on an axis of space, on a processor with vectors of
-    512 bits, for any examples except few in bfloat16."""
-    return (
-        _is_gradient_of_many(problem)
-        and problem.geometry.rank == 2
-        and not _has_few_examples(problem)
-    )
+    512 bits. In bfloat16 oneDNN is as fast without that where the kernel is large, or the examples
+    are few; in all types for one large image."""
+    is_image = count((problem.i,)) == 1 and count(problem.window) >= at.MANY_POSITIONS.value
+    is_large = count(problem.out_space[-1:]) > at.LARGE_KERNEL_FOR_AMX.value
+    is_fast = problem.dtype == jnp.bfloat16 and (is_large or _has_few_examples(problem))
+    is_plane = problem.geometry.rank == 2 and _is_gradient_of_many(problem)
+    return is_plane and not is_image and not is_fast
 
 
 def is_fast_in_gradients_of_lines_by_amx(problem: Problem) -> bool:
@@ -136,8 +138,9 @@ def _is_gradient_of_many(problem: Problem) -> bool:
         and problem.groups == 1
         and window_exceeds_output(problem)
         and not is_product(problem)
-        and count((problem.n,)) >= at.FEW_CHANNELS_IN_A_ROW.value
         and not is_widened
+        and count((problem.n,))
+        >= max(at.FEW_CHANNELS_IN_A_ROW.value, count(problem.out_space[-1:]))
     )
 
 
@@ -153,9 +156,11 @@ def _exceeds_the_input(problem: Problem) -> bool:
     return any((count((k,)) - 1) * d + 1 > count((n,)) for k, d, n in sizes)
 
 
-def is_fast_in_gradients_of_groups(problem: Problem) -> bool:
+def is_fast_in_gradients_of_groups(problem: Problem, target: Target) -> bool:
     """Whether it computes the gradient of a grouped kernel, and nothing is faster."""
     pairs = count((problem.n, problem.o))
+    is_wide = target.vector_bits == 512
+    most = at.PAIRS_PER_EXAMPLE_IN_512_BITS if is_wide else at.PAIRS_PER_EXAMPLE
     return (
         computes(problem)
         and problem.groups != 1
@@ -165,7 +170,7 @@ def is_fast_in_gradients_of_groups(problem: Problem) -> bool:
         and problem.geometry.rank < 3  # volumes of few examples take longer
         and not _exceeds_the_input(problem)
         and at.FEW_PAIRS_BESIDE_ONEDNN.value < pairs
-        and pairs <= at.PAIRS_PER_EXAMPLE.value * count((problem.i,))
+        and pairs <= most.value * count((problem.i,))
     )
 
 

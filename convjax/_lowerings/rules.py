@@ -236,7 +236,7 @@ TUNED = (
         "gradient of a grouped kernel, with oneDNN",
         "groups",
         "channels_last",
-        lambda p, t: t.onednn and onednn.is_fast_in_gradients_of_groups(p),
+        lambda p, t: t.onednn and onednn.is_fast_in_gradients_of_groups(p, t),
         "the gradient of a grouped kernel: as a grouped convolution, XLA gives it to oneDNN",
     ),
     Tuned(

@@ -189,6 +189,12 @@ PAIRS_PER_EXAMPLE = Threshold(
     "up to here oneDNN is faster than `per_group`",
     measured="benchmarks/select/pairs_per_example.csv",
 )
+PAIRS_PER_EXAMPLE_IN_512_BITS = Threshold(
+    128,
+    "pairs of channels in a group, for each example, in the gradient of a kernel",
+    "the same on processors with vectors of 512 bits",
+    measured="benchmarks/select/pairs_per_example_in_512_bits.csv",
+)
 FEW_PRODUCTS_FOR_ONEDNN = Threshold(
     64,
     "products that all outputs of a group sum in one place",
@@ -224,6 +230,12 @@ FEW_EXAMPLES_FOR_AMX = Threshold(
     "examples, in the gradient of a kernel in bfloat16",
     "below here an axis becomes channels on processors with AMX, from here examples are enough",
     measured="benchmarks/select/few_examples_for_amx.csv",
+)
+LARGE_KERNEL_FOR_AMX = Threshold(
+    8,
+    "taps on the last axis of a kernel, in its gradient in bfloat16",
+    "up to here `batch_as_space` is faster on processors with AMX, above `channels_last`",
+    measured="benchmarks/select/large_kernel_for_amx.csv",
 )
 WIDE_LINES = Threshold(
     128,
