@@ -8,7 +8,7 @@ writes it in feature groups.
 
 import jax.numpy as jnp
 
-from convjax._lowerings import patchify
+from convjax._lowerings import batch_as_space, patchify
 from convjax._lowerings import thresholds as at
 from convjax._lowerings.problem import (
     Problem,
@@ -100,23 +100,17 @@ def is_fast_in_gradients_by_amx(problem: Problem) -> bool:
     )
 
 
-def is_folded_for_amx(problem: Problem) -> bool:
-    """Whether it computes the gradient of a dense kernel of few examples in bfloat16, and nothing
-    is faster, with an axis of the window as channels, on a processor with AMX."""
-    many_outputs = count((problem.o,)) > at.FEW_OUTPUTS_OF_FEW_EXAMPLES.value
-    return (
-        _is_gradient_of_many(problem)
-        and problem.geometry.rank == 2
-        and _has_few_examples(problem)
-        and many_outputs
-    )
-
-
 def is_fast_in_gradients_of_planes(problem: Problem) -> bool:
-    """The same with the layer's input channels on an axis of space, on a processor with vectors of
-    512 bits. In bfloat16 oneDNN is as fast without that where the kernel is large, or the examples
-    are few; in all types for one large image."""
-    is_image = count((problem.i,)) == 1 and count(problem.window) >= at.MANY_POSITIONS.value
+    """Whether it computes the gradient of a dense kernel, and nothing is faster, with the layer's
+    input channels on an axis of space, on a processor with vectors of 512 bits.
+
+    In bfloat16 it is as fast without that where the kernel is large, or the examples are few and
+    cannot be cut into blocks; in the other types for one large image.
+    """
+    is_image = (
+        count((problem.i,)) * batch_as_space.blocks(problem) == 1
+        and count(problem.window) >= at.MANY_POSITIONS.value
+    )
     is_large = count(problem.out_space[-1:]) > at.LARGE_KERNEL_FOR_AMX.value
     is_fast = problem.dtype == jnp.bfloat16 and (is_large or _has_few_examples(problem))
     is_plane = problem.geometry.rank == 2 and _is_gradient_of_many(problem)
@@ -145,8 +139,8 @@ def _is_gradient_of_many(problem: Problem) -> bool:
 
 
 def _has_few_examples(problem: Problem) -> bool:
-    few = count((problem.i,)) < at.FEW_EXAMPLES_FOR_AMX.value
-    return problem.dtype == jnp.bfloat16 and few
+    examples = count((problem.i,)) * batch_as_space.blocks(problem)
+    return problem.dtype == jnp.bfloat16 and examples < at.FEW_EXAMPLES_FOR_AMX.value
 
 
 def _exceeds_the_input(problem: Problem) -> bool:

@@ -96,14 +96,6 @@ FAST = (
         "of the window become input channels",
     ),
     Rule(
-        "gradient of a plane's kernel by AMX, of few examples",
-        on_one_cpu_with_amx,
-        onednn.is_folded_for_amx,
-        "depth_fold",
-        "the gradient of a dense kernel of few examples, in bfloat16: an axis of the window "
-        "becomes channels, so that the processor's instructions sum no zeros",
-    ),
-    Rule(
         "gradient of a plane's kernel by oneDNN",
         on_one_cpu_with_onednn_and_512_bits,
         onednn.is_fast_in_gradients_of_planes,

@@ -227,8 +227,8 @@ FEW_CHANNELS_IN_A_ROW = Threshold(
 )
 FEW_EXAMPLES_FOR_AMX = Threshold(
     4,
-    "examples, in the gradient of a kernel in bfloat16",
-    "below here an axis becomes channels on processors with AMX, from here examples are enough",
+    "examples, or blocks of them, in the gradient of a kernel in bfloat16",
+    "below here `channels_last` is faster on processors with AMX, from here `batch_as_space`",
     measured="benchmarks/select/few_examples_for_amx.csv",
 )
 LARGE_KERNEL_FOR_AMX = Threshold(

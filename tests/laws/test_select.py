@@ -210,6 +210,7 @@ GRADIENT_OF_A_DILATED_LINE = {
 }  # fmt: skip
 
 LARGE = {"space": (56, 56), "window": (56, 56), "out_space": (3, 3), "role": "kernel_gradient"}
+PRIME = GRADIENT | {"space": (29, 29), "window": (29, 29)}  # not cut into blocks
 LINE_GRADIENT = {
     "role": "kernel_gradient", "window": (28,), "out_space": (3,), "channels_last": False
 }  # fmt: skip
@@ -235,8 +236,9 @@ ELSEWHERE = [
     ({"groups": 2, "n": 127, "o": 8, "i": 8} | GRADIENT, "onednn 512", "channels_last"),
     (CHANNELS | GRADIENT | HALF, "onednn amx", "batch_as_space"),
     (CHANNELS | GRADIENT | HALF | {"i": 4, "n": 32}, "onednn amx", "batch_as_space"),
-    (CHANNELS | GRADIENT | HALF | {"i": 3, "n": 32}, "onednn amx", "depth_fold"),
-    (CHANNELS | GRADIENT | HALF | {"i": 3, "n": 32, "o": 24}, "onednn amx", "channels_last"),
+    (CHANNELS | PRIME | HALF | {"i": 4, "n": 32}, "onednn amx", "batch_as_space"),
+    (CHANNELS | PRIME | HALF | {"i": 3, "n": 32}, "onednn amx", "channels_last"),
+    (CHANNELS | GRADIENT | HALF | {"i": 1, "n": 32}, "onednn amx", "batch_as_space"),  # in blocks
     (CHANNELS | GRADIENT | {"dtype": np.dtype("float16")}, "onednn amx", "batch_as_space"),
     (CHANNELS | GRADIENT | HALF | {"kernel_dilation": (2, 2)}, "onednn amx", "batch_as_space"),
     # the layer is dilated, and 16 bits would be computed in float32
