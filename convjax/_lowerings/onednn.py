@@ -144,7 +144,7 @@ def _has_few_examples(problem: Problem) -> bool:
 
 
 def _exceeds_the_input(problem: Problem) -> bool:
-    """Whether a window is longer than the input, for which oneDNN has its reference code alone. In
+    """Whether a window is longer than the input, for which oneDNN has only its reference code. In
     a kernel's gradient it is where a convolution has more outputs than inputs on an axis."""
     sizes = zip(problem.window, problem.geometry.kernel_dilation, problem.space, strict=True)
     return any((count((k,)) - 1) * d + 1 > count((n,)) for k, d, n in sizes)

@@ -126,9 +126,7 @@ def _shift(
         return _strips_summed(x, first, geometry, weights, axes).astype(result)
     looped = looped_over(weights.window, _UNROLLED // weights.inputs)
     if looped == 0:
-        is_materialized = call.target.platform == "cpu" or call.is_split_by_xla
-        # XLA for GPU and TPU fuses the padding into the sum.
-        how = {"partitioned": call.is_split_by_xla, "materialized": is_materialized}
+        how = {"partitioned": call.is_split_by_xla, "materialized": not _fuses_padding(call)}
         met = pieces(x, geometry, first, weights.window, out_space, **how)
         y: jax.Array = weights.summed((weights.elements(tap), shifted) for tap, shifted in met)
         return (lax.expand_dims(y, (channel,)) if one else y).astype(result)
@@ -172,6 +170,12 @@ def _shift(
     if len(leading):
         y, _ = lax.scan(block, y, leading.reshape(blocks, _TURNS, number, looped))
     return (lax.expand_dims(y, (channel,)) if one else y).astype(result)
+
+
+def _fuses_padding(call: Call) -> bool:
+    """Whether XLA fuses the padding into the sum, as that for GPU and for TPU does."""
+    on_tpu = call.target.platform == "tpu" and not call.is_split_by_xla
+    return call.target.is_one_gpu or on_tpu
 
 
 def _arranged(kernel: jax.Array, call: Call, groups_first: bool) -> jax.Array:
@@ -279,7 +283,7 @@ def _spread(x: jax.Array, shape: tuple[Any, ...]) -> jax.Array:
 
 def _in_strips(x: jax.Array, weights: _Weights, call: Call) -> list[list[Strip]]:
     """The strips of every axis by which to sum; none where padding `x` costs less."""
-    if call.is_split_by_xla or call.target.platform != "cpu":
+    if call.is_split_by_xla or _fuses_padding(call):
         return []
     axes = strips(call.geometry, call.layout.x.sizes(x.shape, "space"), weights.window)
     products = weights.inputs * math.prod(sum(len(strip.taps) for strip in axis) for axis in axes)
