@@ -123,6 +123,13 @@ def is_fast_in_gradients_of_lines_by_amx(problem: Problem) -> bool:
     return is_line and _is_gradient_of_many(problem)
 
 
+def is_fast_in_gradients_of_uneven_lines(problem: Problem) -> bool:
+    """The same for a kernel with one axis, in any type, on a processor with vectors of 512 bits.
+    Where the examples are a multiple of eight, oneDNN is as fast with them as channels."""
+    is_uneven = isinstance(problem.i, int) and problem.i % 8 != 0
+    return problem.geometry.rank == 1 and is_uneven and _is_gradient_of_many(problem)
+
+
 def _is_gradient_of_many(problem: Problem) -> bool:
     """Whether it is the gradient of a dense kernel of many input channels, which is right in 16
     bits, with one axis of space more, without computing it in float32."""
