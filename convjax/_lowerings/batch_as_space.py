@@ -14,7 +14,8 @@ blocks, and the elements of all blocks at one place in them become channels:
     sum over t of x[o*s + t*d] * kernel[t] =
     sum over t in a block and over blocks j of x[o*s + (j*b + t)*d] * kernel[j*b + t]
 
-for blocks of b elements. Neighbouring blocks of the input overlap, so that some of it is copied.
+for blocks of b elements. Neighbouring blocks of the input overlap, so that some of it is copied. If
+the window is the whole input, as in the gradient of a 1x1 kernel, all of its elements are channels.
 """
 
 import dataclasses
@@ -36,6 +37,9 @@ _FEW = 12  # of them, below which blocks gain more time than their copies cost (
 _COPIED = 2  # times that blocks may copy the input, at most
 
 
+_LINE = Geometry((1,), ((0, 0),), (1,), (1,))
+
+
 def accepts(problem: Problem) -> str | None:
     if problem.geometry.rank > _RANK:
         return f"it has more than {_RANK} spatial axes ({problem.geometry.rank})"
@@ -52,6 +56,20 @@ def blocks(problem: Problem) -> int:
     return next((q for q in fitting if q * problem.i >= _SUMMED), max(fitting, default=1))
 
 
+def is_whole(problem: Problem) -> bool:
+    """Whether the window is the whole input, and nothing else: there is one result."""
+    geometry = problem.geometry
+    return (
+        problem.groups == 1
+        and not geometry.reversal
+        and all(isinstance(size, int) for size in problem.space)
+        and problem.window == problem.space
+        and all(size == 1 for size in problem.out_space)
+        and all(pair == (0, 0) for pair in geometry.padding)
+        and all(step == 1 for step in (*geometry.kernel_dilation, *geometry.input_dilation))
+    )
+
+
 def _fits(problem: Problem, number: int) -> bool:
     """Whether so many blocks are of one size, and copy little."""
     read = _reach(problem.geometry, problem.window[-1] // number, problem.out_space[-1])
@@ -66,6 +84,12 @@ def _reach(geometry: Geometry, taps: int, outputs: int) -> int:
 def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     layout, shape = call.layout, call.out_shape(x, kernel)
     rank = call.geometry.rank
+    if is_whole(call.problem):
+        x = arranged(x, layout.x, "batch space contract")
+        kernel = arranged(kernel, layout.kernel, "space contract out")
+        x, kernel = x.reshape(1, x.shape[0], -1), kernel.reshape(1, -1, kernel.shape[-1])
+        y = channels_last.convolved(x, kernel, canonical(1).ungrouped(), _LINE, call)
+        return restored(y, layout.out, "batch space out", shape)
     group, inner = "", canonical(rank + 1).ungrouped()
     if layout.x.group:
         group, inner = "group ", canonical(rank + 1)

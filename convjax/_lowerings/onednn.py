@@ -130,6 +130,25 @@ def is_fast_in_gradients_of_uneven_lines(problem: Problem) -> bool:
     return problem.geometry.rank == 1 and is_uneven and _is_gradient_of_many(problem)
 
 
+def is_pointwise_for_amx(problem: Problem) -> bool:
+    """Whether it computes a dense 1x1 convolution in bfloat16, or the gradient of its input, and
+    nothing is faster, on a processor with AMX, whose instructions XLA's own products do not use."""
+    is_pointwise = problem.groups == 1 and count(problem.window) == 1
+    return is_pointwise and problem.dtype == jnp.bfloat16 and computes(problem)
+
+
+def is_product_for_amx(problem: Problem) -> bool:
+    """The same for the gradient of its kernel, and other windows that are the whole input."""
+    many = count((problem.n,)) >= at.FEW_CHANNELS_IN_A_ROW.value
+    return (
+        many
+        and problem.dtype == jnp.bfloat16
+        and computes(problem)
+        and batch_as_space.is_whole(problem)
+        and not is_pointwise_for_amx(problem)
+    )
+
+
 def _is_gradient_of_many(problem: Problem) -> bool:
     """Whether it is the gradient of a dense kernel of many input channels, which is right in 16
     bits, with one axis of space more, without computing it in float32."""

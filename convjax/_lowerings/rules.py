@@ -81,6 +81,22 @@ FAST = (
         "for each group has",
     ),
     Rule(
+        "pointwise by AMX",
+        on_one_cpu_with_amx,
+        onednn.is_pointwise_for_amx,
+        "channels_last",
+        "a 1x1 convolution in bfloat16: XLA gives it to oneDNN, which uses the processor's "
+        "instructions for matrices; XLA's own products do not",
+    ),
+    Rule(
+        "product by AMX",
+        on_one_cpu_with_amx,
+        onednn.is_product_for_amx,
+        "batch_as_space",
+        "the window is the whole input, in bfloat16: as a 1x1 convolution XLA gives the product to "
+        "oneDNN, which uses the processor's instructions for matrices",
+    ),
+    Rule(
         "product",
         on_one_cpu,
         is_product,

@@ -41,6 +41,47 @@ def test_blocks_are_the_convolution(seed):
     np.testing.assert_array_equal(found, wanted)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    "x_shape, kernel_shape",
+    [((5, 4, 6, 3), (4, 6, 3, 7)), ((9, 5, 2), (5, 2, 3)), ((3, 1, 1, 4), (1, 1, 4, 5))],
+)
+def test_a_window_that_is_the_whole_input(x_shape, kernel_shape, dtype):
+    """Also as the gradient of a 1x1 kernel, in another order of axes."""
+    x, kernel = oracle.integers(1, x_shape), oracle.integers(2, kernel_shape)
+    operands = jnp.asarray(x, dtype), jnp.asarray(kernel, dtype)
+    forced = jax.jit(partial(convjax.conv, algorithm="batch_as_space", padding="VALID"))
+    wanted = oracle.conv(x, kernel, padding="VALID")
+    np.testing.assert_array_equal(np.float32(forced(*operands)), wanted)
+
+    numbers = ("NCHW", "OIHW", "NCHW")
+    conv = partial(convjax.conv, dimension_numbers=numbers)
+    image, point = jnp.ones((3, 4, 5, 6), dtype), jnp.ones((7, 4, 1, 1), dtype)
+    y = jnp.asarray(oracle.integers(3, (3, 7, 5, 6)), dtype)
+    image = image * jnp.asarray(oracle.integers(4, (3, 4, 5, 6)), dtype)
+
+    def gradient(name):
+        call = partial(conv, image, algorithm=(None, None, name))
+        return jax.jit(lambda y: jax.linear_transpose(call, point)(y)[0])(y)
+
+    found, plain = gradient("batch_as_space"), gradient("direct")
+    np.testing.assert_array_equal(np.float32(found), np.float32(plain))
+
+
+@pytest.mark.parametrize(
+    "changes, wanted",
+    [
+        ({}, True),
+        ({"window": (27, 28)}, False),
+        ({"padding": ((0, 0), (0, 1)), "window": (28, 29)}, False),
+        ({"groups": 2}, False),
+    ],
+)
+def test_what_is_whole(changes, wanted):
+    whole = {"window": (28, 28), "out_space": (1, 1), "padding": ((0, 0), (0, 0))}
+    assert batch_as_space.is_whole(problem(**whole | changes)) == wanted
+
+
 def test_the_cases_have_blocks(monkeypatch):
     """Of several sizes, and none where examples are enough."""
     seen, cut = [], batch_as_space.blocks

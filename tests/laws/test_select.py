@@ -210,6 +210,10 @@ GRADIENT_OF_A_DILATED_LINE = {
 }  # fmt: skip
 
 LARGE = {"space": (56, 56), "window": (56, 56), "out_space": (3, 3), "role": "kernel_gradient"}
+POINTWISE = CHANNELS | {"window": (1, 1), "padding": NONE}
+WHOLE = CHANNELS | {
+    "role": "kernel_gradient", "window": (28, 28), "out_space": (1, 1), "padding": NONE
+}  # fmt: skip
 PRIME = GRADIENT | {"space": (29, 29), "window": (29, 29)}  # not cut into blocks
 LINE_GRADIENT = {
     "role": "kernel_gradient", "window": (28,), "out_space": (3,), "channels_last": False
@@ -245,6 +249,16 @@ ELSEWHERE = [
     (CHANNELS | GRADIENT | HALF | {"strides": (2, 2)}, "onednn amx", "channels_last"),
     (CHANNELS | GRADIENT | {"strides": (2, 2)}, "onednn amx", "batch_as_space"),
     (CHANNELS | LINE | LINE_GRADIENT | HALF, "onednn amx", "batch_as_space"),
+    (POINTWISE | HALF, "onednn amx", "direct"),
+    (POINTWISE | HALF | {"role": "input_gradient"}, "onednn amx", "channels_last"),
+    (POINTWISE | HALF | {"role": "input_gradient"}, "onednn 512", "matmul"),
+    (POINTWISE | {"role": "input_gradient"}, "onednn amx", "matmul"),
+    (POINTWISE | HALF | {"role": "input_gradient"}, "amx", "matmul"),
+    (WHOLE | HALF, "onednn amx", "batch_as_space"),
+    (WHOLE | HALF | {"n": 7}, "onednn amx", "matmul"),
+    (WHOLE | HALF | {"kernel_dilation": (2, 2), "space": (55, 55)}, "onednn amx", "matmul"),
+    (WHOLE | HALF, "onednn 512", "matmul"),
+    (WHOLE, "onednn amx", "matmul"),
     (CHANNELS | LINE | LINE_GRADIENT, "onednn 512", "channels_last"),
     (CHANNELS | LINE | LINE_GRADIENT | {"i": 9}, "onednn 512", "batch_as_space"),
     (CHANNELS | LINE | LINE_GRADIENT | {"i": 9, "n": 7}, "onednn 512", "channels_last"),

@@ -27,6 +27,8 @@ def test_what_is_committed():
 
 # How many grouped rows of each kind are committed: fitted ones, and ones held out.
 GROUPED = {
+    ("v4", "forward"): (7, 5),
+    ("7x", "forward"): (7, 5),
     ("v5e", "forward"): (7, 5),
     ("v5e", "training"): (7, 5),
     ("v6e", "forward"): (7, 5),
@@ -64,15 +66,11 @@ def test_no_program_is_worse_than_laxs(lax, ours):
 
 # Both sides of a block's branch hold convolutions, which are compiled: on a v6e that takes long.
 SLOW_TO_COMPILE = {
-    ("v6e", "forward", "grouped 3x3, 4 groups, 32x28x28x128"),
-    ("v6e", "forward", "grouped 3x3, 32 groups, 32x28x28x256"),
-    ("v6e", "forward", "grouped 3x3, 8 groups, 32x14x14x512"),
-    ("v6e", "forward", "grouped 3x3, 2 groups, 32x56x56x64"),
-    ("v6e", "forward", "grouped 3x3, 32 groups, 16x28x28x512"),
-    ("v6e", "forward", "grouped 3x3, 8 groups, 32x28x28x64"),
     ("v6e", "training", "grouped 3x3, 32 groups, 32x28x28x256"),
     ("v6e", "training", "grouped 3x3, 2 groups, 32x56x56x64"),
     ("v6e", "training", "grouped 3x3, 32 groups, 16x28x28x512"),
+    ("v6e", "training", "grouped 3x3, 8 groups, 32x28x28x64"),
+    ("v6e", "training", "pointwise grouped 1x1, 4 groups, 32x56x56x64"),
 }
 
 
@@ -157,12 +155,18 @@ def test_public_functions_that_do_not_compile_are_named(monkeypatch, capsys):
 
 
 def test_a_step_exchanges_what_the_formula_says():
-    """Gradients and slices; beside them the statistics of batch normalisation, and the loss."""
+    """Gradients and slices; beside them the statistics of batch normalisation, and the loss.
+
+    XLA for TPU hands slices over as bfloat16, in which it multiplies, and those of an input once
+    for the result and the kernel's gradient: so they are fewer than the formula says."""
     lines = table.read(scale.FILE)
     assert lines
     for line in lines:
-        said = int(line["formula_gradients"]) + int(line["formula_slices"])
-        assert said <= int(line["collective_bytes"]) <= 1.01 * said + 1000
+        gradients, slices = int(line["formula_gradients"]), int(line["formula_slices"])
+        said = least = gradients + slices
+        if slices and targets.TARGETS[line["target"]].platform == "tpu":
+            least = gradients + slices // 4
+        assert least <= int(line["collective_bytes"]) <= 1.01 * said + 1000
         assert line["collectives"] or line["devices"] == "1"
 
 
