@@ -35,8 +35,6 @@ _RANK = 2  # at most: with three axes of space there would be four, which oneDNN
 _SUMMED = 32  # channels in bfloat16 that an instruction of AMX sums
 _FEW = 12  # of them, below which blocks gain more time than their copies cost (jaxlib 0.12.0.1)
 _COPIED = 2  # times that blocks may copy the input, at most
-
-
 _LINE = Geometry((1,), ((0, 0),), (1,), (1,))
 
 

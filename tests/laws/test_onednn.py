@@ -271,6 +271,11 @@ FAULTY = {
     "gradient of a volume": ((8, 5, 6, 8, 12), (3, 3, 3, 12, 16), {}),
     "gradient of groups": ((8, 12, 16, 48), (3, 3, 24, 48), {"feature_group_count": 2}),
     "gradient of a stride": ((8, 16, 16, 24), (3, 3, 24, 40), {"strides": 2}),
+    "one column of taps": ((3, 19, 16, 12), (16, 1, 12, 64), {"padding": ((0, 1), (0, 0))}),
+    "one column of taps, strided": (
+        (8, 19, 64, 8), (16, 1, 8, 64), {"strides": 2, "padding": ((0, 1), (0, 0))},
+    ),
+    "gradient of a line, odd": ((8, 53, 24), (3, 24, 64), {}),
     "wide window": ((3, 20, 20, 8), (2, 16, 8, 24), {}),
     "long line": ((3, 60, 4), (32, 4, 24), {}),
     "two strides": (

@@ -157,8 +157,9 @@ def test_public_functions_that_do_not_compile_are_named(monkeypatch, capsys):
 def test_a_step_exchanges_what_the_formula_says():
     """Gradients and slices; beside them the statistics of batch normalisation, and the loss.
 
-    XLA for TPU hands slices over as bfloat16, in which it multiplies, and those of an input once
-    for the result and the kernel's gradient: so they are fewer than the formula says."""
+    XLA for TPU multiplies in bfloat16, and sends slices in that type. It sends the slices of an
+    input once, for the result and for the kernel's gradient. So they are fewer than by the formula.
+    """
     lines = table.read(scale.FILE)
     assert lines
     for line in lines:
