@@ -73,6 +73,19 @@ def pairs_per_example_in_512_bits() -> Iterator[Case]:
         yield Case(i * o / 4, x, kernel, options, "kernel_gradient")
 
 
+def written_for_a_call() -> Iterator[Case]:
+    for k, groups, channels in ((1, 4, 32), (3, 8, 16), (3, 4, 24), (3, 4, 32), (5, 8, 16)):
+        x, kernel = (8, 28, 28, groups * channels), (k, k, channels, groups * channels)
+        written = k * k * groups * groups * channels * channels
+        options = {"feature_group_count": groups}
+        yield Case(written / (groups - 1), x, kernel, options, dtype="bfloat16")
+    for k, channels in ((5, 24), (5, 32)):
+        x, kernel = (4, 28, 28, 3 * channels), (k, k, channels, 3 * channels)
+        options = {"feature_group_count": 3}
+        written = 9 * k * k * channels * channels
+        yield Case(written / 2, x, kernel, options, dtype="bfloat16")
+
+
 def few_uneven_pairs() -> Iterator[Case]:
     for c in (5, 7, 10, 14):
         options = {"feature_group_count": 32}
@@ -255,7 +268,7 @@ WITH_ONEDNN = (
     *("FEW_OUTPUTS_FOR_ONEDNN", "WIDE_LINES", "MANY_STRIDED_TAPS", "SHORT_REACH"),
     *("FEW_PAIRS_BESIDE_ONEDNN", "PAIRS_PER_EXAMPLE"),
     *("FEW_CHANNELS_IN_A_ROW", "FEW_EXAMPLES_FOR_AMX", "LARGE_KERNEL_FOR_AMX"),
-    "PAIRS_PER_EXAMPLE_IN_512_BITS",
+    *("PAIRS_PER_EXAMPLE_IN_512_BITS", "WRITTEN_FOR_A_CALL"),
 )
 
 # The convolutions of each threshold, and the lowerings that compete for them.
@@ -285,6 +298,7 @@ MEASURED = {
         (*GROUPED, "channels_last", "batch_as_space"),
     ),
     "FEW_EXAMPLES_FOR_AMX": (few_examples_for_amx, IN_A_ROW),
+    "WRITTEN_FOR_A_CALL": (written_for_a_call, ("per_group", "block_diagonal")),
     "GROUPS_WRITTEN_OUT": (groups_written_out, PRODUCTS),
     "LITTLE_CUT_OFF": (little_cut_off, VOLUMES),
     "WORTH_SUMMING": (worth_summing, PLANES),

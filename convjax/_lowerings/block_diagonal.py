@@ -128,8 +128,11 @@ def _kernel_written_out(x: jax.Array, kernel: jax.Array, call: Call, size: int) 
     blocks = groups // size
 
     of_block = functools.partial(call.again, layout=dense, geometry=call.geometry, role="forward")
-    parts = (of_block(_cut(x, b, blocks), _cut(kernel, b, blocks)) for b in range(blocks))
-    y = _put_together(parts, groups * outputs, x, kernel)
+    parts = [of_block(_cut(x, b, blocks), _cut(kernel, b, blocks)) for b in range(blocks)]
+    if call.target.platform == "tpu":
+        y = _put_together(parts, groups * outputs, x, kernel)
+    else:
+        y = jnp.concatenate(parts, -1)
     if size > 1 and jnp.issubdtype(y.dtype, jnp.inexact):
         # XLA adds a whole result up with the convolution, but not one that is put together.
         some = y if blocks == 1 else y[:, *_reading_all(call.problem), :: size * outputs]

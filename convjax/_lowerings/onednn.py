@@ -8,7 +8,7 @@ writes it in feature groups.
 
 import jax.numpy as jnp
 
-from convjax._lowerings import batch_as_space, patchify
+from convjax._lowerings import batch_as_space, block_diagonal, patchify
 from convjax._lowerings import thresholds as at
 from convjax._lowerings.problem import (
     Problem,
@@ -38,11 +38,13 @@ def is_fast(problem: Problem) -> bool:
     """Whether oneDNN computes what is no gradient of a kernel, and nothing is faster."""
     if not computes(problem) or window_exceeds_output(problem):
         return False
-    if problem.groups != 1 and problem.role == "kernel_gradient":
-        return False
-    if problem.groups == 1:
-        is_pointwise = count(problem.window) == 1 and problem.role == "forward"
-        return is_pointwise or not is_product(problem)
+    if problem.groups != 1:
+        return problem.role != "kernel_gradient" and _is_fast_in_groups(problem)
+    is_pointwise = count(problem.window) == 1 and problem.role == "forward"
+    return is_pointwise or not is_product(problem)
+
+
+def _is_fast_in_groups(problem: Problem) -> bool:
     if problem.i > 1 or problem.o > 1:
         products = count((*problem.window, problem.i, problem.o))
         many = problem.i > 1 and problem.o > 1 and products > at.FEW_PRODUCTS_FOR_ONEDNN.value
@@ -176,16 +178,47 @@ def _exceeds_the_input(problem: Problem) -> bool:
     return any((count((k,)) - 1) * d + 1 > count((n,)) for k, d, n in sizes)
 
 
+def is_fast_in_groups_of_halves(problem: Problem) -> bool:
+    """Whether it computes groups in float16, and nothing is faster, on a processor with AMX, which
+    has instructions for float16 too."""
+    is_narrow = _is_narrow(problem) and problem.dtype == jnp.float16
+    if not is_narrow or problem.groups == 1 or is_dilated(problem):
+        return False
+    if problem.role == "kernel_gradient":
+        return _is_fast_in_gradients_of_groups(problem, at.PAIRS_PER_EXAMPLE_IN_512_BITS)
+    return not window_exceeds_output(problem) and _is_fast_in_groups(problem)
+
+
+def is_fast_in_blocks(problem: Problem) -> bool:
+    """Whether it computes groups in bfloat16 faster as `block_diagonal` writes them, on a processor
+    with AMX: every call that is saved takes as long as to write some elements."""
+    is_of_few = problem.role == "kernel_gradient" or count((problem.i, problem.o)) == 1
+    if problem.dtype != jnp.bfloat16 or not _is_narrow(problem) or is_dilated(problem) or is_of_few:
+        return False
+    if block_diagonal.accepts(problem) is not None:
+        return False
+    size = block_diagonal.together(problem)
+    saved = problem.groups - problem.groups // size
+    written = size * count((*problem.window, problem.i, problem.o, problem.groups))
+    return written <= at.WRITTEN_FOR_A_CALL.value * saved
+
+
 def is_fast_in_gradients_of_groups(problem: Problem, target: Target) -> bool:
     """Whether it computes the gradient of a grouped kernel, and nothing is faster."""
-    pairs = count((problem.n, problem.o))
     is_wide = target.vector_bits == 512
     most = at.PAIRS_PER_EXAMPLE_IN_512_BITS if is_wide else at.PAIRS_PER_EXAMPLE
     return (
         computes(problem)
         and problem.groups != 1
         and problem.role == "kernel_gradient"
-        and window_exceeds_output(problem)
+        and _is_fast_in_gradients_of_groups(problem, most)
+    )
+
+
+def _is_fast_in_gradients_of_groups(problem: Problem, most: at.Threshold) -> bool:
+    pairs = count((problem.n, problem.o))
+    return (
+        window_exceeds_output(problem)
         and not is_product(problem)
         and problem.geometry.rank < 3  # volumes of few examples take longer
         and not _exceeds_the_input(problem)

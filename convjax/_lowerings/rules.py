@@ -73,6 +73,21 @@ FAST = (
         "XLA multiplies the zeros between its elements; the phases of the output meet none",
     ),
     Rule(
+        "groups in float16, with AMX",
+        on_one_cpu_with_amx,
+        onednn.is_fast_in_groups_of_halves,
+        "channels_last",
+        "groups in float16: XLA gives them to oneDNN, and the processor has instructions for them",
+    ),
+    Rule(
+        "groups in bfloat16, with AMX",
+        on_one_cpu_with_amx,
+        onednn.is_fast_in_blocks,
+        "block_diagonal",
+        "groups in bfloat16: several at once, in a kernel that is zero between them, are a dense "
+        "convolution for the processor's instructions for matrices",
+    ),
+    Rule(
         "groups",
         on_one_cpu,
         lambda p: p.groups != 1,

@@ -237,6 +237,12 @@ LARGE_KERNEL_FOR_AMX = Threshold(
     "up to here `batch_as_space` is faster on processors with AMX, above `channels_last`",
     measured="benchmarks/select/large_kernel_for_amx.csv",
 )
+WRITTEN_FOR_A_CALL = Threshold(
+    50_000,
+    "elements of a kernel that is written out, for each call of oneDNN that this saves",
+    "up to here `block_diagonal` is faster for groups in bfloat16 on processors with AMX",
+    measured="benchmarks/select/written_for_a_call.csv",
+)
 WIDE_LINES = Threshold(
     128,
     "output channels of a kernel with one axis",

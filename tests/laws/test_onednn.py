@@ -24,6 +24,8 @@ ONEDNN = "xla_cpu_experimental_onednn_custom_call"
 CALL = '"__onednn$convolution"'
 needed = pytest.mark.skipif(ONEDNN not in OPTIONS, reason="this XLA computes nothing by oneDNN")
 
+DTYPES = ["float32", "bfloat16", "float16"]
+
 # A convolution of every kind that the rules tell apart: x, kernel, options.
 CASES = {
     "plane": ((3, 13, 11, 16), (3, 2, 16, 24), {}),
@@ -114,7 +116,7 @@ def roles(conv, x, kernel):
 
 
 @needed
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("role", ["forward", "input_gradient", "kernel_gradient", "training"])
 @pytest.mark.parametrize("name", [*CASES, *TRANSPOSED])
 def test_results_are_those_of_lax(name, role, dtype):
@@ -219,12 +221,13 @@ NANS = ["plane", "volume", "groups", "many groups, strided", "depthwise, many ta
 
 
 @needed
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", [*NANS, "plane of three outputs", "depthwise volume"])
-def test_a_nan_reaches_its_taps_only(name):
+def test_a_nan_reaches_its_taps_only(name, dtype):
     """Forward, and in the input's gradient."""
     x, kernel, options = CASES[name]
     conv = functools.partial(convjax.conv, **options)
-    x, kernel = drawn(x, kernel, "float32")
+    x, kernel = drawn(x, kernel, dtype)
 
     def gradient(y, algorithm=None):
         return jax.linear_transpose(lambda x: conv(x, kernel, algorithm=algorithm), x)(y)[0]
@@ -238,16 +241,17 @@ def test_a_nan_reaches_its_taps_only(name):
         found = convjax.jit(function)(given)
         wanted = jax.jit(functools.partial(function, algorithm="direct"))(given)
         assert 0 < np.isnan(wanted).sum() < wanted.size
-        np.testing.assert_array_equal(found, wanted)
+        np.testing.assert_array_equal(np.float32(found), np.float32(wanted))
 
 
 @needed
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ["groups", "large groups, strided", "pointwise groups"])
-def test_a_nan_stays_in_its_group(name):
+def test_a_nan_stays_in_its_group(name, dtype):
     """In the gradient of the kernel: one of the first group's input, one of the last's result."""
     x, kernel, options = CASES[name]
     conv = functools.partial(convjax.conv, **options)
-    x, kernel = drawn(x, kernel, "float32")
+    x, kernel = drawn(x, kernel, dtype)
     y = conv(x, kernel)
 
     def gradient(x, y, algorithm=None):
@@ -257,7 +261,7 @@ def test_a_nan_stays_in_its_group(name):
     found = convjax.jit(gradient)(x, y)
     wanted = jax.jit(functools.partial(gradient, algorithm=(None, None, "per_group")))(x, y)
     assert 0 < np.isnan(wanted).sum() < wanted.size
-    np.testing.assert_array_equal(found, wanted)
+    np.testing.assert_array_equal(np.float32(found), np.float32(wanted))
 
 
 # Of 16-bit numbers, oneDNN computes most of these wrongly on processors with AMX (jaxlib 0.12.0.1):

@@ -219,6 +219,9 @@ LINE_GRADIENT = {
     "role": "kernel_gradient", "window": (28,), "out_space": (3,), "channels_last": False
 }  # fmt: skip
 
+FLOAT16 = {"dtype": np.dtype("float16")}
+PAIR = {"groups": 2, "i": 37, "o": 37}  # 49,284 elements are written out, for one call
+
 # What is split over devices, other platforms, and processors with AMX.
 ELSEWHERE = [
     (CHANNELS, "amx", "direct"),
@@ -243,7 +246,24 @@ ELSEWHERE = [
     (CHANNELS | PRIME | HALF | {"i": 4, "n": 32}, "onednn amx", "batch_as_space"),
     (CHANNELS | PRIME | HALF | {"i": 3, "n": 32}, "onednn amx", "channels_last"),
     (CHANNELS | GRADIENT | HALF | {"i": 1, "n": 32}, "onednn amx", "batch_as_space"),  # in blocks
-    (CHANNELS | GRADIENT | {"dtype": np.dtype("float16")}, "onednn amx", "batch_as_space"),
+    (CHANNELS | GRADIENT | FLOAT16, "onednn amx", "batch_as_space"),
+    (PAIR | HALF, "onednn amx", "block_diagonal"),
+    (PAIR | HALF | {"role": "input_gradient"}, "onednn amx", "block_diagonal"),
+    (PAIR | HALF | {"o": 38}, "onednn amx", "per_group"),  # 50,616
+    (PAIR | HALF | {"window": (1, 1), "o": 220}, "onednn amx", "block_diagonal"),
+    (PAIR | HALF | {"window": (1, 1), "i": 220, "o": 257}, "onednn amx", "per_group"),
+    (PAIR | HALF | {"input_dilation": (2, 2)}, "onednn amx", "per_group"),
+    (PAIR | HALF, "onednn 512", "per_group"),
+    (PAIR, "onednn amx", "direct"),
+    (DEPTHWISE | HALF, "onednn amx", "taps"),
+    (DEPTHWISE | HALF | {"i": 2}, "onednn amx", "block_diagonal"),
+    (PAIR | GRADIENT | HALF, "onednn amx", "per_group"),
+    (PAIR | FLOAT16, "onednn amx", "channels_last"),
+    (PAIR | FLOAT16, "onednn 512", "per_group"),
+    (PAIR | FLOAT16 | {"input_dilation": (2, 2)}, "onednn amx", "per_group"),
+    (DEPTHWISE | FLOAT16, "onednn amx", "taps"),
+    ({"groups": 2, "n": 32, "o": 32, "i": 8} | GRADIENT | FLOAT16, "onednn amx", "channels_last"),
+    ({"groups": 2, "n": 24, "o": 43, "i": 8} | GRADIENT | FLOAT16, "onednn amx", "per_group"),
     (CHANNELS | GRADIENT | HALF | {"kernel_dilation": (2, 2)}, "onednn amx", "batch_as_space"),
     # the layer is dilated, and 16 bits would be computed in float32
     (CHANNELS | GRADIENT | HALF | {"strides": (2, 2)}, "onednn amx", "channels_last"),
