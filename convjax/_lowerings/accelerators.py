@@ -22,11 +22,30 @@ def on_tpu(target: Target) -> bool:
 
 def _fills_blocks(problem: Problem) -> bool:
     """Whether dense convolutions of blocks take fewer cycles on a TPU than lax's groups."""
+    if problem.dtype.itemsize > 2 and _is_in_fast_memory(problem):
+        return False
     is_gradient = problem.role == "kernel_gradient"
     if is_product(problem) and not is_gradient:
         return block_diagonal.together(problem) > 1
     few = at.FEW_IN_GRADIENTS if is_gradient else at.FEW_OF_A_UNIT
     return 1 < block_diagonal.channels(problem) <= few.value
+
+
+def _is_in_fast_memory(problem: Problem) -> bool:
+    """Whether XLA for TPU keeps operands in the memory beside the matrix unit, and computes groups
+    of 32 bits fast there. In 16 bits it does not."""
+    inputs = count((problem.n, *problem.space, problem.groups, problem.i))
+    is_large = inputs >= at.MANY_INPUTS_IN_FLOAT32.value
+    if problem.role == "kernel_gradient":
+        return not is_large
+    channels = block_diagonal.channels(problem)
+    is_narrow = channels <= at.NARROW_IN_FLOAT32.value
+    is_one_block = (
+        block_diagonal.together(problem) == problem.groups
+        and channels * problem.groups <= at.ONE_BLOCK_IN_FLOAT32.value
+    )
+    is_strided = any(stride > 1 for stride in problem.geometry.strides)
+    return not (is_narrow or is_one_block or (is_large and not is_strided))
 
 
 def _is_short(problem: Problem) -> bool:

@@ -263,6 +263,24 @@ FEW_IN_GRADIENTS = Threshold(
     "up to here groups become blocks, above lax's own gradient takes fewer cycles",
     "benchmarks/results/devices/v5e.csv",
 )
+MANY_INPUTS_IN_FLOAT32 = Threshold(
+    6_000_000,
+    "inputs of a convolution in 32 bits, on TPU",
+    "from here groups become blocks, below lax's groups may take fewer cycles",
+    "benchmarks/results/devices/v5e.csv",
+)
+NARROW_IN_FLOAT32 = Threshold(
+    16,
+    "channels of a group in 32 bits, on TPU",
+    "up to here groups become blocks for any number of inputs",
+    "benchmarks/results/devices/v5e.csv",
+)
+ONE_BLOCK_IN_FLOAT32 = Threshold(
+    384,
+    "channels of all groups in 32 bits, on TPU",
+    "up to here groups that fill one block become it for any number of inputs",
+    "benchmarks/results/devices/v5e.csv",
+)
 TAPS_IN_ONE_PASS = Threshold(
     32,
     "taps of a depthwise convolution, on GPU",
