@@ -60,6 +60,9 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_busy(p)
     p.add_argument(
+        "--keep-memory", action="store_true", help="convjax.keep_memory(), for all contenders"
+    )
+    p.add_argument(
         "--resume", action="store_true", help="skip the cells that an interrupted run has saved"
     )
     p.add_argument("--out", type=pathlib.Path, default=readme.FOLDER, metavar="DIR")
@@ -120,6 +123,7 @@ def file_name(arguments: argparse.Namespace, has_options: bool) -> str:
     parts += [] if arguments.drawn is None else [f"drawn-{arguments.drawn}"]
     parts += ["device-sizes"] * arguments.device_sizes
     parts += machine.busy_words(arguments.busy)
+    parts += ["keep-memory"] * arguments.keep_memory
     parts += ["quick"] * arguments.quick
     return "-".join(parts) + ".csv"
 
@@ -137,10 +141,14 @@ def progress_of(total: int) -> tuple[Any, Any]:
 def measure(
     arguments: argparse.Namespace, words: Sequence[str], chosen: Sequence[Row], every: Sequence[str]
 ) -> int:
+    if arguments.keep_memory and not convjax.keep_memory():
+        print("error: this C library keeps no memory: leave out --keep-memory", file=sys.stderr)
+        return 2
     options, onednn = compiler_options(arguments), onednn_options(arguments)
     cells = (arguments.only,) if arguments.only else prepare.CELLS
     sizes = "device" if arguments.device_sizes else "default"
     conditions = machine.conditions(arguments.dtype, onednn or options, sizes, arguments.busy)
+    conditions |= {"freed memory": "kept, by convjax.keep_memory"} if arguments.keep_memory else {}
     header = {
         **conditions,
         "date": time.strftime("%Y-%m-%d %H:%M"),

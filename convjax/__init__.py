@@ -42,6 +42,7 @@ from convjax._programs.accelerate import accelerate
 from convjax._programs.cost_of import cost_of
 from convjax._programs.explain import explain
 from convjax._programs.jit import compiled_with, jit
+from convjax._programs.memory import keep_memory
 from convjax.lax import conv_general_dilated
 
 __all__ = [
@@ -78,6 +79,7 @@ __all__ = [
     "init_state",
     "interop",
     "jit",
+    "keep_memory",
     "kinds",
     "lax",
     "pixel_shuffle",

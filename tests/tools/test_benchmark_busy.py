@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+import convjax
 from benchmarks import layers
 from benchmarks.harness import busy, machine, results, timing
 from benchmarks.harness.rows import forward
@@ -114,6 +115,19 @@ def test_the_name_and_the_head_of_a_file_say_so(monkeypatch, tmp_path):
     assert layers.main([*fixed, "--out", str(tmp_path)]) == 0
     (idle,) = set(tmp_path.iterdir()) - {path}
     assert "busy" not in idle.name and "busy cores" not in results.load(idle).header
+
+
+def test_the_name_and_the_head_of_a_file_say_that_memory_is_kept(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(layers, "table", lambda: TINY)
+    fixed = ["--peers", "lax,convjax", "--rounds", "3", "--limit", "0.1", "--only", "forward"]
+    monkeypatch.setattr(convjax, "keep_memory", lambda: True)
+    assert layers.main([*fixed, "--keep-memory", "--out", str(tmp_path)]) == 0
+    (path,) = tmp_path.iterdir()
+    assert path.name.endswith("-keep-memory.csv")
+    assert results.load(path).header["freed memory"] == "kept, by convjax.keep_memory"
+    monkeypatch.setattr(convjax, "keep_memory", lambda: False)
+    assert layers.main([*fixed, "--keep-memory", "--out", str(tmp_path)]) == 2
+    assert "leave out --keep-memory" in capsys.readouterr().err
 
 
 def test_a_number_of_cores(capsys):

@@ -28,7 +28,9 @@ def test_what_is_committed():
 # How many grouped rows of each kind are committed: fitted ones, and ones held out.
 GROUPED = {
     ("v4", "forward"): (7, 5),
+    ("v4", "training"): (7, 5),
     ("7x", "forward"): (7, 5),
+    ("7x", "training"): (7, 5),
     ("v5e", "forward"): (7, 5),
     ("v5e", "training"): (7, 5),
     ("v6e", "forward"): (7, 5),
@@ -64,20 +66,27 @@ def test_no_program_is_worse_than_laxs(lax, ours):
         assert moves <= moves_of_lax
 
 
-# Both sides of a block's branch hold convolutions, which are compiled: on a v6e that takes long.
+# Training: both sides of a block's branch hold convolutions, which are compiled.
 SLOW_TO_COMPILE = {
-    ("v6e", "training", "grouped 3x3, 32 groups, 32x28x28x256"),
-    ("v6e", "training", "grouped 3x3, 2 groups, 32x56x56x64"),
-    ("v6e", "training", "grouped 3x3, 32 groups, 16x28x28x512"),
-    ("v6e", "training", "grouped 3x3, 8 groups, 32x28x28x64"),
-    ("v6e", "training", "pointwise grouped 1x1, 4 groups, 32x56x56x64"),
+    ("7x", "bfloat16", "grouped 3x3, 2 groups, 32x56x56x64"),
+    ("v4", "bfloat16", "grouped 3x3, 32 groups, 32x28x28x256"),
+    ("v4", "bfloat16", "grouped 3x3, 32 groups, 16x28x28x512"),
+    ("v5e", "float32", "grouped 3x3, 32 groups, 16x28x28x512"),
+    ("v6e", "bfloat16", "grouped 3x3, 32 groups, 32x28x28x256"),
+    ("v6e", "bfloat16", "grouped 3x3, 2 groups, 32x56x56x64"),
+    ("v6e", "bfloat16", "grouped 3x3, 32 groups, 16x28x28x512"),
+    ("v6e", "float32", "grouped 3x3, 32 groups, 32x28x28x256"),
+    ("v6e", "float32", "grouped 3x3, 2 groups, 32x56x56x64"),
+    ("v6e", "float32", "grouped 3x3, 32 groups, 16x28x28x512"),
+    ("v6e", "float32", "grouped 3x3, 8 groups, 32x28x28x64"),
 }
 
 
 @pytest.mark.parametrize("lax, ours", PAIRS, ids=lambda line: f"{line['target']} {line['row']}")
 def test_compilation_is_bounded(request, lax, ours):
     """Twice lax's time, or 10 seconds; the seconds are those of a machine that did other work."""
-    if (lax["target"], lax["program"], lax["row"]) in SLOW_TO_COMPILE:
+    is_training = lax["program"] == "training"
+    if is_training and (lax["target"], lax["dtype"], lax["row"]) in SLOW_TO_COMPILE:
         request.applymarker(pytest.mark.xfail(strict=True, reason="takes longer to compile"))
     assert float(ours["compile_seconds"]) <= max(2 * float(lax["compile_seconds"]), 10)
 
