@@ -22,6 +22,11 @@ if _FLAGS not in os.environ.get("XLA_FLAGS", ""):  # a worker's parent has set t
 
 import hypothesis  # noqa: E402
 
+from convjax._programs import memory  # noqa: E402
+
+# Examples call `keep_memory`, which would hold for all later tests of the process.
+memory._mallopt = lambda: lambda name, value: 1
+
 _COMMON = {
     "deadline": None,
     "database": None,

@@ -109,7 +109,7 @@ def _fills_rows(call: Call) -> bool:
         and window_exceeds_output(problem)
         and problem.dtype != jnp.bfloat16  # in which rows are not short: `batch_as_space` blocks
         and count((problem.n,)) >= at.FEW_CHANNELS_IN_A_ROW.value
-        and count(plane) > 1
+        and count(tuple(plane)) > 1
         and copied <= count((*problem.window, problem.o))
     )
 

@@ -1,6 +1,7 @@
 """`keep_memory`: freed memory stays with the process, so that the next program finds it ready."""
 
 import ctypes
+from collections.abc import Callable
 
 from convjax._core.public import public
 
@@ -36,8 +37,14 @@ def keep_memory() -> bool:
     Source: the GNU C Library, ``mallopt``,
         https://www.gnu.org/software/libc/manual/html_node/Malloc-Tunable-Parameters.html
     """
+    mallopt = _mallopt()
+    settings = (_TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX)
+    return mallopt is not None and all([mallopt(*setting) for setting in settings])
+
+
+def _mallopt() -> Callable[[int, int], int] | None:
+    """The C library's function; None if there is none."""
     try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):  # another C library
-        return False
-    return all([mallopt(*setting) for setting in (_TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX)])
+        return ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return None
