@@ -174,6 +174,16 @@ def test_what_onednn_is_called_for(name):
             assert (CALL in text) == wanted, role
 
 
+@needed
+@pytest.mark.parametrize("name", ["k4 s2", "k3 s2"])
+def test_onednn_computes_every_phase(name):
+    """Of a kernel that XLA sees reversed it computes none."""
+    x, kernel, options = TRANSPOSED[name]
+    conv = functools.partial(convjax.conv_transpose, **options)
+    text = convjax.jit(conv).lower(*drawn(x, kernel, "float32")).compile().as_text()
+    assert CALL in text and " convolution(" not in text
+
+
 TRAINED = """
 import functools, jax, jax.numpy as jnp, convjax
 for x, kernel, options in {cases}:
