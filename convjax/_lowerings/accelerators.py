@@ -22,7 +22,7 @@ def on_tpu(target: Target) -> bool:
 
 def _fills_blocks(problem: Problem) -> bool:
     """Whether dense convolutions of blocks take fewer cycles on a TPU than lax's groups."""
-    if problem.dtype.itemsize > 2 and _is_in_fast_memory(problem):
+    if problem.dtype.itemsize > 2 and _is_fast_in_32_bits(problem):
         return False
     is_gradient = problem.role == "kernel_gradient"
     if is_product(problem) and not is_gradient:
@@ -31,9 +31,9 @@ def _fills_blocks(problem: Problem) -> bool:
     return 1 < block_diagonal.channels(problem) <= few.value
 
 
-def _is_in_fast_memory(problem: Problem) -> bool:
-    """Whether XLA for TPU keeps operands in the memory beside the matrix unit, and computes groups
-    of 32 bits fast there. In 16 bits it does not."""
+def _is_fast_in_32_bits(problem: Problem) -> bool:
+    """Whether lax's groups of 32 bits may take fewer cycles than blocks, as in programs compiled
+    for v5e and v6e. In 16 bits they do not."""
     inputs = count((problem.n, *problem.space, problem.groups, problem.i))
     is_large = inputs >= at.MANY_INPUTS_IN_FLOAT32.value
     if problem.role == "kernel_gradient":

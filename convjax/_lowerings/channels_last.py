@@ -42,8 +42,8 @@ def convolved(
 ) -> jax.Array:
     """The convolution of a cropped `x` and `kernel` in a canonical layout, by oneDNN where XLA has
     it, and rightly."""
-    if call.target.onednn and geometry.reversal:  # XLA gives oneDNN no kernel that it sees reversed
-        kernel = lax.optimization_barrier(reversed_where(kernel, geometry, 0))
+    if call.target.onednn and geometry.reversal:
+        kernel = reversed_where(kernel, geometry, 0, hidden=True)
         geometry = dataclasses.replace(geometry, reversal=False)
     narrow, wide, remedy = call.result_type(x), call.preferred_element_type, ""
     if call.target.onednn:

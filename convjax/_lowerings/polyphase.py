@@ -145,9 +145,7 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     group = "group " if layout.x.group else ""
     x = arranged(x, layout.x, f"batch space {group}contract")
     kernel = arranged(kernel, layout.kernel, f"space {group}contract out")
-    kernel = reversed_where(kernel, geometry, 0)
-    if call.target.onednn and geometry.reversal:  # XLA gives oneDNN no kernel that it sees reversed
-        kernel = lax.optimization_barrier(kernel)
+    kernel = reversed_where(kernel, geometry, 0, hidden=call.target.onednn)
     alike = not group and not call.is_split_by_xla and _alike(kernel.shape, geometry, out_space)
     y = (_phases_as_channels if alike else _phase_by_phase)(x, kernel, call, out_space)
     if y is None:  # every tap falls between elements of the input

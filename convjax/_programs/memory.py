@@ -8,7 +8,7 @@ from convjax._core.public import public
 # Numbers of `mallopt` in glibc's malloc.h, and what they are set to.
 _TRIM_THRESHOLD = (-1, (1 << 31) - 1)  # bytes at the end of the heap that stay
 _MMAP_MAX = (-4, 0)  # allocations that are mapped one by one, and unmapped when they are freed
-_ARENA_MAX = (-8, 1)  # heaps: those of threads end at 64 MB
+_ARENA_MAX = (-8, 1)  # one heap for all threads: the others cannot grow beyond 64 MB
 
 
 @public

@@ -175,7 +175,7 @@ def test_what_onednn_is_called_for(name):
 
 
 @needed
-@pytest.mark.parametrize("name", ["k4 s2", "k3 s2"])
+@pytest.mark.parametrize("name", ["k4 s2", "k3 s2", "volume k3 s2"])
 def test_onednn_computes_every_phase(name):
     """Of a kernel that XLA sees reversed it computes none."""
     x, kernel, options = TRANSPOSED[name]

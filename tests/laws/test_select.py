@@ -344,6 +344,10 @@ ELSEWHERE = [
     (GRADIENT | HALF | {"groups": 4, "n": 32, "o": 32}, "tpu", "block_diagonal"),
     (GRADIENT | HALF | {"groups": 4, "n": 33, "o": 32}, "tpu", "direct"),
     (GRADIENT | HALF | {"groups": 4, "n": 8, "o": 8, "out_space": (1, 1)}, "tpu", "block_diagonal"),
+    (
+        GRADIENT | HALF | {"groups": 4, "n": 32, "o": 32, "out_space": (1, 1)},
+        *("tpu", "block_diagonal"),
+    ),
     (GRADIENT | HALF | {"groups": 4, "n": 33, "o": 32, "out_space": (1, 1)}, "tpu", "direct"),
     (GRADIENT | HALF | {"groups": 64, "n": 1, "o": 1}, "tpu", "direct"),
     # in 32 bits, if the inputs are many, the groups narrow, or one block has all

@@ -192,8 +192,14 @@ def looped_over(axes: Sequence[int], most: int) -> int:
     return first
 
 
-def reversed_where(kernel: jax.Array, geometry: Geometry, first: int) -> jax.Array:
-    """`kernel`, whose window starts at axis `first`, as the taps meet it."""
+def reversed_where(
+    kernel: jax.Array, geometry: Geometry, first: int, hidden: bool = False
+) -> jax.Array:
+    """`kernel`, whose window starts at axis `first`, as the taps meet it.
+
+    `hidden`: from XLA, which gives oneDNN no kernel that it sees reversed.
+    """
     if not geometry.reversal:
         return kernel
-    return lax.rev(kernel, tuple(range(first, first + geometry.rank)))
+    kernel = lax.rev(kernel, tuple(range(first, first + geometry.rank)))
+    return lax.optimization_barrier(kernel) if hidden else kernel
