@@ -6,7 +6,8 @@
     scripts/devices tpu --public                     # compile every public function
     scripts/devices tpu --scale                      # training steps on one device and on many
 
-The results are in benchmarks/results/devices, one file for each target, and in docs/devices.md.
+The results are in benchmarks/results/devices, one file for each target, those of training steps in
+benchmarks/results/scale, and all in docs/devices.md.
 Nothing is run.
 """
 
@@ -61,6 +62,7 @@ def main() -> int:
         return public.run(names, given.rows)
     if given.scale:
         scale.run(names, given.rows)
+        summary.update()
         return 0
     rows = [row for row in geometries.ROWS if any(word in row.name for word in given.rows)]
     status = table.run(rows, names, given.dtypes, given.programs)

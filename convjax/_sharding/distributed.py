@@ -239,6 +239,7 @@ def _by_callback(
     shapes = split.shapes
     automatic = [size for _, size, manual in mesh if not manual]
     independent = any(manual and size > 1 for _, size, manual in mesh)
+    x64 = jax.config.jax_enable_x64  # XLA may ask from a thread that knows no context manager
 
     def planned(shardings: Mapping[str, Any]) -> tuple[AbstractMesh, Plan]:
         """The automatic axes of the mesh, made to axes of prime sizes, and the plan."""
@@ -257,7 +258,7 @@ def _by_callback(
 
         def run(*parts: jax.Array) -> jax.Array:
             # The mesh that the user has set, if any, says nothing about what one device does.
-            with jax.sharding.use_abstract_mesh(AbstractMesh((), ())):
+            with jax.enable_x64(x64), jax.sharding.use_abstract_mesh(AbstractMesh((), ())):
                 return split.part(plan, dict(axes.shape), *parts)
 
         *wanted, out = (

@@ -1,12 +1,14 @@
 """Training steps of whole networks, compiled for one device and for many: what moves between them.
 
 The work of one device is the same for every number of devices (weak scaling). So what grows with
-the number is what the devices exchange. Gradients are summed over all devices. A volume that is
-split by depth sends slices to its neighbours. Both have formulas:
+the number is what the devices exchange. Gradients are summed over all devices that hold the same
+parameters. A volume that is split by depth sends slices to its neighbours. A residual block whose
+filter groups are split sums its result, and its input's gradient. All have formulas:
 
-    gradients   4 bytes for every parameter
+    gradients   4 bytes for every parameter that a device holds
     slices      (k - 1) slices for every convolution k deep: of its input, again of its input for
                 the kernel's gradient, and of its result's gradient for the input's gradient
+    sums        4 bytes for every number of a block's result, and of its input
 """
 
 import csv
@@ -20,8 +22,8 @@ from compiled import reading, table, targets
 FILE = table.ROOT / "benchmarks" / "results" / "scale" / "devices.csv"
 COLUMNS = (
     *("target", "devices", "network", "split", "batch", "parameters", "collectives"),
-    *("collective_bytes", "formula_gradients", "formula_slices", "arguments", "temporaries"),
-    *("compile_seconds", "jax", "compiler"),
+    *("collective_bytes", "formula_gradients", "formula_slices", "formula_sums", "arguments"),
+    *("temporaries", "compile_seconds", "jax", "compiler"),
 )
 
 
@@ -29,7 +31,7 @@ class Case(NamedTuple):
     """A network, how its examples are split, and the extents of one device's part."""
 
     network: str
-    split: str  # "data", or "data and depth": 8 devices share a volume
+    split: str  # "data", or with "depth" or "groups": 8 devices share a volume, or a layer
     part: tuple[int, ...]  # (N, *space, C) of one device
 
 
@@ -37,8 +39,9 @@ CASES = (
     Case("UNet3D", "data", (1, 32, 32, 32, 1)),
     Case("UNet3D", "data and depth", (1, 32, 32, 32, 1)),
     Case("ResNeXt", "data", (4, 64, 64, 3)),
+    Case("ResNeXt", "data and groups", (4, 64, 64, 3)),
 )
-_DEPTH = 8  # devices that share a volume
+_SHARED = 8  # devices that share a volume, or a layer
 
 
 def network(case: Case) -> Any:
@@ -76,25 +79,55 @@ def step_of(case: Case) -> tuple[Any, Any, Any]:
 
 
 def whole(case: Case, devices: int) -> tuple[tuple[int, ...], tuple[int, int]]:
-    """The extents of all examples, and the mesh (data, depth)."""
-    depth = min(_DEPTH, devices) if case.split == "data and depth" else 1
+    """The extents of all examples, and the mesh: over examples, and over depth or groups."""
+    shared = min(_SHARED, devices) if case.split != "data" else 1
     n, first, *others = case.part
-    return (n * devices // depth, first * depth, *others), (devices // depth, depth)
+    if case.split == "data and depth":
+        return (n * devices // shared, first * shared, *others), (devices // shared, shared)
+    return (n * devices, first, *others), (devices // shared, shared)
+
+
+def placed(case: Case, mesh: Any, operands: Any) -> Any:
+    """The operands' shapes with their shardings: on a mesh ("data", "shared").
+
+    Filter groups are split as a multilayer perceptron is: the 1x1 convolution before the groups by
+    its outputs, the one after them by its inputs.
+    """
+    import jax
+    from jax.sharding import NamedSharding
+    from jax.sharding import PartitionSpec as P
+
+    def spec(path: Any, leaf: Any) -> P:
+        names = jax.tree_util.keystr(path)
+        if case.split == "data and groups" and ("reduce" in names or "spatial" in names):
+            return P(*(None,) * (leaf.ndim - 1), "shared")
+        if case.split == "data and groups" and "['expand']['conv']" in names:
+            return P(*(None,) * (leaf.ndim - 2), "shared", None)
+        return P()
+
+    def held(leaf: Any, where: P) -> Any:
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=NamedSharding(mesh, where))
+
+    params, rest, x = operands
+    params, rest = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: held(leaf, spec(path, leaf)), (params, rest)
+    )
+    return params, rest, held(x, P("data", "shared" if case.split == "data and depth" else None))
+
+
+def parameters(placed: Any) -> int:
+    """How many of them one device holds."""
+    import jax
+
+    leaves = jax.tree.leaves(placed)
+    return sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) for leaf in leaves)
 
 
 def slices(step: Any, operands: Any, mesh: tuple[int, int]) -> int:
     """Bytes of the slices that one device receives in a step, by the formula."""
-    import jax
-
-    if mesh[1] == 1:
-        return 0
     total = 0
-    closed = jax.make_jaxpr(step)(*operands)
-    for equation in _equations(closed.jaxpr):
-        if (
-            equation.primitive.name != "convjax_conv"
-            or equation.params["role"] == "kernel_gradient"
-        ):
+    for equation in _convolutions(step, operands):
+        if equation.params["role"] == "kernel_gradient":
             continue
         geometry, layout = equation.params["geometry"], equation.params["layout"]
         x, kernel = (variable.aval for variable in equation.invars)
@@ -105,6 +138,29 @@ def slices(step: Any, operands: Any, mesh: tuple[int, int]) -> int:
         again = 2 if equation.params["role"] == "forward" else 1
         total += again * (window - 1) * slice_of_x
     return total
+
+
+def sums(step: Any, operands: Any, mesh: tuple[int, int]) -> int:
+    """Bytes that one device hands to the sums of blocks whose groups are split, by the formula."""
+    forward = [
+        equation
+        for equation in _convolutions(step, operands)
+        if equation.params["role"] == "forward"
+    ]
+    total = 0
+    for before, grouped, after in zip(forward, forward[1:], forward[2:], strict=False):
+        if grouped.params["layout"].x.group:
+            arrays = (before.invars[0].aval, after.outvars[0].aval)
+            total += sum(array.size * array.dtype.itemsize for array in arrays) // mesh[0]
+    return total
+
+
+def _convolutions(step: Any, operands: Any) -> list[Any]:
+    import jax
+
+    closed = jax.make_jaxpr(step)(*operands)
+    found = _equations(closed.jaxpr)
+    return [equation for equation in found if equation.primitive.name == "convjax_conv"]
 
 
 def _equations(jaxpr: Any) -> Iterator[Any]:
@@ -122,7 +178,7 @@ def measured(case: Case, name: str) -> dict[str, Any]:
     """Compile the step for a target, and read it."""
     import jax
     import numpy as np
-    from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+    from jax.sharding import AxisType, Mesh
 
     import convjax
 
@@ -130,46 +186,38 @@ def measured(case: Case, name: str) -> dict[str, Any]:
     shape, extents = whole(case, target.devices)
     step, params, rest = step_of(case)
     # XLA for TPU gathers volumes that are split over automatic axes: see docs/sharding.md.
-    kind = AxisType.Explicit if extents[1] > 1 and target.platform == "tpu" else AxisType.Auto
+    by_depth = extents[1] > 1 and case.split == "data and depth"
+    kind = AxisType.Explicit if by_depth and target.platform == "tpu" else AxisType.Auto
     mesh = Mesh(
         np.array(targets.devices(target)).reshape(extents),
-        ("data", "depth"),
+        ("data", "shared"),
         axis_types=(kind,) * 2,
     )
-    everywhere = NamedSharding(mesh, PartitionSpec())
-    split = NamedSharding(mesh, PartitionSpec("data", "depth" if extents[1] > 1 else None))
-
-    def placed(tree: Any, sharding: Any) -> Any:
-        return jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree
-        )
-
-    operands = (
-        placed(params, everywhere),
-        placed(rest, everywhere),
-        jax.ShapeDtypeStruct(shape, np.float32, sharding=split),
-    )
+    operands = placed(case, mesh, (params, rest, jax.ShapeDtypeStruct(shape, np.float32)))
     start = time.monotonic()
     with jax.set_mesh(mesh):
-        formula = slices(step, operands, extents)
         lowered = jax.jit(step, donate_argnums=(0, 1)).lower(*operands)
         options: Any = convjax.compiler_options(target.platform)
         compiled = lowered.compile(options or None)
     seconds = time.monotonic() - start
     found, moved = reading.read(compiled), reading.collective_bytes(compiled.as_text() or "")
     memory: Any = compiled.memory_analysis()
-    parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+    with jax.set_mesh(mesh):
+        slices_of_volumes = slices(step, operands, extents) if by_depth else 0
+        sums_of_blocks = sums(step, operands, extents) if case.split == "data and groups" else 0
+    of_one = parameters(operands[0])
     return {
         "target": name,
         "devices": target.devices,
         "network": case.network,
         "split": case.split if target.devices > 1 else "one device",
         "batch": "x".join(map(str, shape)),
-        "parameters": parameters,
+        "parameters": of_one,
         "collectives": found.collectives,
         "collective_bytes": moved,
-        "formula_gradients": 4 * parameters if target.devices > 1 else 0,
-        "formula_slices": formula,
+        "formula_gradients": 4 * of_one if extents[0] > 1 or by_depth else 0,
+        "formula_slices": slices_of_volumes,
+        "formula_sums": sums_of_blocks,
         "arguments": int(memory.argument_size_in_bytes),
         "temporaries": int(memory.temp_size_in_bytes),
         "compile_seconds": round(seconds, 1),
@@ -185,7 +233,7 @@ def run(names: list[str], words: list[str]) -> None:
         for case in CASES:
             if not any(word in f"{case.network}, {case.split}" for word in words):
                 continue
-            if case.split == "data and depth" and targets.TARGETS[name].devices == 1:
+            if case.split != "data" and targets.TARGETS[name].devices == 1:
                 continue
             try:
                 line = measured(case, name)

@@ -1,13 +1,14 @@
-"""The table of docs/devices.md, from the files in benchmarks/results/devices."""
+"""The tables of docs/devices.md, from the files in benchmarks/results/devices and .../scale."""
 
 import math
 from collections.abc import Iterable
 from pathlib import Path
 
-from compiled import table, targets
+from compiled import scale, table, targets
 
 PAGE = table.ROOT / "docs" / "devices.md"
 _START, _END = "<!-- compiled -->\n", "<!-- end of compiled -->"
+_SCALE, _END_OF_SCALE = "<!-- scale -->\n", "<!-- end of scale -->"
 
 
 def pairs(lines: Iterable[dict[str, str]]) -> list[tuple[dict[str, str], dict[str, str]]]:
@@ -79,13 +80,34 @@ def markdown() -> str:
     return "\n".join(parts)
 
 
-def written(page: str, content: str) -> str:
-    """The page with this content between its marks."""
-    before, _, rest = page.partition(_START)
-    return before + _START + "\n" + content + "\n" + _END + rest.partition(_END)[2]
+def of_scale() -> str:
+    """A table of training steps: what one device holds and exchanges, beside the formulas; MB."""
+    rows = [
+        "| network | split by | target | parameters | temporaries | exchanged "
+        "| gradients | slices | sums | collectives |",
+        "|---|---|---|--:|--:|--:|--:|--:|--:|---|",
+    ]
+    for line in table.read(scale.FILE):
+        columns = ("collective_bytes", "formula_gradients", "formula_slices", "formula_sums")
+        held = 4 * int(line["parameters"]), int(line["temporaries"])
+        numbers = [_megabytes(size) for size in (*held, *(int(line[name]) for name in columns))]
+        names = (line["network"], line["split"], line["target"])
+        rows.append(f"| {' | '.join((*names, *numbers, line['collectives'] or 'none'))} |")
+    return "\n".join(rows) + "\n"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 10**6:.2f}" if size else "0"
+
+
+def written(page: str) -> str:
+    """The page with both tables between their marks."""
+    for content, start, end in ((markdown(), _START, _END), (of_scale(), _SCALE, _END_OF_SCALE)):
+        before, _, rest = page.partition(start)
+        page = before + start + "\n" + content + "\n" + end + rest.partition(end)[2]
+    return page
 
 
 def update(page: Path = PAGE) -> None:
-    """Write the table into the page."""
-    text = page.read_text(encoding="utf-8")
-    page.write_text(written(text, markdown()), encoding="utf-8")
+    """Write the tables into the page."""
+    page.write_text(written(page.read_text(encoding="utf-8")), encoding="utf-8")

@@ -181,6 +181,19 @@ def test_narrow_sums_over_devices_are_accurate():
     )
 
 
+def test_64_bits_that_a_context_manager_allows():
+    """XLA asks how to split in a thread of its own, which does not see the context manager."""
+    kernel = oracle.integers(1, (3, 3, 3, 4), bound=2)
+    mesh = mesh_of((4,), ("a",))
+    with jax.enable_x64(True):
+        x = jnp.asarray(oracle.integers(0, (4, 8, 5, 3)), np.float64) + 2.0**-40
+        wanted = both_gradients(convjax.conv)(x, kernel.astype(np.float64))
+        operands = sharded(mesh, x, kernel.astype(np.float64), ROWS, P())
+        found = jax.jit(both_gradients(convjax.conv))(*operands)
+        assert all(one.dtype == np.float64 for one in jax.tree.leaves(found))
+        equal(found, wanted)
+
+
 def test_what_is_not_finite_stays_on_its_rows():
     """The rows that do not exist, on shards that the extent does not fill, are no one's."""
     x = np.array(oracle.integers(0, (1, 12, 4, 3)))
