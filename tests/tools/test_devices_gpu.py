@@ -90,9 +90,17 @@ def test_where_lax_was_kept():
 
 
 def test_a_program_for_a_b200_moves_as_much():
-    lines = summary.pairs(table.read(table.FOLDER / "b200.csv"))
-    assert len(lines) >= 9
-    for pair in lines:
-        for there, here in zip(pair, PAIRS[pair[0]["row"], pair[0]["program"]], strict=True):
-            for column in ("bytes", "functions", "lowerings"):
-                assert there[column] == here[column]
+    """XLA joins the passes of a bias and SiLU in another way there: a seventh more, or less."""
+
+    def cells(name):
+        lines = table.read(table.FOLDER / f"{name}.csv")
+        columns = ("dtype", "program", "row", "library")
+        return {tuple(line[column] for column in columns): line for line in lines}
+
+    here, there = cells("h200"), cells("b200")
+    assert len(there) >= 600
+    for cell, line in there.items():
+        other = here[cell]
+        assert all(line[column] == other[column] for column in ("functions", "lowerings"))
+        within = 0.16 if "bias and SiLU" in line["row"] and line["program"] == "training" else 0.001
+        assert int(line["bytes"]) == pytest.approx(int(other["bytes"]), rel=within)
