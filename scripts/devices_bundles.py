@@ -42,7 +42,6 @@ class Count(NamedTuple):
 # ---- the compiler's listing ----------------------------------------------------------------------
 
 _BUNDLE = re.compile(r"^\s*(0x[0-9a-f]+)\s+([A-Z ]*):\s*(>*)", re.M)
-_CAPACITY = {"VALU": 4, "VLOAD": 3, "VSTORE": 1}
 
 
 def trips_of(listing: str) -> list[int]:
@@ -77,8 +76,10 @@ def trips_of(listing: str) -> list[int]:
 def count(listing: str, utilization: str) -> Count:
     """The kernel's bundles, loops as often as they run."""
     trips = trips_of(listing)
-    names, *_ = re.search(r"CAPAC\w+:\n(.*)\n", utilization).groups()  # type: ignore[union-attr]
+    head = re.search(r"CAPAC\w+:\n(.*)\n(.*)\n", utilization)
+    names, slots = head.groups()  # type: ignore[union-attr]
     columns = [name.strip() for name in names.split(",")]
+    capacity = dict(zip(columns, map(int, slots.split()), strict=True))
     rows = utilization.split("== UTILIZATION:\n")[1].split("\n")
     used = [[int(n) for n in row.split()] for row in rows if re.match(r"^[\d ]+$", row.strip())]
     total = sum(trips)
@@ -86,7 +87,7 @@ def count(listing: str, utilization: str) -> Count:
     def share(name: str) -> float:
         index = columns.index(name)
         filled = sum(t * u[index] for t, u in zip(trips, used, strict=False))
-        return filled / total / _CAPACITY[name]
+        return filled / total / capacity[name]
 
     spills = sum(u[columns.index("VSTORE:SPILL")] for u in used)
     return Count(total, share("VALU"), share("VLOAD"), share("VSTORE"), spills)

@@ -102,6 +102,42 @@ def test_equals_direct_in_tiles(case, budget, monkeypatch):
     assert any(made.rows.tiles * made.columns.tiles > 1 for made in seen)
 
 
+@pytest.mark.parametrize(
+    ("space", "window", "budget", "is_cut"),
+    [
+        ((1, 100), (1, 8), tiles.VMEM, (False, False)),
+        ((1, 180), (1, 8), 160_000, (False, True)),
+        ((9, 11), (3, 3), tiles.VMEM, (False, False)),
+        ((29, 9), (3, 3), 700_000, (True, False)),
+    ],
+)
+def test_memory_that_nobody_has_written_is_not_read(space, window, budget, is_cut, monkeypatch):
+    """It holds NaNs here; on a TPU it holds what another program has left."""
+    from jax.experimental.pallas import tpu as pltpu
+
+    from convjax._lowerings.pallas_kernels import depthwise
+
+    monkeypatch.setattr(tiles, "VMEM", budget)
+    nans = pltpu.InterpretParams(uninitialized_memory="nan")
+    lows = [w - 1 if n == max(space) else w // 2 for n, w in zip(space, window, strict=True)]
+    lines = [tiles.line(n, w, n, low=a) for n, w, a in zip(space, window, lows, strict=True)]
+    made = tiles.tiles(*lines, 2, 4, 4)
+    assert (made.rows.tiles > 1, made.columns.tiles > 1) == is_cut
+
+    def conv(x, kernel):
+        padding = [(a, w - 1 - a) for a, w in zip(lows, window, strict=True)]
+        return convjax.conv(x, kernel[:, :, None], padding=padding, feature_group_count=4)
+
+    x, ct = (jnp.asarray(oracle.integers(seed, (2, *space, 4)), jnp.float32) for seed in (0, 1))
+    kernel = jnp.asarray(oracle.integers(2, (*window, 4)), jnp.float32)
+    wanted, pull = jax.vjp(conv, x, kernel)
+    flat = kernel.reshape(-1, 4)
+    found = depthwise.correlate(x, flat, *lines, jnp.float32, nans)
+    np.testing.assert_array_equal(found, wanted)
+    found = depthwise.kernel_gradient(x, ct, *lines, nans)
+    np.testing.assert_array_equal(found, pull(ct)[1].reshape(-1, 4))
+
+
 @pytest.mark.parametrize("case", ["3x3", "5x3, stride 2", "causal"])
 def test_bfloat16_rounds_once(case):
     """Sums are float32: integers that bfloat16 does not hold are rounded once."""

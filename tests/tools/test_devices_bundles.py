@@ -105,10 +105,6 @@ MISSED = {
     ("v5e", "7x7 small image", "float32", "input_gradient"),
     ("v5e", "causal k4, packed", "bfloat16", "forward"),
     ("v6e", "causal k4, packed", "bfloat16", "forward"),
-    ("v6e", "causal k4, surrounded", "bfloat16", "forward"),
-    ("v6e", "causal k8", "bfloat16", "forward"),
-    ("v6e", "causal k8", "bfloat16", "input_gradient"),
-    ("v6e", "causal k8", "bfloat16", "kernel_gradient"),
 }
 
 

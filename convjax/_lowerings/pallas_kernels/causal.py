@@ -14,8 +14,6 @@ from jax.experimental.pallas import tpu as pltpu
 from convjax._lowerings.pallas_kernels import scratch as inputs
 from convjax._lowerings.pallas_kernels.tiles import LANES, Line, Tiles, line, tiles, up
 
-_CHUNK = 64  # steps that are computed at once
-
 
 def causal(
     x: jax.Array,
@@ -143,7 +141,7 @@ def _causal(
             total = activation(total)
         out[0, 0, pl.ds(start, count), :] = total.astype(out.dtype)
 
-    inputs.by_chunks(made.columns.steps, LANES if places is not None else _CHUNK, chunk)
+    inputs.by_chunks(made.columns.steps, LANES if places is not None else made.chunk, chunk)
 
 
 def _down(places: Any, start: Any, count: int, channels: int) -> jax.Array:

@@ -16,7 +16,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
 from convjax._lowerings.pallas_kernels import scratch as inputs
-from convjax._lowerings.pallas_kernels.tiles import ROUND, SUBLANES, Line, Tiles, tiles, up
+from convjax._lowerings.pallas_kernels.tiles import SUBLANES, Line, Tiles, abreast, tiles, up
 
 _SUMS = 25  # of a kernel's gradient that are kept in registers at once
 
@@ -171,7 +171,7 @@ def kernel_gradient(
         out_shape=inputs.out_struct((grid.shape[1], taps, c), jnp.float32, x),
         scratch_shapes=[
             pltpu.VMEM((*made.scratch, made.channels), jnp.float32),
-            pltpu.VMEM((made.together, 4 * ROUND, made.channels), jnp.float32),
+            pltpu.VMEM((made.together, SUBLANES, made.channels), jnp.float32),
         ],
         compiler_params=grid.parallel,
         interpret=interpret,
@@ -194,9 +194,11 @@ def _kernel_gradient(*refs: Any, made: Tiles, rows: Line, columns: Line) -> None
 
     (row_taps,), (column_taps,) = rows.phases, columns.phases
     at_once = max(1, _SUMS // len(row_taps))
-    left: Any = columns.steps - tile[1] * made.columns.steps if made.halo else None
+    left: Any = None
+    if made.columns.tiles * made.columns.steps > columns.steps:  # the last tile is not full
+        left = columns.steps - tile[1] * made.columns.steps
     blocks: Any = made.rows.steps // made.together
-    if made.rows.tiles * made.rows.steps > rows.steps:  # the last tile is not full
+    if made.rows.tiles * made.rows.steps > rows.steps:  # the same of rows
         made = dataclasses.replace(made, together=1)
         blocks = jnp.minimum(made.rows.steps, rows.steps - tile[0] * made.rows.steps)
 
@@ -237,8 +239,9 @@ class _Products(NamedTuple):
         channels = self.scratch.shape[-1]
         zeros = tuple(jnp.zeros((SUBLANES, channels), jnp.float32) for _ in keys)
         steps = self.made.columns.steps
-        wide = ROUND * max(1, 4 // self.made.together)
-        whole, rest = steps // wide, steps % wide
+        # Masks take registers, too.
+        wide = abreast(self.made.together * (1 if self.left is None else 2))
+        whole, end = steps // wide, steps - steps % SUBLANES
 
         def block(number: Any, sums: Any) -> Any:
             first = number * self.made.together
@@ -251,8 +254,11 @@ class _Products(NamedTuple):
                 sums = chunk(0, sums)
             elif whole:
                 sums = lax.fori_loop(0, whole, chunk, sums)
-            if rest:
-                sums = self._added(dict(zip(keys, sums, strict=True)), first, whole * wide, rest)
+            # Only what is left of a register is masked.
+            for start, stop in ((whole * wide, end), (end, steps)):
+                if start < stop:
+                    summed = dict(zip(keys, sums, strict=True))
+                    sums = self._added(summed, first, start, stop - start)
             return sums
 
         sums = lax.fori_loop(0, self.blocks, block, zeros)
@@ -271,7 +277,7 @@ class _Products(NamedTuple):
             ct = self.cotangent[first + step, pl.ds(start, count), :].astype(jnp.float32)
             if size != count:
                 self.end[step, :count, :] = ct
-                ct = self.end[step, :size, :]
+                ct = self.end[step]
             if self.left is not None:
                 ct = jnp.where(exists, ct, 0.0)
             cotangents.append(ct)

@@ -125,6 +125,15 @@ def together(steps: int) -> int:
     return max(r for r in range(1, _ROWS + 1) if steps % r == 0)
 
 
+def abreast(rows: int) -> int:
+    """The columns that are computed at once beside `rows` rows, a multiple of `ROUND`.
+
+    Their sums take half of the 64 registers. At the start of a piece products wait for their loads,
+    and at its end sums wait for each other: large pieces leave fewer vector slots empty.
+    """
+    return ROUND * (2 * _ROWS // rows)
+
+
 def tiles(rows: Line, columns: Line, batch: int, channels: int, itemsize: int) -> Tiles:
     """The pieces that fit and read least twice: whole images if possible, of equals the largest."""
     lanes = min(channels, LANES)
@@ -205,7 +214,7 @@ def _made(
     left = halo if halo else up(max(0, -columns.first), SUBLANES)
     halo_rows = _halo_rows(rows, rows_cut) if rows_cut.tiles > 1 else 0
     at_once = together(rows_cut.steps)
-    wide = ROUND * max(1, _ROWS // at_once // 2) if columns.spread == 1 else SUBLANES
+    wide = abreast(at_once) if columns.spread == 1 else SUBLANES
     inputs = columns_cut.steps * columns.stride if halo else columns.size
     filled = up(columns_cut.steps, SUBLANES)  # a kernel's gradient reads whole registers
     right = max((filled - 1) * columns.stride + columns.last + 1, inputs + halo)
