@@ -67,10 +67,14 @@ def pairs_per_example() -> Iterator[Case]:
         yield Case(i * o, (1, 28, 28, 8 * i), (3, 3, i, 8 * o), options, "kernel_gradient")
 
 
-def pairs_per_example_in_512_bits() -> Iterator[Case]:
-    for i, o in ((16, 16), (16, 32), (32, 32), (32, 64)):
-        x, kernel, options = (4, 28, 28, 8 * i), (3, 3, i, 8 * o), {"feature_group_count": 8}
-        yield Case(i * o / 4, x, kernel, options, "kernel_gradient")
+def cotangent_of_a_group() -> Iterator[Case]:
+    for extent, c in ((10, 32), (14, 24), (28, 24), (28, 32), (40, 32)):
+        x, kernel, options = (
+            (8, extent, extent, 8 * c),
+            (3, 3, c, 8 * c),
+            {"feature_group_count": 8},
+        )
+        yield Case(extent * extent * c, x, kernel, options, "kernel_gradient")
 
 
 def written_for_a_call() -> Iterator[Case]:
@@ -268,7 +272,7 @@ WITH_ONEDNN = (
     *("FEW_OUTPUTS_FOR_ONEDNN", "WIDE_LINES", "MANY_STRIDED_TAPS", "SHORT_REACH"),
     *("FEW_PAIRS_BESIDE_ONEDNN", "PAIRS_PER_EXAMPLE"),
     *("FEW_CHANNELS_IN_A_ROW", "FEW_EXAMPLES_FOR_AMX", "LARGE_KERNEL_FOR_AMX"),
-    *("PAIRS_PER_EXAMPLE_IN_512_BITS", "WRITTEN_FOR_A_CALL"),
+    *("COTANGENT_OF_A_GROUP", "WRITTEN_FOR_A_CALL"),
 )
 
 # The convolutions of each threshold, and the lowerings that compete for them.
@@ -293,10 +297,7 @@ MEASURED = {
     "WIDE_LINES": (wide_lines, SPREAD),
     "FEW_CHANNELS_IN_A_ROW": (few_channels_in_a_row, (*IN_A_ROW, "spread_rows", "depth_fold")),
     "LARGE_KERNEL_FOR_AMX": (large_kernel_for_amx, IN_A_ROW),
-    "PAIRS_PER_EXAMPLE_IN_512_BITS": (
-        pairs_per_example_in_512_bits,
-        (*GROUPED, "channels_last", "batch_as_space"),
-    ),
+    "COTANGENT_OF_A_GROUP": (cotangent_of_a_group, ("per_group", "channels_last")),
     "FEW_EXAMPLES_FOR_AMX": (few_examples_for_amx, IN_A_ROW),
     "WRITTEN_FOR_A_CALL": (written_for_a_call, ("per_group", "block_diagonal")),
     "GROUPS_WRITTEN_OUT": (groups_written_out, PRODUCTS),

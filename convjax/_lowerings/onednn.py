@@ -185,7 +185,7 @@ def is_fast_in_groups_of_halves(problem: Problem) -> bool:
     if not is_narrow or problem.groups == 1 or is_dilated(problem):
         return False
     if problem.role == "kernel_gradient":
-        return _is_fast_in_gradients_of_groups(problem, at.PAIRS_PER_EXAMPLE_IN_512_BITS)
+        return _is_fast_in_gradients_of_groups(problem, is_wide=True)
     return not window_exceeds_output(problem) and _is_fast_in_groups(problem)
 
 
@@ -205,25 +205,27 @@ def is_fast_in_blocks(problem: Problem) -> bool:
 
 def is_fast_in_gradients_of_groups(problem: Problem, target: Target) -> bool:
     """Whether it computes the gradient of a grouped kernel, and nothing is faster."""
-    is_wide = target.vector_bits == 512
-    most = at.PAIRS_PER_EXAMPLE_IN_512_BITS if is_wide else at.PAIRS_PER_EXAMPLE
     return (
         computes(problem)
         and problem.groups != 1
         and problem.role == "kernel_gradient"
-        and _is_fast_in_gradients_of_groups(problem, most)
+        and _is_fast_in_gradients_of_groups(problem, is_wide=target.vector_bits == 512)
     )
 
 
-def _is_fast_in_gradients_of_groups(problem: Problem, most: at.Threshold) -> bool:
+def _is_fast_in_gradients_of_groups(problem: Problem, is_wide: bool) -> bool:
+    """The window of this convolution is an example's cotangent, its examples are inputs."""
     pairs = count((problem.n, problem.o))
+    few = pairs <= at.PAIRS_PER_EXAMPLE.value * count((problem.i,))
+    if is_wide:
+        few = count((*problem.window, problem.o)) < at.COTANGENT_OF_A_GROUP.value
     return (
         window_exceeds_output(problem)
         and not is_product(problem)
         and problem.geometry.rank < 3  # volumes of few examples take longer
         and not _exceeds_the_input(problem)
         and at.FEW_PAIRS_BESIDE_ONEDNN.value < pairs
-        and pairs <= most.value * count((problem.i,))
+        and few
     )
 
 

@@ -189,11 +189,11 @@ PAIRS_PER_EXAMPLE = Threshold(
     "up to here oneDNN is faster than `per_group`",
     measured="benchmarks/select/pairs_per_example.csv",
 )
-PAIRS_PER_EXAMPLE_IN_512_BITS = Threshold(
-    128,
-    "pairs of channels in a group, for each example, in the gradient of a kernel",
-    "the same on processors with vectors of 512 bits",
-    measured="benchmarks/select/pairs_per_example_in_512_bits.csv",
+COTANGENT_OF_A_GROUP = Threshold(
+    8000,
+    "numbers of an example's cotangent in a group, in the gradient of a kernel",
+    "from here on `per_group` is faster than oneDNN on processors with vectors of 512 bits",
+    measured="benchmarks/select/cotangent_of_a_group.csv",
 )
 FEW_PRODUCTS_FOR_ONEDNN = Threshold(
     64,
