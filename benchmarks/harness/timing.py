@@ -14,7 +14,10 @@ Samples = dict[str, list[float]]  # seconds per call, one per round
 
 SAMPLE_S = 0.02  # a sample lasts at least this long: shorter ones read the clock and the scheduler
 FEW = 3
-UNTIMED_BELOW_S = 0.05
+# Calls go untimed for so long before a sample. PyTorch's threads wait actively for up to 20 ms after
+# its last call, and keep a core from the next contender: on two cores that took a fifth longer.
+WARM_S = 0.03
+UNTIMED_BELOW_S = 0.2  # a longer call outlasts that, and caches
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +63,11 @@ def _sampled(
         timed.seconds(1)  # the first call allocates
         once[name] = timed.seconds(1)
     calls = {name: max(1, math.ceil(SAMPLE_S / max(s, 1e-7))) for name, s in once.items()}
-    one_round = sum(calls[name] * once[name] for name in once)
+    untimed = {
+        name: math.ceil(WARM_S / max(s, 1e-7)) if s < UNTIMED_BELOW_S else 0
+        for name, s in once.items()
+    }
+    one_round = sum((calls[name] + untimed[name]) * once[name] for name in once)
     rounds = max(min(rounds, FEW), min(rounds, int(limit_s / one_round)))
     samples: Samples = {name: [] for name in contenders}
     order = list(contenders)
@@ -68,8 +75,8 @@ def _sampled(
         rng.shuffle(order)
         for name in order:
             timed = contenders[name]
-            if once[name] < UNTIMED_BELOW_S:
-                timed.seconds(1)  # caches and threads are another contender's
+            if untimed[name]:
+                timed.seconds(untimed[name])
             samples[name].append(timed.seconds(calls[name]))
     return samples
 

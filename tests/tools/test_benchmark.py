@@ -269,6 +269,21 @@ def test_rounds_fit_the_limit(limit, rounds, monkeypatch):
     assert len(samples["a"]) == rounds
 
 
+@pytest.mark.parametrize("takes, untimed, timed", [(0.004, 8, 5), (0.1, 1, 1), (0.5, 0, 1)])
+def test_short_calls_go_untimed_first(takes, untimed, timed, monkeypatch):
+    """For as long as threads of another library may wait actively."""
+    now, calls = [0.0], []
+
+    def call():
+        now[0] += takes
+        calls.append(now[0])
+
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
+    samples = timing.interleaved({"a": Timed(call, lambda _: None)}, 3, limit_s=1e9)
+    assert len(calls) == 2 + 3 * (untimed + timed)
+    assert samples["a"] == pytest.approx([takes] * 3)
+
+
 def test_ratios_are_paired():
     samples = {"a": [1.0, 20.0, 3.0], "b": [1.0, 10.0, 2.0]}
     assert timing.paired_ratio(samples, "a", "b") == 1.5
