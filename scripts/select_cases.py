@@ -18,6 +18,9 @@ SPREAD = ("channels_last", "spread_rows")
 IN_A_ROW = ("channels_last", "batch_as_space")
 
 
+FIRST = ("NCHW", "HWIO", "NCHW")
+
+
 class Case(NamedTuple):
     """One convolution, or the gradient of its kernel, and what is compared with the threshold."""
 
@@ -198,6 +201,19 @@ def many_strided_taps() -> Iterator[Case]:
             yield Case(math.prod(window), (8, space, space, c), (*window, 1, c), options)
 
 
+def many_taps_of_channels_first() -> Iterator[Case]:
+    for window, strides in (((3, 8), 1), ((7, 7), 1), ((10, 10), 1), ((7, 7), 2), ((10, 10), 2)):
+        for space, c in ((56, 96), (28, 192)):
+            options = {"feature_group_count": c, "strides": strides, "dimension_numbers": FIRST}
+            yield Case(math.prod(window), (8, c, space, space), (*window, 1, c), options)
+
+
+def few_products_of_channels_first() -> Iterator[Case]:
+    for c, window in ((4, (2, 2)), (4, (3, 3)), (4, (5, 5)), (8, (3, 3))):
+        options = {"feature_group_count": 32, "dimension_numbers": FIRST}
+        yield Case(math.prod(window) * c * c, (4, 32 * c, 28, 28), (*window, c, 32 * c), options)
+
+
 def short_reach() -> Iterator[Case]:
     for window, dilation in (
         ((4, 7), (2, 1)),
@@ -273,6 +289,7 @@ WITH_ONEDNN = (
     *("FEW_PAIRS_BESIDE_ONEDNN", "PAIRS_PER_EXAMPLE"),
     *("FEW_CHANNELS_IN_A_ROW", "FEW_EXAMPLES_FOR_AMX", "LARGE_KERNEL_FOR_AMX"),
     *("COTANGENT_OF_A_GROUP", "WRITTEN_FOR_A_CALL"),
+    *("MANY_TAPS_OF_CHANNELS_FIRST", "FEW_PRODUCTS_OF_CHANNELS_FIRST"),
 )
 
 # The convolutions of each threshold, and the lowerings that compete for them.
@@ -284,6 +301,11 @@ MEASURED = {
     "FEW_OUTPUTS_OF_FEW_EXAMPLES": (few_outputs_of_few_examples, PLANES),
     "PAIRS_PER_EXAMPLE": (pairs_per_example, (*GROUPED, "channels_last")),
     "SHORT_REACH": (short_reach, DEPTHWISE),
+    "MANY_TAPS_OF_CHANNELS_FIRST": (many_taps_of_channels_first, ("taps", "channels_last")),
+    "FEW_PRODUCTS_OF_CHANNELS_FIRST": (
+        few_products_of_channels_first,
+        ("taps", "per_group", "channels_last"),
+    ),
     "MANY_STRIDED_TAPS": (many_strided_taps, DEPTHWISE),
     "FEW_UNEVEN_PAIRS": (few_uneven_pairs, UNEVEN),
     "UNEVEN_CHANNELS": (uneven_channels, UNEVEN),

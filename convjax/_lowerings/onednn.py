@@ -45,14 +45,19 @@ def is_fast(problem: Problem) -> bool:
 
 
 def _is_fast_in_groups(problem: Problem) -> bool:
-    if problem.i > 1 or problem.o > 1:
-        products = count((*problem.window, problem.i, problem.o))
-        many = problem.i > 1 and problem.o > 1 and products > at.FEW_PRODUCTS_FOR_ONEDNN.value
-        return many and problem.images != "NCHW"
     is_strided = any(stride > 1 for stride in problem.geometry.strides)
+    is_moved = problem.images == "NCHW"  # to channels last before, and back after
+    if problem.i > 1 or problem.o > 1:
+        few = at.FEW_PRODUCTS_FOR_ONEDNN
+        if is_moved and not is_strided:
+            few = at.FEW_PRODUCTS_OF_CHANNELS_FIRST
+        products = count((*problem.window, problem.i, problem.o))
+        return problem.i > 1 and problem.o > 1 and products > few.value
     least = at.MANY_STRIDED_TAPS if is_strided else at.MANY_TAPS
+    if is_moved:
+        least = at.MANY_TAPS_OF_CHANNELS_FIRST
     has_many_taps = count(problem.window) >= least.value and problem.geometry.rank > 1
-    return problem.images == "NHWC" and has_many_taps and not _reaches_too_far(problem)
+    return problem.images != "" and has_many_taps and not _reaches_too_far(problem)
 
 
 def _reaches_too_far(problem: Problem) -> bool:

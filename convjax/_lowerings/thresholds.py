@@ -171,6 +171,12 @@ MANY_STRIDED_TAPS = Threshold(
     "the same for these",
     measured="benchmarks/select/many_strided_taps.csv",
 )
+MANY_TAPS_OF_CHANNELS_FIRST = Threshold(
+    49,
+    "taps of a depthwise window with two axes or three, channels first",
+    "the same for these, with a stride or without",
+    measured="benchmarks/select/many_taps_of_channels_first.csv",
+)
 SHORT_REACH = Threshold(
     8,
     "elements from the first tap of a dilated depthwise window to the last, on its longest axis",
@@ -200,6 +206,12 @@ FEW_PRODUCTS_FOR_ONEDNN = Threshold(
     "products that all outputs of a group sum in one place",
     "up to here `taps` is faster than oneDNN",
     measured="benchmarks/select/few_products_for_onednn.csv",
+)
+FEW_PRODUCTS_OF_CHANNELS_FIRST = Threshold(
+    144,
+    "products that all outputs of a group sum in one place, channels first and no stride",
+    "the same for these",
+    measured="benchmarks/select/few_products_of_channels_first.csv",
 )
 MANY_POSITIONS = Threshold(
     3136,

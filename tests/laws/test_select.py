@@ -36,6 +36,7 @@ from convjax._lowerings.target import Target
 ONE_CPU = ("0.10", "0.12", "0.12 avx512", "no ynnpack")
 
 HALF = {"dtype": np.dtype(jnp.bfloat16)}
+FIRST = {"images": "NCHW", "channels_last": False}
 NONE = ((0, 0), (0, 0))
 
 # What every CPU does, whatever its jaxlib and vectors.
@@ -465,7 +466,12 @@ ONEDNN = [
     (DEPTHWISE | {"window": (5, 5), "o": 2}, "taps"),
     (DEPTHWISE | {"window": (5, 5), "dtype": np.dtype(jnp.bfloat16)}, "taps"),
     (DEPTHWISE | {"window": (5, 5), "channels_last": False}, "channels_last"),
-    (DEPTHWISE | {"window": (5, 5), "images": "NCHW"}, "taps"),
+    (DEPTHWISE | FIRST | {"window": (6, 8)}, "taps"),
+    (DEPTHWISE | FIRST | {"window": (7, 7)}, "channels_last"),
+    (DEPTHWISE | FIRST | {"window": (6, 8)} | STRIDED, "taps"),
+    (DEPTHWISE | FIRST | {"window": (7, 7)} | STRIDED, "channels_last"),
+    (DEPTHWISE | FIRST | {"window": (7, 7), "kernel_dilation": (2, 2)}, "taps"),
+    (DEPTHWISE | FIRST | {"window": (7, 7), "o": 2}, "taps"),
     (DEPTHWISE | DEEP, "direct"),
     (DEPTHWISE | LINE | {"space": (64,), "out_space": (64,), "window": (49,)}, "taps"),
     (DEPTHWISE | {"i": 4, "o": 4}, "direct"),
@@ -474,7 +480,10 @@ ONEDNN = [
     (DEPTHWISE | {"i": 5, "o": 13, "window": (1, 1)}, "direct"),
     (DEPTHWISE | {"i": 4, "o": 4} | STRIDED, "direct"),
     (DEPTHWISE | {"i": 4, "o": 4, "channels_last": False}, "channels_last"),
-    (DEPTHWISE | {"i": 4, "o": 4, "images": "NCHW"}, "taps"),
+    (DEPTHWISE | FIRST | {"i": 4, "o": 4}, "taps"),
+    (DEPTHWISE | FIRST | {"i": 5, "o": 29, "window": (1, 1)}, "channels_last"),
+    (DEPTHWISE | FIRST | {"i": 4, "o": 4} | STRIDED, "channels_last"),
+    (FIRST | {"groups": 2}, "channels_last"),
     (DEPTHWISE | {"i": 4, "o": 4, "images": "", "channels_last": False}, "channels_last"),
     (DEPTHWISE | {"i": 4, "o": 4, "input_dilation": (2, 2)}, "polyphase"),
     ({"groups": 8, "input_dilation": (2, 2)}, "polyphase"),
