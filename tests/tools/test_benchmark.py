@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import math
 import random
+import weakref
 
 import jax
 import jax.numpy as jnp
@@ -282,6 +283,24 @@ def test_short_calls_go_untimed_first(takes, untimed, timed, monkeypatch):
     samples = timing.interleaved({"a": Timed(call, lambda _: None)}, 3, limit_s=1e9)
     assert len(calls) == 2 + 3 * (untimed + timed)
     assert samples["a"] == pytest.approx([takes] * 3)
+
+
+@pytest.mark.parametrize("each", [True, False])
+def test_a_result_is_gone_before_the_next(each):
+    """Its memory is free then: held results made calls take twice as long in some processes."""
+    alive = []
+
+    class Result:
+        pass
+
+    def call():
+        assert not [seen for seen in alive if seen() is not None]
+        result = Result()
+        alive.append(weakref.ref(result))
+        return result
+
+    Timed(call, lambda _: None, each).seconds(5)
+    assert len(alive) == 5
 
 
 def test_ratios_are_paired():
