@@ -14,8 +14,8 @@ Samples = dict[str, list[float]]  # seconds per call, one per round
 
 SAMPLE_S = 0.02  # a sample lasts at least this long: shorter ones read the clock and the scheduler
 FEW = 3
-# Calls go untimed for so long before a sample. PyTorch's threads wait actively for up to 20 ms after
-# its last call, and keep a core from the next contender: on two cores that took a fifth longer.
+# Calls go untimed for so long before a sample. PyTorch's threads wait actively for up to 20 ms
+# after its last call, and keep a core from the next contender: on two cores that cost it a fifth.
 WARM_S = 0.03
 UNTIMED_BELOW_S = 0.2  # a longer call outlasts that, and caches
 
