@@ -201,6 +201,14 @@ def many_strided_taps() -> Iterator[Case]:
             yield Case(math.prod(window), (8, space, space, c), (*window, 1, c), options)
 
 
+def many_taps_of_halves() -> Iterator[Case]:
+    for window, strides in (((1, 3), 1), ((2, 2), 1), ((2, 3), 1), ((3, 3), 1), ((3, 3), 2), ((3, 6), 1)):
+        for space, c in ((56, 96), (14, 384)):
+            x, kernel = (8, space, space, c), (*window, 1, c)
+            options = {"feature_group_count": c, "strides": strides}
+            yield Case(math.prod(window), x, kernel, options, dtype="float16")
+
+
 def many_taps_of_channels_first() -> Iterator[Case]:
     for window, strides in (((3, 8), 1), ((7, 7), 1), ((10, 10), 1), ((7, 7), 2), ((10, 10), 2)):
         for space, c in ((56, 96), (28, 192)):
@@ -289,7 +297,7 @@ WITH_ONEDNN = (
     *("FEW_PAIRS_BESIDE_ONEDNN", "PAIRS_PER_EXAMPLE"),
     *("FEW_CHANNELS_IN_A_ROW", "FEW_EXAMPLES_FOR_AMX", "LARGE_KERNEL_FOR_AMX"),
     *("COTANGENT_OF_A_GROUP", "WRITTEN_FOR_A_CALL"),
-    *("MANY_TAPS_OF_CHANNELS_FIRST", "FEW_PRODUCTS_OF_CHANNELS_FIRST"),
+    *("MANY_TAPS_OF_HALVES", "MANY_TAPS_OF_CHANNELS_FIRST", "FEW_PRODUCTS_OF_CHANNELS_FIRST"),
 )
 
 # The convolutions of each threshold, and the lowerings that compete for them.
@@ -301,6 +309,7 @@ MEASURED = {
     "FEW_OUTPUTS_OF_FEW_EXAMPLES": (few_outputs_of_few_examples, PLANES),
     "PAIRS_PER_EXAMPLE": (pairs_per_example, (*GROUPED, "channels_last")),
     "SHORT_REACH": (short_reach, DEPTHWISE),
+    "MANY_TAPS_OF_HALVES": (many_taps_of_halves, ("taps", "channels_last")),
     "MANY_TAPS_OF_CHANNELS_FIRST": (many_taps_of_channels_first, ("taps", "channels_last")),
     "FEW_PRODUCTS_OF_CHANNELS_FIRST": (
         few_products_of_channels_first,

@@ -56,6 +56,8 @@ def _is_fast_in_groups(problem: Problem) -> bool:
     least = at.MANY_STRIDED_TAPS if is_strided else at.MANY_TAPS
     if is_moved:
         least = at.MANY_TAPS_OF_CHANNELS_FIRST
+    elif problem.dtype == jnp.float16:
+        least = at.MANY_TAPS_OF_HALVES
     has_many_taps = count(problem.window) >= least.value and problem.geometry.rank > 1
     return problem.images != "" and has_many_taps and not _reaches_too_far(problem)
 

@@ -171,6 +171,12 @@ MANY_STRIDED_TAPS = Threshold(
     "the same for these",
     measured="benchmarks/select/many_strided_taps.csv",
 )
+MANY_TAPS_OF_HALVES = Threshold(
+    9,
+    "taps of a depthwise window with two axes or three, in float16",
+    "the same for these on processors with AMX, with a stride or without",
+    measured="benchmarks/select/many_taps_of_halves.csv",
+)
 MANY_TAPS_OF_CHANNELS_FIRST = Threshold(
     49,
     "taps of a depthwise window with two axes or three, channels first",
