@@ -4,7 +4,7 @@
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 GROUPED = ("taps", "per_group")
@@ -222,16 +222,19 @@ def few_products_of_channels_first() -> Iterator[Case]:
         yield Case(math.prod(window) * c * c, (4, 32 * c, 28, 28), (*window, c, 32 * c), options)
 
 
-def short_reach() -> Iterator[Case]:
-    for window, dilation in (
-        ((4, 7), (2, 1)),
-        ((5, 5), (2, 2)),
-        ((7, 7), (2, 2)),
-        ((7, 7), (3, 3)),
-    ):
-        reach = max((k - 1) * d for k, d in zip(window, dilation, strict=True))
+def _dilated(windows: Iterable[tuple[tuple[int, int], tuple[int, int]]]) -> Iterator[Case]:
+    for window, dilation in windows:
         options = {"feature_group_count": 96, "kernel_dilation": dilation}
-        yield Case(reach, (4, 28, 28, 96), (*window, 1, 96), options)
+        padding = (window[-1] - 1) * dilation[-1] // 2
+        yield Case(padding, (4, 28, 28, 96), (*window, 1, 96), options)
+
+
+def little_padding() -> Iterator[Case]:
+    yield from _dilated([((4, 7), (2, 1)), *(((k, k), (d, d)) for k, d in ((5, 2), (7, 2), (7, 3)))])
+
+
+def little_padding_in_512_bits() -> Iterator[Case]:
+    yield from _dilated([*(((k, k), (d, d)) for k, d in ((5, 2), (7, 2), (7, 3))), ((7, 8), (1, 2))])
 
 
 def few_products_for_onednn() -> Iterator[Case]:
@@ -293,10 +296,11 @@ def few_outputs_of_few_examples() -> Iterator[Case]:
 # The thresholds of programs that are compiled with oneDNN.
 WITH_ONEDNN = (
     *("MANY_TAPS", "FEW_PRODUCTS_FOR_ONEDNN", "MANY_POSITIONS", "TOO_MANY_POSITIONS"),
-    *("FEW_OUTPUTS_FOR_ONEDNN", "WIDE_LINES", "MANY_STRIDED_TAPS", "SHORT_REACH"),
+    *("FEW_OUTPUTS_FOR_ONEDNN", "WIDE_LINES", "MANY_STRIDED_TAPS", "LITTLE_PADDING"),
     *("FEW_PAIRS_BESIDE_ONEDNN", "PAIRS_PER_EXAMPLE"),
     *("FEW_CHANNELS_IN_A_ROW", "FEW_EXAMPLES_FOR_AMX", "LARGE_KERNEL_FOR_AMX"),
     *("COTANGENT_OF_A_GROUP", "WRITTEN_FOR_A_CALL"),
+    *("LITTLE_PADDING_IN_512_BITS",),
     *("MANY_TAPS_OF_HALVES", "MANY_TAPS_OF_CHANNELS_FIRST", "FEW_PRODUCTS_OF_CHANNELS_FIRST"),
 )
 
@@ -308,7 +312,8 @@ MEASURED = {
     "FEW_PAIRS_BESIDE_ONEDNN": (few_pairs_beside_onednn, (*GROUPED, "channels_last")),
     "FEW_OUTPUTS_OF_FEW_EXAMPLES": (few_outputs_of_few_examples, PLANES),
     "PAIRS_PER_EXAMPLE": (pairs_per_example, (*GROUPED, "channels_last")),
-    "SHORT_REACH": (short_reach, DEPTHWISE),
+    "LITTLE_PADDING": (little_padding, DEPTHWISE),
+    "LITTLE_PADDING_IN_512_BITS": (little_padding_in_512_bits, DEPTHWISE),
     "MANY_TAPS_OF_HALVES": (many_taps_of_halves, ("taps", "channels_last")),
     "MANY_TAPS_OF_CHANNELS_FIRST": (many_taps_of_channels_first, ("taps", "channels_last")),
     "FEW_PRODUCTS_OF_CHANNELS_FIRST": (

@@ -59,14 +59,26 @@ def _is_fast_in_groups(problem: Problem) -> bool:
     elif problem.dtype == jnp.float16:
         least = at.MANY_TAPS_OF_HALVES
     has_many_taps = count(problem.window) >= least.value and problem.geometry.rank > 1
-    return problem.images != "" and has_many_taps and not _reaches_too_far(problem)
+    return problem.images != "" and has_many_taps and not _has_slow_dilation(problem)
 
 
-def _reaches_too_far(problem: Problem) -> bool:
-    """Whether a window is dilated, and too long then for oneDNN's fast code of depthwise ones."""
-    dilations = problem.geometry.kernel_dilation
-    reach = max((count((k,)) - 1) * d for k, d in zip(problem.window, dilations, strict=True))
-    return max(dilations) > 1 and reach > at.SHORT_REACH.value
+def _has_slow_dilation(problem: Problem) -> bool:
+    """Whether a depthwise window is dilated, and oneDNN has only its reference code then."""
+    if max(problem.geometry.kernel_dilation) == 1:
+        return False
+    return problem.geometry.rank > 2 or _padding(problem) > at.LITTLE_PADDING_IN_512_BITS.value
+
+
+def _padding(problem: Problem) -> float:
+    """The larger one of the last axis."""
+    return max(count((side,)) for side in problem.geometry.padding[-1])
+
+
+def has_slow_dilation_in_256_bits(problem: Problem) -> bool:
+    """The same, of what is fast with 512 bits."""
+    is_depthwise = problem.groups != 1 and count((problem.i, problem.o)) == 1
+    is_dilated_window = max(problem.geometry.kernel_dilation) > 1
+    return is_depthwise and is_dilated_window and _padding(problem) > at.LITTLE_PADDING.value
 
 
 def tiles(problem: Problem) -> bool:

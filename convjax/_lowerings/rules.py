@@ -271,6 +271,13 @@ TUNED = (
         "the gradient of a grouped kernel: as a grouped convolution, XLA gives it to oneDNN",
     ),
     Tuned(
+        "dilated depthwise window, with 256 bits",
+        "oneDNN",
+        "taps",
+        lambda p, t: t.vector_bits < 512 and onednn.has_slow_dilation_in_256_bits(p),
+        "a depthwise window with a dilation and much padding: oneDNN has only its reference code",
+    ),
+    Tuned(
         "oneDNN, of operands in another order",
         "oneDNN",
         "channels_last",

@@ -183,11 +183,17 @@ MANY_TAPS_OF_CHANNELS_FIRST = Threshold(
     "the same for these, with a stride or without",
     measured="benchmarks/select/many_taps_of_channels_first.csv",
 )
-SHORT_REACH = Threshold(
-    8,
-    "elements from the first tap of a dilated depthwise window to the last, on its longest axis",
+LITTLE_PADDING = Threshold(
+    4,
+    "elements of padding on the last axis, on its larger side, of a dilated depthwise window",
     "up to here oneDNN has fast code for a dilation, above it has none and is 50 times slower",
-    measured="benchmarks/select/short_reach.csv",
+    measured="benchmarks/select/little_padding.csv",
+)
+LITTLE_PADDING_IN_512_BITS = Threshold(
+    6,
+    "elements of padding on the last axis, on its larger side, of a dilated depthwise window",
+    "the same on processors with vectors of 512 bits",
+    measured="benchmarks/select/little_padding_in_512_bits.csv",
 )
 FEW_PAIRS_BESIDE_ONEDNN = Threshold(
     24,

@@ -37,6 +37,7 @@ ONE_CPU = ("0.10", "0.12", "0.12 avx512", "no ynnpack")
 
 HALF = {"dtype": np.dtype(jnp.bfloat16)}
 FIRST = {"images": "NCHW", "channels_last": False}
+DILATED = {"window": (7, 7), "kernel_dilation": (2, 2)}
 NONE = ((0, 0), (0, 0))
 
 # What every CPU does, whatever its jaxlib and vectors.
@@ -242,6 +243,8 @@ ELSEWHERE = [
     ({"groups": 2, "n": 32, "o": 10, "i": 8} | GRADIENT, "onednn 512", "channels_last"),
     (GRADIENT | {"groups": 2, "i": 8, "window": (20, 20), "o": 20}, "onednn 512", "per_group"),
     ({"groups": 2, "n": 127, "o": 8, "i": 8} | GRADIENT, "onednn 512", "channels_last"),
+    (DEPTHWISE | DILATED | {"padding": ((0, 0), (0, 6))}, "onednn 512", "direct"),
+    (DEPTHWISE | DILATED | {"padding": ((0, 0), (7, 0))}, "onednn 512", "taps"),
     (CHANNELS | GRADIENT | HALF, "onednn amx", "batch_as_space"),
     (CHANNELS | GRADIENT | HALF | {"i": 4, "n": 32}, "onednn amx", "batch_as_space"),
     (CHANNELS | PRIME | HALF | {"i": 4, "n": 32}, "onednn amx", "batch_as_space"),
@@ -462,8 +465,10 @@ ONEDNN = [
     (DEPTHWISE | {"window": (5, 5)}, "direct"),
     (DEPTHWISE | {"window": (6, 8)} | STRIDED, "taps"),
     (DEPTHWISE | {"window": (5, 5), "kernel_dilation": (2, 1)}, "direct"),
-    (DEPTHWISE | {"window": (5, 10), "kernel_dilation": (2, 1)}, "taps"),
-    (DEPTHWISE | {"window": (7, 7), "kernel_dilation": (2, 1)}, "taps"),
+    (DEPTHWISE | DILATED | {"padding": ((9, 9), (4, 4))}, "direct"),
+    (DEPTHWISE | DILATED | {"padding": ((0, 0), (0, 5))}, "taps"),
+    (DEPTHWISE | DEEP | {"kernel_dilation": (1, 1, 2)}, "taps"),
+    ({"groups": 2, "kernel_dilation": (2, 2), "padding": ((9, 9), (9, 9))}, "direct"),
     (DEPTHWISE | {"window": (7, 7)} | STRIDED, "direct"),
     (DEPTHWISE | {"window": (5, 5), "o": 2}, "taps"),
     (DEPTHWISE | {"window": (5, 5), "dtype": np.dtype(jnp.bfloat16)}, "taps"),
@@ -472,7 +477,7 @@ ONEDNN = [
     (DEPTHWISE | FIRST | {"window": (7, 7)}, "channels_last"),
     (DEPTHWISE | FIRST | {"window": (6, 8)} | STRIDED, "taps"),
     (DEPTHWISE | FIRST | {"window": (7, 7)} | STRIDED, "channels_last"),
-    (DEPTHWISE | FIRST | {"window": (7, 7), "kernel_dilation": (2, 2)}, "taps"),
+    (DEPTHWISE | FIRST | DILATED | {"padding": ((0, 0), (0, 5))}, "taps"),
     (DEPTHWISE | FIRST | {"window": (7, 7), "o": 2}, "taps"),
     (DEPTHWISE | DEEP, "direct"),
     (DEPTHWISE | LINE | {"space": (64,), "out_space": (64,), "window": (49,)}, "taps"),
