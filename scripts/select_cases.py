@@ -202,7 +202,10 @@ def many_strided_taps() -> Iterator[Case]:
 
 
 def many_taps_of_halves() -> Iterator[Case]:
-    for window, strides in (((1, 3), 1), ((2, 2), 1), ((2, 3), 1), ((3, 3), 1), ((3, 3), 2), ((3, 6), 1)):
+    for window, strides in (
+        *(((1, 3), 1), ((2, 2), 1), ((2, 3), 1)),
+        *(((3, 3), 1), ((3, 3), 2), ((3, 6), 1)),
+    ):
         for space, c in ((56, 96), (14, 384)):
             x, kernel = (8, space, space, c), (*window, 1, c)
             options = {"feature_group_count": c, "strides": strides}
@@ -230,11 +233,11 @@ def _dilated(windows: Iterable[tuple[tuple[int, int], tuple[int, int]]]) -> Iter
 
 
 def little_padding() -> Iterator[Case]:
-    yield from _dilated([((4, 7), (2, 1)), *(((k, k), (d, d)) for k, d in ((5, 2), (7, 2), (7, 3)))])
+    yield from _dilated([((4, 7), (2, 1)), ((5, 5), (2, 2)), ((7, 7), (2, 2)), ((7, 7), (3, 3))])
 
 
 def little_padding_in_512_bits() -> Iterator[Case]:
-    yield from _dilated([*(((k, k), (d, d)) for k, d in ((5, 2), (7, 2), (7, 3))), ((7, 8), (1, 2))])
+    yield from _dilated([((5, 5), (2, 2)), ((7, 7), (2, 2)), ((7, 7), (3, 3)), ((7, 8), (1, 2))])
 
 
 def few_products_for_onednn() -> Iterator[Case]:

@@ -239,7 +239,8 @@ def _by_callback(
     shapes = split.shapes
     automatic = [size for _, size, manual in mesh if not manual]
     independent = any(manual and size > 1 for _, size, manual in mesh)
-    x64 = jax.config.jax_enable_x64  # XLA may ask from a thread that knows no context manager
+    # Read here: XLA may ask from a thread that knows no context manager.
+    x64: bool = jax.config.jax_enable_x64  # type: ignore[attr-defined]
 
     def planned(shardings: Mapping[str, Any]) -> tuple[AbstractMesh, Plan]:
         """The automatic axes of the mesh, made to axes of prime sizes, and the plan."""
