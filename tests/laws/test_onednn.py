@@ -61,7 +61,7 @@ CASES = {
     ),
     "depthwise, many taps": ((3, 13, 11, 16), (7, 8, 1, 16), {"feature_group_count": 16}),
     "depthwise, dilated": (
-        (3, 13, 11, 16), (7, 7, 1, 16), {"feature_group_count": 16, "kernel_dilation": 2},
+        (3, 23, 21, 16), (7, 7, 1, 16), {"feature_group_count": 16, "kernel_dilation": 3},
     ),
     "depthwise, dilated, short": (
         (3, 13, 11, 16), (5, 5, 1, 16), {"feature_group_count": 16, "kernel_dilation": 2},
