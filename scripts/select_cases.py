@@ -281,6 +281,14 @@ def large_kernel_for_amx() -> Iterator[Case]:
             yield Case(taps, x, kernel, {}, "kernel_gradient", "bfloat16")
 
 
+def many_products() -> Iterator[Case]:
+    for rows in (64, 128, 256, 512):
+        for i, o in ((256, 256), (512, 128), (1024, 64)):
+            x, kernel = (1, 8, rows // 8, i), (1, 1, i, o)
+            yield Case(rows * i * o, x, kernel, {})
+            yield Case(rows * i * o, x, kernel, {}, "kernel_gradient", "bfloat16")
+
+
 def wide_lines() -> Iterator[Case]:
     for o in (64, 128, 256, 512):
         yield Case(o, (8, 2048, 64), (5, 64, o), {}, "kernel_gradient")
@@ -303,7 +311,7 @@ WITH_ONEDNN = (
     *("FEW_PAIRS_BESIDE_ONEDNN", "PAIRS_PER_EXAMPLE"),
     *("FEW_CHANNELS_IN_A_ROW", "FEW_EXAMPLES_FOR_AMX", "LARGE_KERNEL_FOR_AMX"),
     *("COTANGENT_OF_A_GROUP", "WRITTEN_FOR_A_CALL"),
-    *("LITTLE_PADDING_IN_512_BITS",),
+    *("LITTLE_PADDING_IN_512_BITS", "MANY_PRODUCTS"),
     *("MANY_TAPS_OF_HALVES", "MANY_TAPS_OF_CHANNELS_FIRST", "FEW_PRODUCTS_OF_CHANNELS_FIRST"),
 )
 
@@ -334,6 +342,7 @@ MEASURED = {
     "TOO_MANY_POSITIONS": (too_many_positions, SPREAD),
     "FEW_OUTPUTS_FOR_ONEDNN": (few_outputs_for_onednn, SUMS),
     "WIDE_LINES": (wide_lines, SPREAD),
+    "MANY_PRODUCTS": (many_products, ("direct", "matmul", "batch_as_space")),
     "FEW_CHANNELS_IN_A_ROW": (few_channels_in_a_row, (*IN_A_ROW, "spread_rows", "depth_fold")),
     "LARGE_KERNEL_FOR_AMX": (large_kernel_for_amx, IN_A_ROW),
     "COTANGENT_OF_A_GROUP": (cotangent_of_a_group, ("per_group", "channels_last")),

@@ -63,10 +63,10 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
     return restored(y.astype(call.result_type(x)), layout.out, out_roles, shape)
 
 
-def _product(spec: str, a: jax.Array, b: jax.Array, call: Call) -> jax.Array:
+def _product(spec: str, a: jax.Array, b: jax.Array, call: Call, is_result: bool) -> jax.Array:
     if not call.layout.x.group:
         spec = spec.replace("g", "")
-    return call.product(spec, a, b)
+    return call.product(spec, a, b, is_result)
 
 
 def _by_tap(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any, spec: str) -> jax.Array:
@@ -76,7 +76,7 @@ def _by_tap(x: jax.Array, kernel: jax.Array, call: Call, out_space: Any, spec: s
     window = kernel.shape[: geometry.rank]
     taps = pieces(x, geometry, 1, window, out_space, call.is_split_by_xla)
     for number, (tap, inputs) in enumerate(taps):
-        term = _product(spec, inputs, kernel[tap], call)
+        term = _product(spec, inputs, kernel[tap], call, is_result=count(window) == 1)
         total = term if total is None else total + term
         if call.target.onednn and number % _ADDED == _ADDED - 1:
             total = lax.optimization_barrier(total)
@@ -94,7 +94,7 @@ def _by_position(
     if count(out_space) <= _UNROLLED:
         # An output element meets the window as a tap meets the outputs.
         columns = pieces(x, exchanged(geometry), 1, out_space, window, call.is_split_by_xla)
-        y = jnp.stack([_product(spec, inputs, kernel, call) for _, inputs in columns])
+        y = jnp.stack([_product(spec, inputs, kernel, call, True) for _, inputs in columns])
     else:
         x = padded(x, geometry, 1)
         starts = np.array(list(np.ndindex(*out_space)), np.int32) * np.array(
@@ -103,7 +103,7 @@ def _by_position(
 
         def column(start: jax.Array) -> jax.Array:
             inputs = piece(x, 1, tuple(start), geometry.kernel_dilation, window)
-            return _product(spec, inputs, kernel, call)
+            return _product(spec, inputs, kernel, call, is_result=True)
 
         y = lax.map(column, starts)
     return y.reshape(*out_space, *y.shape[1:])

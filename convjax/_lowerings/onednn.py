@@ -6,6 +6,8 @@ grouped kernel it is a convolution in batch groups, which XLA does not give eith
 writes it in feature groups.
 """
 
+import math
+
 import jax.numpy as jnp
 
 from convjax._lowerings import batch_as_space, block_diagonal, patchify
@@ -14,6 +16,7 @@ from convjax._lowerings.problem import (
     Problem,
     count,
     is_dilated,
+    is_matrix_product,
     is_product,
     window_exceeds_output,
 )
@@ -151,11 +154,26 @@ def is_fast_in_gradients_of_uneven_lines(problem: Problem) -> bool:
     return problem.geometry.rank == 1 and is_uneven and _is_gradient_of_many(problem)
 
 
+def is_large_product(problem: Problem, target: Target) -> bool:
+    """Whether it is a product of two matrices, large enough that XLA gives it to oneDNN, which
+    computes it faster than a 1x1 convolution: in float32, and in bfloat16 with AMX."""
+    is_fast = problem.dtype == jnp.float32 or (problem.dtype == jnp.bfloat16 and target.amx)
+    return is_fast and _is_large_product(problem)
+
+
+def _is_large_product(problem: Problem) -> bool:
+    sizes = (*problem.out_space, *problem.window)
+    made = count((problem.n, *sizes, problem.i, problem.o))
+    return is_matrix_product(problem) and at.MANY_PRODUCTS.value <= made < math.inf
+
+
 def is_pointwise_for_amx(problem: Problem) -> bool:
     """Whether it computes a dense 1x1 convolution in bfloat16, or the gradient of its input, and
-    nothing is faster, on a processor with AMX, whose instructions XLA's own products do not use."""
+    nothing is faster, on a processor with AMX. XLA computes small products of matrices itself,
+    without its instructions."""
     is_pointwise = problem.groups == 1 and count(problem.window) == 1
-    return is_pointwise and problem.dtype == jnp.bfloat16 and computes(problem)
+    is_narrow = problem.dtype == jnp.bfloat16 and computes(problem)
+    return is_pointwise and is_narrow and not _is_large_product(problem)
 
 
 def is_product_for_amx(problem: Problem) -> bool:
@@ -167,6 +185,7 @@ def is_product_for_amx(problem: Problem) -> bool:
         and computes(problem)
         and batch_as_space.is_whole(problem)
         and not is_pointwise_for_amx(problem)
+        and not _is_large_product(problem)
     )
 
 

@@ -12,6 +12,9 @@ rare geometry   In bfloat16 and float16 some results are wrong, or memory is wri
                 others, where the strides of the axes differ, where a stride meets a dilation, or
                 where the results are one column. The process ends where a window lies outside of
                 the input, or an axis of the window has one tap that is dilated.
+one plane       In bfloat16 results are wrong, or NaN, for a volume of one plane under a window of
+                several planes and fewer than 16 channels, as in the gradient of an input whose
+                result had one plane. (48 of 501 random ones; of 410 with two planes or more none.)
 
 In float32 nothing was wrong. Other processors are treated alike: little is known of them.
 """
@@ -37,7 +40,7 @@ def remedy(problem: Problem, split: bool = False) -> Remedy:
     if problem.dtype.itemsize != 2 or is_dilated(problem):  # XLA gives it no dilated input
         return ""
     pads = [side for pair in problem.geometry.padding for side in pair]
-    sizes = (problem.i, *problem.window, *problem.out_space, *pads)
+    sizes = (problem.i, *problem.window, *problem.space, *problem.out_space, *pads)
     if split or not all(isinstance(size, int) for size in sizes) or _is_rare(problem):
         return "float32"
     is_right = problem.geometry.rank == 3 and problem.window[-1] == 1
@@ -59,5 +62,7 @@ def _is_rare(problem: Problem) -> bool:
         is_outside |= max(pads) > (size - 1) * dilation
         is_dilated_tap |= size == 1 and dilation > 1
     is_column = problem.out_space[-1] == 1 and max(problem.out_space) > 1
+    is_plane = len(problem.window) > 2 and problem.space[0] == 1 < problem.window[0]
     is_both = max(strides) > 1 and max(dilations) > 1
-    return len(set(strides)) > 1 or is_both or is_column or is_outside or is_dilated_tap
+    is_rare = is_both or is_column or is_plane or is_outside or is_dilated_tap
+    return is_rare or len(set(strides)) > 1

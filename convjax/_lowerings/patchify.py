@@ -80,7 +80,7 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
         spec = f"n{tiles}gi,{both}gio->n{inner}go"
     if not layout.x.group:
         x, kernel, spec = x.squeeze(-2), kernel.squeeze(-3), spec.replace("g", "")
-    y = call.product(spec, x, kernel).astype(result)
+    y = call.product(spec, x, kernel, is_result=True).astype(result)
     if made == "kernel":
         y = lax.rev(y, tuple(range(1, 1 + rank)))
     roles = "batch space group out" if layout.x.group else "batch space out"

@@ -103,16 +103,24 @@ class Call(NamedTuple):
         narrow = jnp.issubdtype(result, jnp.floating) and jnp.finfo(result).bits < 32
         return np.dtype(np.float32) if narrow else result
 
-    def product(self, spec: str, a: Any, b: Any) -> Any:
-        """``einsum(spec, a, b)`` of the call's precision, in the type to sum in."""
+    def product(self, spec: str, a: Any, b: Any, is_result: bool = False) -> Any:
+        """``einsum(spec, a, b)`` of the call's precision, in the type to sum in.
+
+        `is_result` says that nothing is added to it: it may be of the result's type.
+        """
         total = self.accumulator(a)
-        if self.target.platform == "cpu" and a.dtype == jnp.bfloat16:
+        by_onednn = self.target.onednn and products.is_large(spec, a, b)
+        if by_onednn and self.target.amx and is_result and a.dtype == jnp.bfloat16:
+            total = self.result_type(a)  # oneDNN sums in float32 and rounds once
+        elif self.target.platform == "cpu" and a.dtype == jnp.bfloat16:
             # Seen on jaxlib 0.10.2: many products of bfloat16 with a batch axis, summed in float32,
             # compile, then fail as UNIMPLEMENTED. The same products of float32 do not.
             a, b = a.astype(total), b.astype(total)
         # Axes that XLA splits over devices must not be merged.
-        einsum = products.einsum if self.target.is_one_cpu else jnp.einsum
-        return einsum(spec, a, b, precision=self.precision, preferred_element_type=total)
+        given = {"precision": self.precision, "preferred_element_type": total}
+        if not self.target.is_one_cpu:
+            return jnp.einsum(spec, a, b, **given)
+        return products.einsum(spec, a, b, as_dot=by_onednn, **given)
 
 
 def rounded(product: Any, nothing: Any) -> Any:
@@ -175,6 +183,15 @@ def window_exceeds_output(problem: Problem) -> bool:
 def is_dilated(problem: Problem) -> bool:
     """Whether zeros lie between the elements of the input."""
     return any(dilation > 1 for dilation in problem.geometry.input_dilation)
+
+
+def is_matrix_product(problem: Problem) -> bool:
+    """Whether it is a product of two matrices that lie in memory as they are."""
+    geometry = problem.geometry
+    steps = (*geometry.strides, *geometry.input_dilation, *geometry.kernel_dilation)
+    is_plain = set(steps) <= {1} and set(geometry.padding) <= {(0, 0)}
+    is_arranged = problem.images == "NHWC"
+    return is_product(problem) and is_plain and is_arranged and problem.groups == 1
 
 
 def is_product(problem: Problem) -> bool:

@@ -267,6 +267,12 @@ WRITTEN_FOR_A_CALL = Threshold(
     "up to here `block_diagonal` is faster for groups in bfloat16 on processors with AMX",
     measured="benchmarks/select/written_for_a_call.csv",
 )
+MANY_PRODUCTS = Threshold(
+    2**23,
+    "products of two numbers in a product of two matrices",
+    "from here XLA gives oneDNN the product, which takes less time than a 1x1 convolution",
+    measured="benchmarks/select/many_products.csv",
+)
 WIDE_LINES = Threshold(
     128,
     "output channels of a kernel with one axis",

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, overload
 
 import jax
+import jax.numpy as jnp
+from jax import lax
 
 from convjax._core import checks, declared
 from convjax._core.public import public, public_with
@@ -100,7 +102,9 @@ def _right_with_onednn(fun: Callable[..., Any]) -> Callable[..., Any]:
     """`fun`, whose convolutions of 16-bit numbers this library executes where XLA has oneDNN.
 
     oneDNN computes some of lax's wrongly: see `onednn_faults`. lax would write others when
-    they are differentiated.
+    they are differentiated. Products of matrices in float16 are computed in float32: where a
+    processor has instructions for float16, XLA gives them to oneDNN, whose reference code took 800
+    times as long (jaxlib 0.12.0.1, AMX: 512x1024 by 1024x1024 3 s).
     """
 
     @functools.wraps(fun, updated=())
@@ -108,14 +112,17 @@ def _right_with_onednn(fun: Callable[..., Any]) -> Callable[..., Any]:
         if not Target.here(default_platform(), options=declared.now()).onednn:
             return fun(*args, **kwargs)
         traced = trace(fun, args, kwargs)
-        return traced.restore(evaluate(traced.jaxpr, traced.operands, _is_narrow))
+        return traced.restore(evaluate(traced.jaxpr, traced.operands, _is_unsafe))
 
     return right
 
 
-def _is_narrow(convolution: Any) -> bool:
-    """Whether lax's convolution, an equation, is of 16-bit numbers."""
-    size: int = convolution.invars[0].aval.dtype.itemsize
+def _is_unsafe(eqn: Any) -> bool:
+    """Whether it is a convolution of 16-bit numbers, or a product of matrices in float16."""
+    if eqn.primitive is lax.dot_general_p:
+        types = [atom.aval.dtype for atom in (*eqn.invars, *eqn.outvars)]
+        return all(dtype == jnp.float16 for dtype in types)
+    size: int = eqn.invars[0].aval.dtype.itemsize
     return size == 2
 
 
@@ -150,7 +157,8 @@ def jit(
 
     oneDNN computes some convolutions of 16-bit numbers wrongly on processors with AMX. So this
     library executes all convolutions of 16-bit numbers in `fun`, those of ``lax`` too, as under
-    `accelerate`, in forms that are right.
+    `accelerate`, in forms that are right. And oneDNN is slow for products of matrices in float16
+    (``x @ w``) on some of them: these are computed in float32, and the result is rounded.
 
     Inside of another ``jit``, ``scan`` and the like it is ``jax.jit(fun)``: JAX takes options for
     whole programs only. So are its gradients, ``jax.grad(convjax.jit(loss))``, on jax 0.10; later

@@ -1,7 +1,8 @@
 """lax's convolutions inside a jaxpr, replaced by this library's operation.
 
-Only the equations that convolve are rewritten, in place. The jaxpr keeps its type, and all other
-equations keep their parameters, source lines, name scopes and effects.
+Only the equations that convolve are rewritten, in place (and, for `jit`, products of matrices in
+float16). The jaxpr keeps its type, and all other equations keep their parameters, source lines,
+name scopes and effects.
 """
 
 import dataclasses
@@ -12,6 +13,8 @@ from typing import Any
 
 import jax
 import jax.extend.core as jex
+import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.extend import linear_util
 
@@ -59,12 +62,26 @@ def rebind(x: jax.Array, kernel: jax.Array, **params: Any) -> jax.Array:
     return apply(recipe, x, kernel)
 
 
-# Which convolutions of lax: a function of the equation.
+def multiply_in_float32(a: jax.Array, b: jax.Array, **params: Any) -> jax.Array:
+    """A product of matrices of float16, multiplied and summed in float32, then rounded."""
+    a, b = a.astype(jnp.float32), b.astype(jnp.float32)
+    params |= {"preferred_element_type": np.dtype(np.float32)}
+    return lax.dot_general_p.bind(a, b, **params).astype(jnp.float16)
+
+
+# What takes the place of an equation of these, where it is asked for.
+_INSTEAD: dict[Any, Callable[..., jax.Array]] = {
+    lax.conv_general_dilated_p: rebind,
+    lax.dot_general_p: multiply_in_float32,
+}
+
+# Which equations: a function of one of these.
 Which = Callable[[Any], bool]
 
 
 def every(eqn: Any) -> bool:
-    return True
+    """Every convolution."""
+    return eqn.primitive is lax.conv_general_dilated_p
 
 
 # By the jaxpr's identity, so that what JAX compiled for the rewritten jaxpr of a `jit` is found
@@ -74,7 +91,7 @@ _REBOUND: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
 
 def rebound(jaxpr: Any, which: Which = every) -> Any:
-    """`jaxpr`, closed or not, with the convolutions of lax in it, however deep, rebound.
+    """`jaxpr`, closed or not, with such equations in it, however deep, replaced.
 
     It is the same object where nothing is.
     """
@@ -98,8 +115,8 @@ def _is(a: Any, b: Any) -> bool:
 
 def _equations(eqn: Any, which: Which) -> Iterator[Any]:
     """What takes the place of one equation."""
-    if eqn.primitive is lax.conv_general_dilated_p:
-        yield from _convolution(eqn) if which(eqn) else (eqn,)
+    if eqn.primitive in _INSTEAD:
+        yield from _replaced(eqn) if which(eqn) else (eqn,)
     elif eqn.primitive.name == "pallas_call":
         yield eqn  # a kernel, compiled by rules that know only lax's primitives
     else:
@@ -108,15 +125,15 @@ def _equations(eqn: Any, which: Which) -> Iterator[Any]:
         yield eqn if same else eqn.replace(params=params)
 
 
-# ---- one convolution -----------------------------------------------------------------------------
+# ---- one equation --------------------------------------------------------------------------------
 
 
-def _convolution(eqn: Any) -> Iterator[Any]:
-    """The equations of our operation, between the operands and the result of lax's."""
-    x, kernel = (atom.aval for atom in eqn.invars)
+def _replaced(eqn: Any) -> Iterator[Any]:
+    """The equations of what takes its place, between the operands and the result of lax's."""
+    a, b = (atom.aval for atom in eqn.invars)
     with eqn.ctx.manager:
         now = eqn.ctx.cur_abstract_mesh, results_are_named(), declared.now()
-        found = _traced(x, kernel, now, **eqn.params)
+        found = _traced(eqn.primitive, a, b, now, **eqn.params)
     names = dict(zip(found.invars, eqn.invars, strict=True))
     names |= dict(zip(found.outvars, eqn.outvars, strict=True))
     for inner in found.eqns:
@@ -135,10 +152,10 @@ def _is_var(atom: Any) -> bool:
 
 
 @functools.lru_cache(maxsize=1024)
-def _traced(x: Any, kernel: Any, now: Any, **params: Any) -> Any:
-    """The jaxpr of `rebind` on operands of these types."""
+def _traced(primitive: Any, a: Any, b: Any, now: Any, **params: Any) -> Any:
+    """The jaxpr of what takes its place, on operands of these types."""
     del now  # part of the cache's key: new types name the mesh, and so on
-    return jax.make_jaxpr(functools.partial(rebind, **params))(x, kernel).jaxpr
+    return jax.make_jaxpr(functools.partial(_INSTEAD[primitive], **params))(a, b).jaxpr
 
 
 # ---- what an equation holds ----------------------------------------------------------------------
@@ -218,5 +235,5 @@ class _Policy:
 
 
 def evaluate(jaxpr: Any, operands: Any, which: Which = every) -> Any:
-    """The outputs of a closed jaxpr, its convolutions rebound."""
+    """The outputs of a closed jaxpr, such equations replaced."""
     return jex.jaxpr_as_fun(rebound(jaxpr, which))(*operands)

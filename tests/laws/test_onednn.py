@@ -306,6 +306,8 @@ FAULTY = {
         (1, 80, 82, 10), (40, 28, 10, 16),
         {"strides": 2, "kernel_dilation": (1, 3), "padding": ((0, 3), (1, 0))},
     ),
+    "one plane": ((2, 1, 5, 7, 7), (3, 2, 3, 7, 18), {"padding": ((2, 2), (1, 0), (2, 2))}),
+    "gradient of one plane": ((7, 2, 8, 5, 1), (2, 8, 5, 1, 3), {"padding": "VALID"}),
     "a window outside": ((1, 4, 12), (3, 12, 1), {"strides": 3, "padding": ((2, 4),)}),
     "a padded tap": ((1, 9, 3), (1, 3, 8), {"strides": 3, "padding": ((0, 4),)}),
     "a dilated tap": (
@@ -348,12 +350,16 @@ def any_convolution(rng):
     if rng.random() < 0.5:
         strides[:] = strides[0]
     space = (window - 1) * dilation + 1 + rng.choice([0, 1, 2, 5, 17], rank)
+    padding = rng.integers(0, 5, (rank, 2))
+    if rng.random() < 0.3:  # as in the gradient of an input: a window may be longer than the input
+        space = rng.choice([1, 1, 2, 5, 9], rank)
+        padding[:] = ((window - 1) * dilation)[:, None]
     i, o = int(rng.choice([1, 2, 3, 4, 8, 12, 14, 16, 24])), int(rng.choice([1, 4, 16, 24]))
     whole = lambda numbers: tuple(map(int, numbers))  # noqa: E731
     options = {
         "strides": whole(strides),
         "kernel_dilation": whole(dilation),
-        "padding": tuple(whole(pair) for pair in rng.integers(0, 5, (rank, 2))),
+        "padding": tuple(whole(pair) for pair in padding),
     }
     return (int(rng.choice([1, 3, 8])), *whole(space), i), (*whole(window), i, o), options
 

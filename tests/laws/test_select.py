@@ -213,6 +213,7 @@ GRADIENT_OF_A_DILATED_LINE = {
 
 LARGE = {"space": (56, 56), "window": (56, 56), "out_space": (3, 3), "role": "kernel_gradient"}
 POINTWISE = CHANNELS | {"window": (1, 1), "padding": NONE}
+SMALL, LARGER = {"o": 20}, {"o": 21}  # 8,028,160 and 8,429,568 products of a 1x1 convolution
 WHOLE = CHANNELS | {
     "role": "kernel_gradient", "window": (28, 28), "out_space": (1, 1), "padding": NONE
 }  # fmt: skip
@@ -275,13 +276,24 @@ ELSEWHERE = [
     (CHANNELS | GRADIENT | HALF | {"strides": (2, 2)}, "onednn amx", "channels_last"),
     (CHANNELS | GRADIENT | {"strides": (2, 2)}, "onednn amx", "batch_as_space"),
     (CHANNELS | LINE | LINE_GRADIENT | HALF, "onednn amx", "batch_as_space"),
-    (POINTWISE | HALF, "onednn amx", "direct"),
-    (POINTWISE | HALF | {"role": "input_gradient"}, "onednn amx", "channels_last"),
+    (POINTWISE | SMALL, "onednn amx", "direct"),
+    (POINTWISE | LARGER, "onednn amx", "matmul"),
+    (POINTWISE | LARGER, "onednn", "matmul"),
+    (POINTWISE | LARGER | FIRST, "onednn", "channels_last"),
+    (POINTWISE | LARGER | {"strides": (2, 2)}, "onednn", "direct"),
+    (POINTWISE | LARGER | {"padding": ((0, 0), (0, 1))}, "onednn", "direct"),
+    (POINTWISE | LARGER | FLOAT16, "onednn amx", "direct"),
+    (POINTWISE | LARGER | HALF, "onednn 512", "direct"),
+    (POINTWISE | LARGER | HALF, "onednn amx", "matmul"),
+    (POINTWISE | SMALL | HALF, "onednn amx", "direct"),
+    (POINTWISE | SMALL | HALF | {"role": "input_gradient"}, "onednn amx", "channels_last"),
+    (POINTWISE | LARGER | HALF | {"role": "input_gradient"}, "onednn amx", "matmul"),
     (POINTWISE | HALF | {"role": "input_gradient"}, "onednn 512", "matmul"),
     (POINTWISE | {"role": "input_gradient"}, "onednn amx", "matmul"),
     (POINTWISE | HALF | {"role": "input_gradient"}, "amx", "matmul"),
-    (WHOLE | HALF, "onednn amx", "batch_as_space"),
-    (WHOLE | HALF | {"n": 7}, "onednn amx", "matmul"),
+    (WHOLE | SMALL | HALF, "onednn amx", "batch_as_space"),
+    (WHOLE | SMALL | HALF | {"n": 7}, "onednn amx", "matmul"),
+    (WHOLE | LARGER | HALF, "onednn amx", "matmul"),
     (WHOLE | HALF | {"kernel_dilation": (2, 2), "space": (55, 55)}, "onednn amx", "matmul"),
     (WHOLE | HALF, "onednn 512", "matmul"),
     (WHOLE, "onednn amx", "matmul"),

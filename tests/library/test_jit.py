@@ -350,3 +350,36 @@ def test_the_target_says_what_was_assumed(monkeypatch):
     target._here.cache_clear()
     assert not Target.here("cpu", options=both).onednn
     target._here.cache_clear()
+
+
+def multiply_thrice(x, w):
+    """Products of matrices in a loop, of several matrices, and their gradients."""
+    again = jax.lax.scan(lambda y, _: (y @ w, None), x, length=2)[0]
+    several = jnp.einsum("gij,gjk->gik", again.reshape(2, 4, 8), w.reshape(2, 8, 4))
+    return jnp.einsum("gik,gjk->ij", several, several).sum()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_products_of_float16_are_computed_in_float32(dtype):
+    """Where a processor has instructions for float16, oneDNN's reference code takes 800 times as
+    long. Products of other types stay."""
+    numbers = np.random.default_rng(0).integers(-2, 3, (2, 8, 8))
+    x, w = jnp.asarray(numbers / 4, dtype)
+    step = jax.value_and_grad(multiply_thrice, argnums=(0, 1))
+
+    jaxpr = convjax.jit(step).trace(x, w).jaxpr
+    products = [
+        str(site.eqn.outvars[0].aval.dtype)
+        for site in convjax._programs.walk.walk(jaxpr)
+        if site.eqn.primitive is jax.lax.dot_general_p
+    ]
+    in_float32 = dtype == "float16" and ONEDNN in OPTIONS
+    assert len(products) > 5 and set(products) == {"float32" if in_float32 else dtype}
+
+    wanted = jax.jit(step)(x, w)
+    from_outside = jax.grad(convjax.jit(multiply_thrice), argnums=(0, 1))(x, w)
+    for found in (convjax.jit(step)(x, w), (wanted[0], from_outside)):
+        for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+            assert a.dtype == b.dtype
+            a, b = np.float32(a), np.float32(b)
+            np.testing.assert_allclose(a, b, atol=2e-2 * np.abs(b).max())

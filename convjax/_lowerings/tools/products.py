@@ -5,6 +5,7 @@ XLA's `dot_general` over several axes transposes its operands into matrices firs
 of either operand, and copies nothing.
 """
 
+import math
 from typing import Any
 
 import jax
@@ -12,9 +13,18 @@ import jax.numpy as jnp
 from jax import lax
 
 from convjax._core.symbolic import product
+from convjax._lowerings.thresholds import MANY_PRODUCTS
 
 
-def einsum(spec: str, a: jax.Array, b: jax.Array, **kwargs: Any) -> jax.Array:
+def is_large(spec: str, a: jax.Array, b: jax.Array) -> bool:
+    """Whether XLA gives the product to oneDNN, where it has it."""
+    operands, _ = spec.split("->")
+    sizes = dict(zip(operands.replace(",", ""), a.shape + b.shape, strict=True))
+    known = all(isinstance(size, int) for size in sizes.values())
+    return known and math.prod(sizes.values()) >= MANY_PRODUCTS.value
+
+
+def einsum(spec: str, a: jax.Array, b: jax.Array, as_dot: bool = False, **kwargs: Any) -> jax.Array:
     """``jnp.einsum(spec, a, b)``, as a product of two matrices where no operand moves for it."""
     operands, out = spec.split("->")
     left, right = operands.split(",")
@@ -25,23 +35,24 @@ def einsum(spec: str, a: jax.Array, b: jax.Array, **kwargs: Any) -> jax.Array:
         return jnp.einsum(spec, a, b, **kwargs)
     sizes = dict(zip(left + right, a.shape + b.shape, strict=True))
     a, b = _matrix(a, len(shared), left_end), _matrix(b, len(shared), right_end)
-    y = _multiplied(a, left_end, b, right_end, **kwargs)
+    if as_dot or (left_end, right_end) != (1, 0) or a.dtype not in (jnp.float32, jnp.float64):
+        contracted = (((left_end,), (right_end,)), ((), ()))
+        y = lax.dot_general(a, b, contracted, **kwargs)
+    else:
+        y = _convolved(a, b, **kwargs)
     return y.reshape([sizes[letter] for letter in out])
 
 
-def _multiplied(a: jax.Array, a_axis: int, b: jax.Array, b_axis: int, **kwargs: Any) -> jax.Array:
-    """The product of two matrices over these axes.
+def _convolved(a: jax.Array, b: jax.Array, **kwargs: Any) -> jax.Array:
+    """The product of two matrices as a convolution of one tap.
 
-    XLA makes a dot of a convolution of one tap, too, but after YNNPACK has taken the dots that are
-    there: what is left to Eigen takes up to a third less time (jaxlib 0.10.2 and 0.12.0).
+    XLA makes a dot of it, but after YNNPACK has taken the dots that are there: what is left to
+    Eigen takes up to a third less time (jaxlib 0.10.2 and 0.12.0). oneDNN takes it sooner than a
+    dot, and is slower for it where it is large.
     """
-    if (a_axis, b_axis) == (1, 0) and a.dtype in (jnp.float32, jnp.float64):
-        axes = ("NWC", "WIO", "NWC")
-        y = lax.conv_general_dilated(
-            a[None], b[None], (1,), "VALID", dimension_numbers=axes, **kwargs
-        )
-        return lax.squeeze(y, (0,))
-    return lax.dot_general(a, b, (((a_axis,), (b_axis,)), ((), ())), **kwargs)
+    axes = ("NWC", "WIO", "NWC")
+    y = lax.conv_general_dilated(a[None], b[None], (1,), "VALID", dimension_numbers=axes, **kwargs)
+    return lax.squeeze(y, (0,))
 
 
 def _end(letters: str, shared: list[str]) -> int | None:
