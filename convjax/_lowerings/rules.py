@@ -20,12 +20,12 @@ from convjax._lowerings import (
     accelerators,
     depth_fold,
     depth_sum,
+    groups,
     matmul,
     onednn,
     patchify,
     planes,
     reshaped,
-    taps,
 )
 from convjax._lowerings import thresholds as at
 from convjax._lowerings.guards import CORRECT as CORRECT
@@ -197,38 +197,6 @@ FAST = (
 # ---- TUNED -------------------------------------------------------------------------------------
 
 
-def _has_few_pairs(problem: Problem) -> bool:
-    """Whether a group has few products for each tap, or in a kernel's gradient by rows, for each
-    position of the window: few pairs of channels, which `taps` accepts."""
-    if taps.accepts(problem) is not None:
-        return False
-    pairs = count((problem.n if taps.by_rows(problem) else problem.i, problem.o))
-    if problem.role != "kernel_gradient":
-        most = at.FEW_UNEVEN_PAIRS if _is_uneven(problem) else at.FEW_PAIRS
-        return pairs <= most.value
-    most = at.FEW_PAIRS if problem.geometry.rank == 3 else at.FEW_PAIRS_IN_GRADIENTS
-    return pairs <= min(most.value, at.PAIRS_PER_GROUP.value * count((problem.groups,)))
-
-
-def _is_uneven(problem: Problem) -> bool:
-    """Whether Eigen, which gathers eight channels at once, gathers those of a group one by one."""
-    uneven = isinstance(problem.i, int) and problem.i % 8 != 0
-    return uneven and problem.role != "kernel_gradient" and not is_product(problem)
-
-
-def _is_uneven_and_narrow(problem: Problem) -> bool:
-    """Whether XLA's own loop over channels is faster than to gather them one by one."""
-    strided = any(stride > 1 for stride in problem.geometry.strides)
-    most = at.UNEVEN_STRIDED_CHANNELS if strided else at.UNEVEN_CHANNELS
-    return _is_uneven(problem) and problem.i <= most.value
-
-
-def _is_strided_line(problem: Problem) -> bool:
-    """On jaxlib 0.10.2 and 0.12 (AVX2) `per_group` took 1.1 to 2 times as long as lax for these."""
-    is_line = problem.geometry.rank == 1 and problem.geometry.strides[0] > 1
-    return is_line and problem.role != "kernel_gradient" and problem.dtype == np.float32
-
-
 def _moves_less_in_sums(problem: Problem) -> bool:
     """Whether adding results of depths moves less than folding depths into inputs."""
     if not planes.cuts_off_little(problem):
@@ -296,7 +264,7 @@ TUNED = (
         "tiles",
         "patchify",
         lambda p, t: (
-            (p.groups == 1 or not _has_few_pairs(p)) and not (t.onednn and onednn.tiles(p))
+            (p.groups == 1 or not groups.has_few_pairs(p)) and not (t.onednn and onednn.tiles(p))
         ),
         "windows that tile the input: the convolution is one matrix product of tiles",
     ),
@@ -313,7 +281,7 @@ TUNED = (
         "per_group",
         lambda p, t: (
             p.groups != 1
-            and not _has_few_pairs(p)
+            and not groups.has_few_pairs(p)
             and not is_product(p)
             and not (t.onednn and p.dtype == np.float32)  # which computes every phase at once
         ),
@@ -335,7 +303,7 @@ TUNED = (
         "groups of few channels",
         "groups",
         "taps",
-        lambda p, t: _has_few_pairs(p),
+        lambda p, t: groups.has_few_pairs(p),
         "groups of few channels (depthwise): XLA's grouped convolution on a CPU handles one "
         "element at a time; summing shifted inputs is 10 to 40 times faster",
     ),
@@ -350,7 +318,7 @@ TUNED = (
         "groups of uneven channels",
         "groups",
         "channels_last",
-        lambda p, t: t.faster_groups and _is_uneven_and_narrow(p),
+        lambda p, t: t.faster_groups and groups.is_uneven_and_narrow(p),
         "groups whose channels are no multiple of eight: Eigen gathers them one by one, and XLA's "
         "own loop over channels takes less time",
     ),
@@ -358,7 +326,7 @@ TUNED = (
         "strided groups of a line",
         "groups",
         "channels_last",
-        lambda p, t: _is_strided_line(p) and not is_product(p),
+        lambda p, t: groups.is_strided_line(p) and not is_product(p),
         "a strided convolution in groups with one spatial axis: XLA's own loop over channels takes "
         "less time than a convolution for each group",
     ),
@@ -399,7 +367,8 @@ TUNED = (
         "groups, split by XLA",
         "taps",
         lambda p, t: (
-            _has_few_pairs(p) and (p.role != "kernel_gradient" or matmul.accepts(p) is not None)
+            groups.has_few_pairs(p)
+            and (p.role != "kernel_gradient" or matmul.accepts(p) is not None)
         ),
         "groups of few channels that XLA splits over several CPUs: it would gather all groups of "
         "a grouped convolution; it gathers none for sums of shifted inputs",
