@@ -1,6 +1,5 @@
 """How PyTorch runs a program, in either memory format."""
 
-import os
 from typing import Any
 
 import jax
@@ -8,6 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from benchmarks.harness import machine
 from benchmarks.harness.layouts import LeftOut, to_first, to_last
 from benchmarks.harness.rows import LOSS_SCALE, Operand, Spec
 
@@ -19,7 +19,7 @@ class TorchOps:
     layout = "first"
 
     def __init__(self, name: str):
-        torch.set_num_threads(os.cpu_count() or 1)
+        torch.set_num_threads(machine.cores())
         torch.backends.cudnn.benchmark = True  # XLA searches, too
         self.name = name
         on_gpu = jax.default_backend() == "gpu"
