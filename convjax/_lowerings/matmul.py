@@ -12,8 +12,8 @@ import numpy as np
 from jax import lax
 
 from convjax._core.layout import arranged, restored
-from convjax._lowerings.lowering import Lowering, always
-from convjax._lowerings.problem import Call, Problem, count
+from convjax._lowerings.lowering import Chosen, Lowering
+from convjax._lowerings.problem import Call, Problem, count, is_matrix_product
 from convjax._lowerings.tools.slices import exchanged, padded, piece, pieces, reversed_where
 
 _UNROLLED = 64  # products written out; beyond it compilation would take too long
@@ -31,6 +31,13 @@ def accepts(problem: Problem) -> str | None:
         f"its window {problem.window} has more than {_UNROLLED} positions, and its output "
         f"{problem.out_space} more than {_LOOPED}"
     )
+
+
+def isolated(problem: Problem, chosen: Chosen) -> bool:
+    """Whether XLA would repeat sums of products for every reader of the result, or copy the
+    operands of a kernel's gradient in the forward pass. One product of two matrices it does not
+    repeat, and what follows it may join it."""
+    return problem.role == "kernel_gradient" or not is_matrix_product(problem)
 
 
 def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
@@ -109,4 +116,4 @@ def _by_position(
     return y.reshape(*out_space, *y.shape[1:])
 
 
-LOWERING = Lowering("matmul", run, accepts, always)
+LOWERING = Lowering("matmul", run, accepts, isolated)
