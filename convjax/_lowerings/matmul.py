@@ -35,9 +35,9 @@ def accepts(problem: Problem) -> str | None:
 
 def isolated(problem: Problem, chosen: Chosen) -> bool:
     """Whether XLA would repeat sums of products for every reader of the result, or copy the
-    operands of a kernel's gradient in the forward pass. One product of two matrices it does not
-    repeat, and what follows it may join it."""
-    return problem.role == "kernel_gradient" or not is_matrix_product(problem)
+    cotangent for gradients. One product of two matrices it does not repeat, and what follows a
+    layer, such as a bias, may join it."""
+    return problem.role != "forward" or not is_matrix_product(problem)
 
 
 def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:

@@ -422,3 +422,27 @@ def test_many_terms_are_added(dtype):
     x, kernel = drawn((2, 60, 16), (40, 16, 8), dtype)
     found, wanted = convjax.jit(conv)(x, kernel), convjax.conv(x, kernel, algorithm="direct")
     np.testing.assert_array_equal(np.float32(found), np.float32(wanted))
+
+
+@needed
+def test_what_follows_a_product_joins_it():
+    """A large 1x1 convolution is a product of matrices. XLA gives oneDNN the bias and the
+    activation with it."""
+    x, kernel = jnp.ones((2, 32, 32, 64)), jnp.ones((1, 1, 64, 128))
+    layer = convjax.jit(lambda x, kernel, bias: jax.nn.relu(convjax.conv(x, kernel) + bias))
+    text = layer.lower(x, kernel, jnp.ones(128)).compile().as_text()
+    (call,) = (line for line in text.splitlines() if "__onednn$matmul" in line)
+    assert '"BIAS","RELU"' in call and " fusion(" not in text
+
+
+@needed
+def test_a_large_product_is_given_to_onednn_in_every_direction():
+    """In bfloat16, too, if the processor has AMX; sums of many terms keep float32's accuracy."""
+    for dtype in ["float32", "bfloat16"][: 1 + Target.here("cpu").amx]:
+        x, kernel = drawn((8, 32, 32, 64), (1, 1, 64, 128), dtype)
+        program, operands = roles(convjax.conv, x, kernel)["training"]
+        text = convjax.jit(program).lower(*operands).compile().as_text()
+        assert text.count('"__onednn$matmul"') == 3 and CALL not in text
+        wanted = jax.jit(program)(*(v.astype(jnp.float32) for v in operands))
+        for a, b in zip(convjax.jit(program)(*operands), wanted, strict=True):
+            np.testing.assert_array_equal(np.float32(a), np.float32(b.astype(dtype)))
