@@ -341,7 +341,7 @@ MEASURED = {
     "MANY_POSITIONS": (many_positions, SPREAD),
     "TOO_MANY_POSITIONS": (too_many_positions, SPREAD),
     "FEW_OUTPUTS_FOR_ONEDNN": (few_outputs_for_onednn, SUMS),
-    "WIDE_LINES": (wide_lines, SPREAD),
+    "WIDE_LINES": (wide_lines, (*SPREAD, "batch_as_space")),
     "MANY_PRODUCTS": (many_products, ("direct", "matmul", "batch_as_space")),
     "FEW_CHANNELS_IN_A_ROW": (few_channels_in_a_row, (*IN_A_ROW, "spread_rows", "depth_fold")),
     "LARGE_KERNEL_FOR_AMX": (large_kernel_for_amx, IN_A_ROW),

@@ -147,11 +147,13 @@ def is_fast_in_gradients_of_lines_by_amx(problem: Problem) -> bool:
     return is_line and _is_gradient_of_many(problem)
 
 
-def is_fast_in_gradients_of_uneven_lines(problem: Problem) -> bool:
-    """The same for a kernel with one axis, in any type, on a processor with vectors of 512 bits.
-    Where the examples are a multiple of eight, oneDNN is as fast with them as channels."""
+def is_fast_in_gradients_of_lines(problem: Problem) -> bool:
+    """The same for a kernel with one axis, on a processor with vectors of 512 bits: in any type if
+    the examples are no multiple of eight, in float32 if it is narrow, too."""
     is_uneven = isinstance(problem.i, int) and problem.i % 8 != 0
-    return problem.geometry.rank == 1 and is_uneven and _is_gradient_of_many(problem)
+    is_narrow = count((problem.o,)) < at.WIDE_LINES.value and _is_dense_and_undilated(problem)
+    is_fast = is_uneven or (is_narrow and problem.dtype == jnp.float32)
+    return problem.geometry.rank == 1 and is_fast and _is_gradient_of_many(problem)
 
 
 def is_large_product(problem: Problem, target: Target) -> bool:

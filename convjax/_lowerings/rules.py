@@ -135,12 +135,12 @@ FAST = (
         "oneDNN computes many results at once",
     ),
     Rule(
-        "gradient of a line's kernel of uneven examples",
+        "gradient of a line's kernel by oneDNN",
         on_one_cpu_with_onednn_and_512_bits,
-        onednn.is_fast_in_gradients_of_uneven_lines,
+        onednn.is_fast_in_gradients_of_lines,
         "batch_as_space",
-        "the gradient of a dense kernel, of examples that are no multiple of eight: with the "
-        "layer's input channels on an axis of space, oneDNN computes many results at once",
+        "the gradient of a dense kernel, narrow or of examples that are no multiple of eight: with "
+        "the layer's input channels on an axis of space, oneDNN computes many results at once",
     ),
     Rule(
         "gradient of a line's kernel by AMX",
