@@ -109,7 +109,9 @@ class Call(NamedTuple):
         `is_result` says that nothing is added to it: it may be of the result's type.
         """
         total = self.accumulator(a)
-        by_onednn = self.target.onednn and products.is_large(spec, a, b)
+        # Where XLA splits it over devices it may add parts, which must not be rounded before.
+        by_onednn = self.target.onednn and self.target.is_one_cpu
+        by_onednn &= a.dtype in (jnp.float32, jnp.bfloat16) and products.is_large(spec, a, b)
         if by_onednn and self.target.amx and is_result and a.dtype == jnp.bfloat16:
             total = self.result_type(a)  # oneDNN sums in float32 and rounds once
         elif self.target.platform == "cpu" and a.dtype == jnp.bfloat16:

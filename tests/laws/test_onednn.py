@@ -446,3 +446,22 @@ def test_a_large_product_is_given_to_onednn_in_every_direction():
         wanted = jax.jit(program)(*(v.astype(jnp.float32) for v in operands))
         for a, b in zip(convjax.jit(program)(*operands), wanted, strict=True):
             np.testing.assert_array_equal(np.float32(a), np.float32(b.astype(dtype)))
+
+
+@needed
+@pytest.mark.skipif(jax.device_count() < 4, reason="needs 4 devices")
+def test_parts_of_a_product_are_added_before_they_are_rounded():
+    """The gradient of a 1x1 kernel, of examples that XLA splits over devices."""
+    numbers = [oracle.integers(seed, (64, 16, 16, 32), np.float32, 9) for seed in (0, 1)]
+    x, y = (jnp.asarray(array, jnp.bfloat16) for array in numbers)
+    kernel = jax.ShapeDtypeStruct((1, 1, 32, 32), jnp.bfloat16)
+
+    def gradient(x, y):
+        return jax.linear_transpose(lambda k: convjax.conv(x, k), kernel)(y)[0]
+
+    wanted = np.einsum("nhwi,nhwo->io", *numbers)
+    mesh = jax.make_mesh((4,), ("a",), axis_types=(jax.sharding.AxisType.Auto,))
+    split = [jax.device_put(v, jax.NamedSharding(mesh, jax.P("a"))) for v in (x, y)]
+    for operands in ((x, y), split):
+        found = convjax.jit(gradient)(*operands)
+        np.testing.assert_array_equal(np.float32(found[0, 0]), np.float32(jnp.bfloat16(wanted)))
