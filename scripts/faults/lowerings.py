@@ -151,6 +151,13 @@ FAULTS = [
         "tests/laws/test_select.py::test_select",
     ),
     Fault(
+        "give oneDNN a volume of one plane",
+        "_lowerings/onednn_faults.py",
+        "is_column or is_plane or",
+        "is_column or",
+        "tests/laws/test_select.py::test_select",
+    ),
+    Fault(
         "read beyond a cropped input",
         "_lowerings/guards.py",
         "lambda p: p.groups == 1 and any(crops(p.geometry)),",

@@ -461,6 +461,12 @@ ONEDNN = [
     (DEEP | {"i": 1, "o": 8}, "direct"),
     (DEEP | {"dtype": np.dtype("float64")}, "depth_sum"),
     (DEEP | {"dtype": np.dtype(jnp.bfloat16)}, "direct"),
+    (DEEP | HALF | {"space": (1, 28, 28)}, "channels_last"),  # one plane, under several
+    (DEEP | HALF | {"space": (2, 28, 28)}, "direct"),
+    (
+        DEEP | HALF | {"space": (1, 28, 28), "window": (1, 3, 3), "padding": (*NONE, (1, 1))},
+        "direct",
+    ),
     (DEEP | {"padding": ((-1, 2), (1, 1), (1, 1))}, "channels_last"),
     ({"channels_last": False, "role": "input_gradient"}, "channels_last"),
     (CHANNELS | {"o": 21, "channels_last": False, "role": "input_gradient"}, "channels_last"),
