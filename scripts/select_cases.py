@@ -289,6 +289,25 @@ def many_products() -> Iterator[Case]:
             yield Case(rows * i * o, x, kernel, {}, "kernel_gradient", "bfloat16")
 
 
+def _tiled_rows(rows: int) -> dict[str, Any]:
+    """The options that make rows of a result of every row of the input."""
+    return {"input_dilation": (rows, 1), "padding": ((rows - 1, rows - 1), (0, 0))}
+
+
+def kernel_of_tiled_rows() -> Iterator[Case]:
+    for i, o in ((128, 256), (256, 256), (256, 512), (512, 512), (512, 1024)):
+        for rows, columns in ((4, 8), (2, 16)):
+            x, kernel = (8, 16, columns, i), (rows, 1, i, 4 * o // rows)
+            yield Case(4 * i * o, x, kernel, _tiled_rows(rows))
+
+
+def inputs_of_tiled_rows() -> Iterator[Case]:
+    for i in (64, 128, 256, 512):
+        for rows, o in ((2, 32), (3, 48), (4, 16)):
+            x, kernel = (8, 16, 16, i), (rows, 1, i, o)
+            yield Case(i, x, kernel, _tiled_rows(rows), dtype="bfloat16")
+
+
 def wide_lines() -> Iterator[Case]:
     for o in (64, 128, 256, 512):
         yield Case(o, (8, 2048, 64), (5, 64, o), {}, "kernel_gradient")
@@ -312,6 +331,7 @@ WITH_ONEDNN = (
     *("FEW_CHANNELS_IN_A_ROW", "FEW_EXAMPLES_FOR_AMX", "LARGE_KERNEL_FOR_AMX"),
     *("COTANGENT_OF_A_GROUP", "WRITTEN_FOR_A_CALL"),
     *("LITTLE_PADDING_IN_512_BITS", "MANY_PRODUCTS"),
+    *("KERNEL_OF_TILED_ROWS", "INPUTS_OF_TILED_ROWS"),
     *("MANY_TAPS_OF_HALVES", "MANY_TAPS_OF_CHANNELS_FIRST", "FEW_PRODUCTS_OF_CHANNELS_FIRST"),
 )
 
@@ -342,6 +362,8 @@ MEASURED = {
     "TOO_MANY_POSITIONS": (too_many_positions, SPREAD),
     "FEW_OUTPUTS_FOR_ONEDNN": (few_outputs_for_onednn, SUMS),
     "WIDE_LINES": (wide_lines, (*SPREAD, "batch_as_space")),
+    "KERNEL_OF_TILED_ROWS": (kernel_of_tiled_rows, ("polyphase", "reshaped")),
+    "INPUTS_OF_TILED_ROWS": (inputs_of_tiled_rows, ("polyphase", "reshaped")),
     "MANY_PRODUCTS": (many_products, ("direct", "matmul", "batch_as_space")),
     "FEW_CHANNELS_IN_A_ROW": (few_channels_in_a_row, (*IN_A_ROW, "spread_rows", "depth_fold")),
     "LARGE_KERNEL_FOR_AMX": (large_kernel_for_amx, IN_A_ROW),

@@ -5,8 +5,8 @@ the outermost computation. In the body of a loop (``scan``) it would compute any
 every gradient of a kernel, one element at a time. Negative padding is cropped first: on jaxlib
 0.10.2 XLA's fast convolution reads beyond an input that is cropped before and padded after.
 
-Where oneDNN would compute wrong numbers (`onednn_faults`), it gets a channel of zeros more, or
-float32.
+Where oneDNN would compute wrong numbers (`onednn_faults`), it gets float32, a channel of zeros more
+or an output of zeros more, or no stride where the window has one place.
 """
 
 import dataclasses
@@ -15,11 +15,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from convjax._core.geometry import Geometry
+from convjax._core.geometry import Geometry, dilated
 from convjax._core.layout import Layout, arranged, canonical, restored
 from convjax._lowerings import direct, onednn_faults
 from convjax._lowerings.lowering import Lowering, anything, never
-from convjax._lowerings.problem import Call, problem_of
+from convjax._lowerings.problem import Call, Problem, problem_of
 from convjax._lowerings.tools.slices import cropped, reversed_where
 
 
@@ -49,10 +49,15 @@ def convolved(
     if call.target.onednn:
         problem = problem_of(x, kernel, layout, geometry, call.role)
         remedy = onednn_faults.remedy(problem, call.is_split_by_xla)
+        if remedy == "float32":
+            x, kernel, wide = x.astype(jnp.float32), kernel.astype(jnp.float32), jnp.float32
+            remedy = onednn_faults.remedy(problem._replace(dtype=x.dtype))
     if remedy == "a channel of zeros":
         x, kernel = _one_longer(x, x.ndim - 1), _one_longer(kernel, kernel.ndim - 2)
-    elif remedy == "float32":
-        x, kernel, wide = x.astype(jnp.float32), kernel.astype(jnp.float32), jnp.float32
+    elif remedy == "an output of zeros":
+        kernel = _one_longer(kernel, kernel.ndim - 1)
+    elif remedy == "no stride":
+        x, geometry = _at_one_place(x, problem)
     y = direct.convolution(
         x,
         kernel,
@@ -61,7 +66,21 @@ def convolved(
         precision=call.precision,
         preferred_element_type=wide,
     )
+    if remedy == "an output of zeros":
+        y = lax.slice_in_dim(y, 0, 1, axis=y.ndim - 1)
     return y.astype(narrow)
+
+
+def _at_one_place(x: jax.Array, problem: Problem) -> tuple[jax.Array, Geometry]:
+    """`x` and the geometry without a stride on the last axis, on which the window has one place,
+    and without what is behind it."""
+    geometry, last = problem.geometry, problem.geometry.rank - 1
+    low, high = geometry.padding[last]
+    size, reach = problem.space[last], dilated(problem.window[last], geometry.kernel_dilation[last])
+    behind = size + low + high - reach
+    strides = (*geometry.strides[:last], 1)
+    geometry = dataclasses.replace(geometry, strides=strides).padded(last, (low, high - behind))
+    return cropped(x, geometry, 1)
 
 
 def _one_longer(x: jax.Array, axis: int) -> jax.Array:

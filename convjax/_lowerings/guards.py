@@ -46,13 +46,13 @@ CORRECT = (
         "one group into the others",
     ),
     Guard(
-        "oneDNN is wrong",  # seen on jaxlib 0.12.0 on a processor with AMX
+        "oneDNN is wrong",  # seen on jaxlib 0.12.0 on processors with AVX-512 and AMX
         on_one_cpu_with_onednn,
         lambda p: bool(onednn_faults.remedy(p)),
         wrong=("direct",),
         instead=("channels_last",),
-        why="oneDNN computes some convolutions of 16-bit numbers wrongly on processors with AMX, "
-        "so a channel of zeros is added, or it is computed in float32",
+        why="oneDNN computes some convolutions wrongly on processors with AVX-512 or AMX, so it "
+        "gets zeros, no stride, or float32",
     ),
     Guard(
         "oneDNN is wrong for a part",  # the same
@@ -62,5 +62,15 @@ CORRECT = (
         instead=("channels_last",),
         why="oneDNN computes some convolutions of 16-bit numbers wrongly on processors with AMX, "
         "and XLA's split decides which, so it is computed in float32",
+    ),
+    Guard(
+        "oneDNN is wrong for one number of a part",  # the same, with AVX-512
+        split_by_xla_with_onednn,
+        onednn_faults.may_be_one_number,
+        wrong=("direct",),
+        instead=("matmul",),
+        why="oneDNN computes a convolution with one result of every example wrongly on processors "
+        "with AVX-512, and XLA's split decides how many outputs a part has; it computes a product "
+        "of matrices rightly",
     ),
 )

@@ -10,7 +10,7 @@ import math
 
 import jax.numpy as jnp
 
-from convjax._lowerings import batch_as_space, block_diagonal, patchify
+from convjax._lowerings import batch_as_space, block_diagonal, patchify, reshaped
 from convjax._lowerings import thresholds as at
 from convjax._lowerings.problem import (
     Problem,
@@ -266,6 +266,25 @@ def _is_fast_in_gradients_of_groups(problem: Problem, is_wide: bool) -> bool:
         and not _exceeds_the_input(problem)
         and at.FEW_PAIRS_BESIDE_ONEDNN.value < pairs
         and few
+    )
+
+
+def is_fast_in_rows_of_tiles(problem: Problem) -> bool:
+    """Whether it computes a plane whose rows are made of tiles faster as `reshaped` writes it, than
+    the rows of every phase, which interleave. In bfloat16 it computes products of many inputs so
+    much faster that padding, which it skips in part, costs more than interleaving."""
+    few_inputs = problem.dtype != jnp.bfloat16 or (
+        count((problem.i,)) <= at.INPUTS_OF_TILED_ROWS.value
+    )
+    return (
+        _is_narrow(problem)
+        and problem.channels_last
+        and problem.groups == 1
+        and reshaped.tiled_rows(problem)
+        and problem.geometry.input_dilation[1] == 1
+        and not has_few_outputs(problem)
+        and count((*problem.window, problem.i, problem.o)) <= at.KERNEL_OF_TILED_ROWS.value
+        and few_inputs
     )
 
 

@@ -5,6 +5,9 @@ keeps channels last for one or two spatial axes only. Where it does not, a resha
 
 - The last axis, where windows tile it without padding, is cut into tiles. The elements of a tile
   become channels: a window 16x16 with stride 16 on (H, W, 3) is a window 16x1 on (H, W/16, 48).
+- Where rows of a plane's result are made of tiles, every row of the input becomes an image of one
+  row. As much padding as the window reaches makes a tile of results of it: (N, H, W) under a
+  window 2x1 becomes (N*H, 2, W), which is (N, H*2, W). Nothing interleaves.
 - An only axis with dilation d is cut into rows of d elements: (L, C) becomes (L/d, d, C), and the
   window K becomes Kx1 without a dilation.
 - Of three axes, those under a window of one element join the batch (the first), or become one.
@@ -12,6 +15,7 @@ keeps channels last for one or two spatial axes only. Where it does not, a resha
 For the gradient of a kernel, window and result change places.
 """
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import jax
@@ -46,11 +50,12 @@ def accepts(problem: Problem) -> str | None:
     padding = [side for pair in problem.geometry.padding for side in pair]
     if count(sizes) == float("inf") or not all(isinstance(side, int) for side in padding):
         return f"it has a symbolic size among {problem.space} and {problem.window}"
-    if tiles(problem) or rows(problem) or planes(problem):
+    if tiles(problem) or tiled_rows(problem) or rows(problem) or planes(problem):
         return None
     return (
-        f"nothing is gained by a reshape: its window {problem.window} does not tile the last axis, "
-        "no single axis is dilated, and no axis of three has a window of one element"
+        f"nothing is gained by a reshape: its window {problem.window} tiles neither the last axis "
+        "nor the rows of a plane's result, no single axis is dilated, and no axis of three has a "
+        "window of one element"
     )
 
 
@@ -65,11 +70,25 @@ def tiles(problem: Problem) -> str | None:
     low = geometry.padding[0][0]
     if low == 0 and n == k * o > max(k, o) and steps in ((k, 1, 1), (1, 1, o)):
         return "x"
-    if low == k - 1 > 0 and o == n * k and steps == (1, k, 1):
+    if _makes_tiles(n, k, o, geometry):
         return "out"
     if low == o - 1 > 0 and k == n * o > o and steps == (1, o, 1):
         return "kernel"
     return None
+
+
+def tiled_rows(problem: Problem) -> bool:
+    """Whether the rows of a plane's result are made of tiles."""
+    if problem.geometry.rank != _PLANE:
+        return False
+    sizes = (problem.space[0], problem.window[0], problem.out_space[0])
+    return _makes_tiles(*sizes, problem.geometry.along(slice(0, 1)))
+
+
+def _makes_tiles(n: int, k: int, o: int, geometry: Geometry) -> bool:
+    """Whether every element of the only axis makes a tile of k results."""
+    steps = (*geometry.strides, *geometry.input_dilation, *geometry.kernel_dilation)
+    return geometry.padding[0][0] == k - 1 > 0 and o == n * k and steps == (1, k, 1)
 
 
 def rows(problem: Problem) -> int:
@@ -123,6 +142,8 @@ def run(x: jax.Array, kernel: jax.Array, call: Call) -> jax.Array:
         view = _tiles_of_result(view)
     elif made == "kernel":
         view = _tiles_of_kernel(view)
+    elif tiled_rows(problem):
+        view = _rows_of_result(view)
     elif length := rows(problem):
         view = _cut_into_rows(view, length)
     if view.geometry.rank > _PLANE:
@@ -184,6 +205,29 @@ def _tiles_of_result(view: View) -> View:
         layout=Layout(x, kernel.inserted("out", q + 1), out.inserted("out", r + 1)),
         geometry=_last(view.geometry),
     )
+
+
+def _rows_of_result(view: View) -> View:
+    """A row of the input is an image, with all padding that makes a tile of results of it."""
+    x, kernel, out = view.layout
+    p, q, r = (axes.space[0] for axes in view.layout)
+    rows, window, geometry = view.x[p], view.kernel[q], view.geometry
+    return view._replace(
+        x=_split(view.x, p, (rows, 1)),
+        out=_split(view.out, r, (rows, window)),
+        layout=Layout(_images(x, p), kernel, _images(out, r)),
+        geometry=dataclasses.replace(
+            geometry,
+            padding=((window - 1, window - 1), *geometry.padding[1:]),
+            input_dilation=(1, *geometry.input_dilation[1:]),
+        ),
+    )
+
+
+def _images(axes: Axes, position: int) -> Axes:
+    """These axes after a new one appeared at `position`, last in the batch: then nothing moves."""
+    first, *batch = axes.inserted("batch", position).batch
+    return axes.inserted("batch", position)._replace(batch=(*batch, first))
 
 
 def _tiles_of_kernel(view: View) -> View:

@@ -276,6 +276,14 @@ TUNED = (
         "a result made of tiles: with the columns of a tile as channels, only its rows interleave",
     ),
     Tuned(
+        "rows made of tiles, with oneDNN",
+        "dilated input",
+        "reshaped",
+        lambda p, t: t.onednn and onednn.is_fast_in_rows_of_tiles(p),
+        "rows of the result are made of tiles: every row of the input is an image, of which oneDNN "
+        "computes all rows of the result where they belong",
+    ),
+    Tuned(
         "phases of large groups",
         "dilated input",
         "per_group",

@@ -273,6 +273,18 @@ MANY_PRODUCTS = Threshold(
     "from here XLA gives oneDNN the product, which takes less time than a 1x1 convolution",
     measured="benchmarks/select/many_products.csv",
 )
+KERNEL_OF_TILED_ROWS = Threshold(
+    400_000,
+    "elements of the kernel of a result whose rows are made of tiles",
+    "up to here `reshaped` makes an image of every row; larger kernels are slow to read so often",
+    measured="benchmarks/select/kernel_of_tiled_rows.csv",
+)
+INPUTS_OF_TILED_ROWS = Threshold(
+    128,
+    "input channels, in bfloat16, of a result whose rows are made of tiles",
+    "up to here `reshaped` takes less time than to interleave rows",
+    measured="benchmarks/select/inputs_of_tiled_rows.csv",
+)
 WIDE_LINES = Threshold(
     128,
     "output channels of a kernel with one axis",

@@ -12,9 +12,11 @@ from jax import lax
 
 from convjax._core import checks, declared
 from convjax._core.public import public, public_with
+from convjax._lowerings import onednn_faults
 from convjax._lowerings.compiler import known_options
+from convjax._lowerings.problem import problem_of
 from convjax._lowerings.target import Target, default_platform
-from convjax._programs.rebind import evaluate
+from convjax._programs.rebind import as_written, evaluate
 from convjax._programs.walk import trace
 
 CompilerOptions = Mapping[str, str | bool | int | float]
@@ -99,7 +101,8 @@ class Jitted(declared.Outermost):
 
 
 def _right_with_onednn(fun: Callable[..., Any]) -> Callable[..., Any]:
-    """`fun`, whose convolutions of 16-bit numbers this library executes where XLA has oneDNN.
+    """`fun`, whose convolutions of 16-bit numbers, and rare ones of float32, this library executes
+    where XLA has oneDNN.
 
     oneDNN computes some of lax's wrongly: see `onednn_faults`. lax would write others when
     they are differentiated. Products of matrices in float16 are computed in float32: where a
@@ -118,11 +121,17 @@ def _right_with_onednn(fun: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _is_unsafe(eqn: Any) -> bool:
-    """Whether it is a convolution of 16-bit numbers, or a product of matrices in float16."""
+    """Whether it is a convolution of 16-bit numbers, or one of float32 that oneDNN may compute
+    wrongly, or a product of matrices in float16."""
     if eqn.primitive is lax.dot_general_p:
         types = [atom.aval.dtype for atom in (*eqn.invars, *eqn.outvars)]
         return all(dtype == jnp.float16 for dtype in types)
-    size: int = eqn.invars[0].aval.dtype.itemsize
+    x, kernel = (atom.aval for atom in eqn.invars)
+    if x.dtype == jnp.float32 and eqn.params["feature_group_count"] == 1:
+        return onednn_faults.is_wrong_in_float32(
+            problem_of(x, kernel, *as_written(eqn.params), "forward")
+        )
+    size: int = x.dtype.itemsize
     return size == 2
 
 

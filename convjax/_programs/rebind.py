@@ -8,7 +8,7 @@ name scopes and effects.
 import dataclasses
 import functools
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -29,8 +29,8 @@ from convjax._programs.walk import trace
 from convjax._sharding.sharding import named_sharding
 
 
-def rebind(x: jax.Array, kernel: jax.Array, **params: Any) -> jax.Array:
-    """The operation for the parameters of one ``lax.conv_general_dilated_p`` equation."""
+def as_written(params: Mapping[str, Any]) -> tuple[Layout, Geometry]:
+    """What the parameters of one ``lax.conv_general_dilated_p`` equation say."""
     layout = Layout.merged(params["dimension_numbers"])
     ks = layout.kernel.space
     for name in ("window_strides", "lhs_dilation", "rhs_dilation"):
@@ -39,7 +39,18 @@ def rebind(x: jax.Array, kernel: jax.Array, **params: Any) -> jax.Array:
                 f"conv_general_dilated: `{name}` (={params[name]}) must have one integer of at "
                 f"least 1 per spatial axis ({len(ks)})."
             )
-    if 0 in (window := tuple(kernel.shape[axis] for axis in ks)):
+    return layout, Geometry(
+        tuple(params["window_strides"]),
+        tuple(tuple(pair) for pair in params["padding"]),
+        tuple(params["lhs_dilation"]),
+        tuple(params["rhs_dilation"]),
+    )
+
+
+def rebind(x: jax.Array, kernel: jax.Array, **params: Any) -> jax.Array:
+    """The operation for the parameters of one ``lax.conv_general_dilated_p`` equation."""
+    layout, geometry = as_written(params)
+    if 0 in (window := layout.kernel.sizes(kernel.shape, "space")):
         raise ValueError(f"conv_general_dilated: the extents of `rhs` (={window}) must not be 0.")
     in_batch = params["batch_group_count"] > 1
     recipe = Recipe(
@@ -48,12 +59,7 @@ def rebind(x: jax.Array, kernel: jax.Array, **params: Any) -> jax.Array:
         kernel.shape,
         layout,
         params["batch_group_count"] if in_batch else params["feature_group_count"],
-        Geometry(
-            tuple(params["window_strides"]),
-            tuple(tuple(pair) for pair in params["padding"]),
-            tuple(params["lhs_dilation"]),
-            tuple(params["rhs_dilation"]),
-        ),
+        geometry,
         x_groups="batch" if in_batch else "contract",
         precision=params["precision"],
         result_type=params["preferred_element_type"],

@@ -81,9 +81,18 @@ def test_other_axes(monkeypatch, shape, kernel_shape, options):
 
 
 @pytest.mark.parametrize(
-    "window, strides, groups", [((2, 3), (2, 3), 1), ((4,), 4, 2), ((1, 3, 2), (1, 2, 2), 1)]
+    "window, strides, groups",
+    [
+        ((2, 3), (2, 3), 1),
+        ((4,), 4, 2),
+        ((1, 3, 2), (1, 2, 2), 1),
+        ((3, 1), (3, 1), 1),  # rows of tiles
+        ((2, 3), (2, 1), 2),
+        ((3, 3), (3, 2), 1),
+    ],
 )
-def test_transposed_in_other_axes(window, strides, groups):
+def test_transposed_in_other_axes(monkeypatch, window, strides, groups):
+    roles = counted(monkeypatch, "reshaped")
     u = jnp.asarray(oracle.integers(0, (2, 4, 3, 5)[: len(window) + 1] + (4,)))
     kernel = jnp.asarray(oracle.integers(1, (*window, 6 // groups, 4)))
     options = {"strides": strides, "padding": "SAME", "feature_group_count": groups}
@@ -97,6 +106,27 @@ def test_transposed_in_other_axes(window, strides, groups):
         strict=True,
     ):
         np.testing.assert_array_equal(found, wanted)
+    assert "forward" in roles
+
+
+@pytest.mark.parametrize(
+    "numbers", [("HWNC", "HWIO", "NHWC"), ("NCHW", "OIHW", "CHWN"), ("WNHC", "OHWI", "HCNW")]
+)
+def test_rows_of_tiles_in_any_order_of_axes(monkeypatch, numbers):
+    """Rows of the input join the batch: in the same order in the input and in the result."""
+    roles = counted(monkeypatch, "reshaped")
+    sizes, window = {"N": 2, "H": 3, "W": 4, "C": 5}, {"H": 2, "W": 3, "I": 5, "O": 6}
+    x = jnp.asarray(oracle.integers(0, [sizes[axis] for axis in numbers[0]]))
+    kernel = jnp.asarray(oracle.integers(1, [window[axis] for axis in numbers[1]]))
+    options = {"input_dilation": (2, 1), "padding": ((1, 1), (1, 0)), "dimension_numbers": numbers}
+    found, wanted = (
+        jax.jit(partial(derivatives, partial(convjax.conv, **options, algorithm=algorithm)))(
+            x, kernel
+        )
+        for algorithm in ("reshaped", "direct")
+    )
+    jax.tree.map(np.testing.assert_array_equal, found, wanted)
+    assert "forward" in roles
 
 
 @pytest.mark.parametrize("shape, kernel_shape, options", OF_RESHAPED)
@@ -118,12 +148,23 @@ def test_channels_first(shape, kernel_shape, options):
     jax.tree.map(np.testing.assert_array_equal, found, wanted)
 
 
+TILED_ROWS = {
+    **{"window": (3, 3), "input_dilation": (3, 1)},
+    **{"padding": ((2, 2), (0, 0)), "out_space": (24, 6)},
+}
+
+
 @pytest.mark.parametrize(
     "more, accepted",
     [
         ({"window": (4, 4), "strides": (4, 4), "out_space": (2, 2)}, True),
         ({"window": (4, 4), "strides": (4, 3), "out_space": (2, 2)}, False),
         ({"window": (3, 3)}, False),
+        (TILED_ROWS, True),
+        (TILED_ROWS | {"strides": (2, 1), "out_space": (12, 6)}, False),
+        (TILED_ROWS | {"padding": ((1, 2), (0, 0)), "out_space": (23, 6)}, False),
+        (TILED_ROWS | {"out_space": (23, 6)}, False),
+        (TILED_ROWS | {"window": (4, 3), "out_space": (23, 6)}, False),
     ],
 )
 def test_what_is_accepted(more, accepted):

@@ -223,6 +223,9 @@ LINE_GRADIENT = {
 }  # fmt: skip
 
 FLOAT16 = {"dtype": np.dtype("float16")}
+ROWS_OF_TILES = {
+    "window": (2, 1), "input_dilation": (2, 1), "padding": ((1, 1), (0, 0)), "out_space": (56, 28),
+}  # fmt: skip
 PAIR = {"groups": 2, "i": 37, "o": 37}  # 49,284 elements are written out, for one call
 
 # What is split over devices, other platforms, and processors with AMX.
@@ -252,6 +255,16 @@ ELSEWHERE = [
     (CHANNELS | PRIME | HALF | {"i": 3, "n": 32}, "onednn amx", "channels_last"),
     (CHANNELS | GRADIENT | HALF | {"i": 1, "n": 32}, "onednn amx", "batch_as_space"),  # in blocks
     (CHANNELS | GRADIENT | FLOAT16, "onednn amx", "batch_as_space"),
+    (ROWS_OF_TILES, "onednn", "reshaped"),
+    (ROWS_OF_TILES, "0.12", "polyphase"),
+    (ROWS_OF_TILES | {"channels_last": False}, "onednn", "polyphase"),
+    (ROWS_OF_TILES | {"o": 8}, "onednn", "polyphase"),
+    (ROWS_OF_TILES | {"groups": 2, "i": 32}, "onednn", "polyphase"),
+    (ROWS_OF_TILES | {"i": 400, "o": 500}, "onednn", "reshaped"),  # 400,000 elements
+    (ROWS_OF_TILES | {"i": 400, "o": 501}, "onednn", "polyphase"),
+    (ROWS_OF_TILES | {"i": 128} | HALF, "onednn amx", "reshaped"),
+    (ROWS_OF_TILES | {"i": 129} | HALF, "onednn amx", "polyphase"),
+    (ROWS_OF_TILES | {"i": 129} | FLOAT16, "onednn amx", "reshaped"),
     (PAIR | HALF, "onednn amx", "block_diagonal"),
     (PAIR | HALF | {"role": "input_gradient"}, "onednn amx", "block_diagonal"),
     (PAIR | HALF | {"o": 38}, "onednn amx", "per_group"),  # 50,616
