@@ -51,7 +51,7 @@ def convolved(
         remedy = onednn_faults.remedy(problem, call.is_split_by_xla)
         if remedy == "float32":
             x, kernel, wide = x.astype(jnp.float32), kernel.astype(jnp.float32), jnp.float32
-            remedy = onednn_faults.remedy(problem._replace(dtype=x.dtype))
+            remedy = onednn_faults.remedy(problem._replace(dtype=x.dtype), call.is_split_by_xla)
     if remedy == "a channel of zeros":
         x, kernel = _one_longer(x, x.ndim - 1), _one_longer(kernel, kernel.ndim - 2)
     elif remedy == "an output of zeros":

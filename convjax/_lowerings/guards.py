@@ -67,7 +67,7 @@ CORRECT = (
         "oneDNN is wrong for one number of a part",  # the same, with AVX-512
         split_by_xla_with_onednn,
         onednn_faults.may_be_one_number,
-        wrong=("direct",),
+        wrong=_LAX,
         instead=("matmul",),
         why="oneDNN computes a convolution with one result of every example wrongly on processors "
         "with AVX-512, and XLA's split decides how many outputs a part has; it computes a product "

@@ -28,7 +28,7 @@ from typing import Any, Literal
 
 import jax.numpy as jnp
 
-from convjax._lowerings.problem import Problem, is_dilated
+from convjax._lowerings.problem import Problem, count, is_dilated
 
 Remedy = Literal["", "a channel of zeros", "an output of zeros", "no stride", "float32"]
 
@@ -45,7 +45,7 @@ def remedy(problem: Problem, split: bool = False) -> Remedy:
     if is_dilated(problem):  # XLA gives it no dilated input
         return ""
     if problem.dtype == jnp.float32:
-        return _remedy_in_float32(problem)
+        return _remedy_in_float32(problem, split)
     if problem.dtype.itemsize != 2:
         return ""
     pads = [side for pair in problem.geometry.padding for side in pair]
@@ -78,13 +78,13 @@ def _is_rare(problem: Problem) -> bool:
     return is_rare or len(set(strides)) > 1
 
 
-def _remedy_in_float32(problem: Problem) -> Remedy:
+def _remedy_in_float32(problem: Problem, split: bool) -> Remedy:
     if problem.groups != 1 or not problem.out_space:
         return ""
     if problem.o == 1 and all(size == 1 for size in problem.out_space):
         return "an output of zeros"
     is_column = problem.out_space[-1] == 1 < problem.geometry.strides[-1]
-    return "no stride" if problem.i == 1 and is_column else ""
+    return "no stride" if is_column and (split or problem.i == 1) else ""
 
 
 def may_be_one_number(problem: Problem) -> bool:
@@ -93,19 +93,21 @@ def may_be_one_number(problem: Problem) -> bool:
     return is_narrow and all(size == 1 for size in problem.out_space)
 
 
-def is_wrong_in_float32(problem: Problem) -> bool:
-    """Whether a convolution of lax in one group, or one of its gradients, may be wrong."""
+def is_wrong_in_float32(problem: Problem, devices: int) -> bool:
+    """Whether a convolution of lax in one group, or one of its gradients, may be wrong, or a part
+    of one that is split over `devices`."""
     n, _, i, o, space, window, out_space, geometry = problem[:8]
-    ones = [
-        i == 1 and all(size == 1 for size in space),
-        o == 1 and any(all(size == 1 for size in sizes) for sizes in (window, out_space)),
+    one_n, one_i, one_o = (count((size,)) <= devices for size in (n, i, o))
+    numbers = [
+        one_i and all(size == 1 for size in space),
+        one_o and any(all(size == 1 for size in sizes) for sizes in (window, out_space)),
     ]
     columns = [
-        i == 1 and _has_one(out_space, geometry.strides),
-        n == 1 and _has_one(window, geometry.kernel_dilation),
-        o == 1 and _has_one(space, geometry.input_dilation),
+        one_i and _has_one(out_space, geometry.strides),
+        one_n and _has_one(window, geometry.kernel_dilation),
+        one_o and _has_one(space, geometry.input_dilation),
     ]
-    return any(ones) or any(columns)
+    return any(numbers) or any(columns)
 
 
 def _has_one(sizes: tuple[Any, ...], steps: tuple[int, ...]) -> bool:

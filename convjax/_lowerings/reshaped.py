@@ -226,8 +226,9 @@ def _rows_of_result(view: View) -> View:
 
 def _images(axes: Axes, position: int) -> Axes:
     """These axes after a new one appeared at `position`, last in the batch: then nothing moves."""
-    first, *batch = axes.inserted("batch", position).batch
-    return axes.inserted("batch", position)._replace(batch=(*batch, first))
+    axes = axes.inserted("batch", position)
+    first, *others = axes.batch
+    return axes._replace(batch=(*others, first))
 
 
 def _tiles_of_kernel(view: View) -> View:

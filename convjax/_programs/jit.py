@@ -128,9 +128,8 @@ def _is_unsafe(eqn: Any) -> bool:
         return all(dtype == jnp.float16 for dtype in types)
     x, kernel = (atom.aval for atom in eqn.invars)
     if x.dtype == jnp.float32 and eqn.params["feature_group_count"] == 1:
-        return onednn_faults.is_wrong_in_float32(
-            problem_of(x, kernel, *as_written(eqn.params), "forward")
-        )
+        problem = problem_of(x, kernel, *as_written(eqn.params), "forward")
+        return onednn_faults.is_wrong_in_float32(problem, jax.device_count())
     size: int = x.dtype.itemsize
     return size == 2
 

@@ -25,7 +25,8 @@ def test_every_guard_is_shown():
     shown = "a cropped input is read beyond its end"
     counted = "the gradient of a grouped kernel is counted too often"
     mixed = "a NaN crosses from group to group"
-    by_onednn = ["oneDNN is wrong", "oneDNN is wrong for a part"]
+    wrong = "oneDNN is wrong"
+    by_onednn = [wrong, f"{wrong} for a part", f"{wrong} for one number of a part"]
     assert [guard.name for guard in rules.CORRECT] == [shown, counted, mixed, *by_onednn]
 
 
@@ -87,17 +88,19 @@ def test_lax_carries_a_nan_from_group_to_group():
         assert outputs_with_nan(algorithm) == [0]
 
 
-HAS_AMX = target.has_amx()
+HAS_AMX, HAS_AVX512 = target.has_amx(), target.vector_bits() == 512
 
 
 @pytest.mark.slow
 def test_the_report_for_upstream():
-    """The program prints what the report says, with AMX; if it no longer does, oneDNN is mended."""
-    path = Path(__file__).parents[2] / "docs" / "upstream" / "onednn_sixteen_bits.py"
+    """The program prints what the report says, with AVX-512 and AMX; if it no longer does, oneDNN
+    is mended."""
+    path = Path(__file__).parents[2] / "docs" / "upstream" / "onednn_wrong_results.py"
     run = subprocess.run([sys.executable, path], capture_output=True, text=True, check=True)
     errors = [float(line.rpartition(" ")[2]) for line in run.stdout.splitlines()]
     wrong = [not error < 0.01 for error in errors]
-    assert wrong == [HAS_AMX and RELEASE == "0.12", False] * 3
+    is_wrong = [HAS_AVX512] * 2 + [HAS_AMX] * 4
+    assert wrong == [part for one in is_wrong for part in (one and RELEASE == "0.12", False)]
 
 
 @pytest.mark.skipif(not HAS_AMX or RELEASE != "0.12", reason="needs AMX, and oneDNN by jaxlib 0.12")
@@ -124,3 +127,30 @@ def test_onednn_sums_few_channels_wrongly(devices):
     assert not np.array_equal(np.float32(by_lax), wanted)
     ours = convjax.jit(partial(gradient, None))(*sharded)
     np.testing.assert_array_equal(np.float32(ours), wanted)
+
+
+@pytest.mark.skipif(not HAS_AVX512 or RELEASE != "0.12", reason="needs AVX-512, and jaxlib 0.12")
+@pytest.mark.parametrize("devices", [1, 2, 8])
+def test_onednn_computes_one_number_wrongly(devices):
+    """The gradient of a 1x1 kernel with one output channel on each device."""
+    if jax.device_count() < devices:
+        pytest.skip(f"needs {devices} devices")
+    x = jnp.asarray(oracle.integers(0, (8, 9, 8, 24), np.float32))
+    y = jnp.asarray(oracle.integers(1, (8, 9, 8, devices), np.float32))
+    kernel = jax.ShapeDtypeStruct((1, 1, 24, devices), np.float32)
+    mesh = jax.make_mesh((devices,), ("a",), axis_types=(jax.sharding.AxisType.Auto,))
+    outputs = jax.NamedSharding(mesh, jax.P(None, None, None, "a"))
+    operands = jax.device_put(x, jax.NamedSharding(mesh, jax.P())), jax.device_put(y, outputs)
+
+    def gradient(algorithm, x, y):
+        forward = partial(convjax.conv, x, algorithm=algorithm)
+        (found,) = jax.linear_transpose(forward, kernel)(y)
+        return jax.lax.with_sharding_constraint(found, outputs)
+
+    options = convjax.compiler_options("cpu", onednn=True)
+    wanted = np.asarray(jax.jit(partial(gradient, "direct"))(*operands))
+    by_lax = jax.jit(partial(gradient, "direct"), compiler_options=options)(*operands)
+    assert not np.array_equal(by_lax, wanted)
+    for algorithm in ("direct", None, "channels_last"):
+        found = convjax.jit(partial(gradient, algorithm))(*operands)
+        np.testing.assert_array_equal(found, wanted)

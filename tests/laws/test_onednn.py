@@ -15,8 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 import oracle
 import pytest
+from problems import problem
 
 import convjax
+from convjax._lowerings import onednn_faults
 from convjax._lowerings.target import Target
 
 OPTIONS = convjax.compiler_options("cpu", onednn=True)
@@ -276,10 +278,10 @@ def test_a_nan_stays_in_its_group(name, dtype):
     np.testing.assert_array_equal(np.float32(found), np.float32(wanted))
 
 
-# oneDNN computes these wrongly on processors with AVX-512 or AMX (jaxlib 0.12.0.1): in float32 those
-# with one result for each example, or in one column; of 16-bit numbers few channels, which in a
-# kernel's gradient are examples, and rare geometry, at some of which the process ends. x, kernel,
-# options.
+# oneDNN computes these wrongly on processors with AVX-512 or AMX (jaxlib 0.12.0.1). In float32 each
+# example has one result, or there is one column of them; of 16-bit numbers there are few channels,
+# which in a kernel's gradient are examples, or rare geometry, at some of which the process ends.
+# x, kernel, options.
 FAULTY = {
     "one number": ((4, 7, 7, 16), (7, 7, 16, 1), {"padding": "VALID"}),
     "one number of a line": ((3, 32, 5), (32, 5, 1), {"padding": "VALID"}),
@@ -403,6 +405,28 @@ def test_any_convolution_is_right(seed, dtype):
     wanted = jax.jit(conv)(x.astype(jnp.float32), kernel.astype(jnp.float32)).astype(dtype)
     found = convjax.jit(conv)(x, kernel)
     np.testing.assert_array_equal(np.float32(found), np.float32(wanted))
+
+
+@pytest.mark.parametrize(
+    "changes, devices, wanted",
+    [
+        ({}, 1, False),
+        ({"o": 1, "window": (1, 1)}, 1, True),  # the gradient of its kernel
+        ({"o": 2, "window": (1, 1)}, 1, False),
+        ({"o": 2, "window": (1, 1)}, 2, True),  # of a part
+        ({"o": 2, "window": (1, 2)}, 2, False),
+        ({"o": 1, "window": (28, 28), "out_space": (1, 1)}, 1, True),
+        ({"i": 1, "space": (1, 1)}, 1, True),  # the gradient of its input
+        ({"i": 1, "strides": (1, 2), "out_space": (28, 1)}, 1, True),
+        ({"i": 2, "strides": (1, 2), "out_space": (28, 1)}, 1, False),
+        ({"i": 1, "strides": (1, 1), "out_space": (28, 1)}, 1, False),
+        ({"n": 1, "kernel_dilation": (2, 2), "window": (3, 1)}, 1, True),  # its kernel's
+        ({"n": 1, "kernel_dilation": (2, 1), "window": (3, 1)}, 1, False),
+        ({"o": 1, "input_dilation": (1, 2), "space": (9, 1)}, 1, True),  # its input's
+    ],
+)
+def test_which_convolutions_of_lax_may_be_wrong(changes, devices, wanted):
+    assert onednn_faults.is_wrong_in_float32(problem(**changes), devices) == wanted
 
 
 @needed

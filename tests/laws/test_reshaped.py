@@ -129,6 +129,17 @@ def test_rows_of_tiles_in_any_order_of_axes(monkeypatch, numbers):
     assert "forward" in roles
 
 
+def test_rows_of_tiles_move_nothing():
+    """The rows of the input follow its examples, as they do in memory."""
+
+    def conv(x, kernel):
+        options = {"input_dilation": (2, 1), "padding": ((1, 1), (1, 0))}
+        return convjax.conv(x, kernel, **options, algorithm="reshaped")
+
+    text = jax.jit(conv).lower(jnp.ones((2, 3, 4, 5)), jnp.ones((2, 2, 5, 6))).as_text()
+    assert "stablehlo.convolution" in text and "transpose" not in text
+
+
 @pytest.mark.parametrize("shape, kernel_shape, options", OF_RESHAPED)
 def test_channels_first(shape, kernel_shape, options):
     """Whatever lies between the axes: then something moves, and the numbers are the same."""

@@ -222,6 +222,10 @@ LINE_GRADIENT = {
     "role": "kernel_gradient", "window": (28,), "out_space": (3,), "channels_last": False
 }  # fmt: skip
 
+ONE_NUMBER = {"window": (28, 28), "out_space": (1, 1), "padding": NONE}
+ONE_COLUMN = {
+    "i": 1, "window": (1, 28), "strides": (1, 2), "padding": NONE, "out_space": (28, 1),
+}  # fmt: skip
 FLOAT16 = {"dtype": np.dtype("float16")}
 ROWS_OF_TILES = {
     "window": (2, 1), "input_dilation": (2, 1), "padding": ((1, 1), (0, 0)), "out_space": (56, 28),
@@ -330,6 +334,13 @@ ELSEWHERE = [
     (CROPPED, "xla", "channels_last"),
     ({"dtype": np.dtype(jnp.bfloat16)}, "xla", "direct"),
     ({"dtype": np.dtype(jnp.bfloat16)}, "xla onednn", "channels_last"),  # parts of unknown sizes
+    (ONE_NUMBER, "xla onednn", "matmul"),
+    (ONE_NUMBER, "xla", "direct"),
+    (ONE_NUMBER | {"out_space": (1, 2)}, "xla onednn", "direct"),
+    (ONE_COLUMN, "onednn 512", "channels_last"),
+    (ONE_COLUMN | {"i": 2}, "onednn 512", "direct"),
+    (ONE_COLUMN | {"strides": (2, 1)}, "onednn 512", "direct"),
+    (ONE_COLUMN | {"out_space": (28, 2)}, "onednn 512", "direct"),
     ({}, "xla onednn", "direct"),
     (DEPTHWISE, "xla", "taps"),
     (DEPTHWISE | {"i": 4, "o": 8}, "xla", "taps"),
