@@ -288,8 +288,10 @@ def _in_strips(x: jax.Array, weights: _Weights, call: Call) -> list[list[Strip]]
     axes = strips(call.geometry, call.layout.x.sizes(x.shape, "space"), weights.window)
     products = weights.inputs * math.prod(sum(len(strip.taps) for strip in axis) for axis in axes)
     most = _IN_STRIPS if call.role == "forward" else _IN_STRIPS_OF_GRADIENTS
-    worth = size_in_bytes(x) // _BYTES_PER_PRODUCT
-    return axes if is_large(x) and products <= min(most, worth) else []
+    # As wide as it is summed: a copy of 16-bit numbers takes no less time.
+    wide = jax.ShapeDtypeStruct(x.shape, weights.kernel.dtype)
+    worth = size_in_bytes(wide) // _BYTES_PER_PRODUCT
+    return axes if is_large(wide) and products <= min(most, worth) else []
 
 
 def _strips_summed(
