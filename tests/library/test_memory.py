@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-# A training step that allocates tens of megabytes in each run: how many pages were cleared for a run,
-# the least of five. Where other programs run, a thread may allocate at another time than before, and
+# A training step that allocates tens of megabytes in each run: how many pages were cleared for a
+# run, the least of five. On a busy machine a thread may allocate at another time than before, and
 # that run takes more memory than the process ever had.
 COUNTED = """
 import resource, sys
