@@ -288,17 +288,6 @@ def is_fast_in_rows_of_tiles(problem: Problem) -> bool:
     )
 
 
-def commutes(problem: Problem) -> bool:
-    """Whether it is the gradient of a dense transposed kernel, of which oneDNN computes another
-    form."""
-    return (
-        _is_narrow(problem)
-        and problem.role == "kernel_gradient"
-        and is_dilated(problem)
-        and _is_dense_and_undilated(problem)
-    )
-
-
 def is_slow_for_a_line(problem: Problem) -> bool:
     """Whether it is the gradient of a dense kernel with one axis, wide and without a stride, or of
     a convolution with more outputs than inputs."""

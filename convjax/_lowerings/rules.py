@@ -205,6 +205,12 @@ def _moves_less_in_sums(problem: Problem) -> bool:
     return moved[0] <= moved[1] < math.inf
 
 
+def _is_gradient_of_transposed(problem: Problem) -> bool:
+    """Whether it is the gradient of a transposed convolution's kernel, without a dilation of it."""
+    steps = problem.geometry.kernel_dilation
+    return problem.role == "kernel_gradient" and all(step == 1 for step in steps)
+
+
 TUNED = (
     Tuned(
         "plane with few outputs, with oneDNN",
@@ -231,12 +237,19 @@ TUNED = (
         "few output channels: oneDNN fills its vectors with zeros; planes are convolved and added",
     ),
     Tuned(
-        "gradient of a transposed kernel, with oneDNN",
+        "gradient of a transposed kernel",
         "dilated input",
         "commuted",
-        lambda p, t: t.onednn and onednn.commutes(p),
-        "the kernel's gradient of a transposed convolution: with its operands exchanged it is a "
-        "convolution that XLA gives to oneDNN",
+        lambda p, t: (
+            _is_gradient_of_transposed(p)
+            and (
+                p.groups == 1
+                or groups.has_few_pairs(p)
+                or (t.onednn and (t.amx or p.dtype == np.float32))
+            )
+        ),
+        "the kernel's gradient of a transposed convolution: with its operands exchanged it is that "
+        "of a strided one, which meets no zeros either, and copies less",
     ),
     Tuned(
         "gradient of a grouped kernel, with oneDNN",
