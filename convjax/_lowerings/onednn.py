@@ -278,7 +278,7 @@ def is_fast_in_rows_of_tiles(problem: Problem) -> bool:
     )
     return (
         _is_narrow(problem)
-        and problem.channels_last
+        and problem.images == "NHWC"
         and problem.groups == 1
         and reshaped.tiled_rows(problem)
         and problem.geometry.input_dilation[1] == 1

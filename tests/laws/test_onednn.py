@@ -200,6 +200,20 @@ for x, kernel, options in {cases}:
 
 
 @needed
+def test_rows_of_tiles_do_not_interleave():
+    """A transposed convolution whose kernel is as large as its stride: oneDNN writes the result."""
+    x, kernel = jnp.ones((2, 8, 9, 16)), jnp.ones((2, 2, 24, 16))
+
+    def transposed(x, kernel):
+        return convjax.conv_transpose(x, kernel, strides=2)
+
+    text = convjax.jit(transposed).lower(x, kernel).compile().as_text()
+    entry = text[text.index("ENTRY") :].splitlines()
+    (root,) = (line for line in entry if "ROOT" in line)
+    assert "fusion" not in root and text.count(CALL) == 1
+
+
+@needed
 def test_onednn_computes_nothing_by_its_reference_code():
     """Which is there for what oneDNN has no fast code for: it was 60 times slower than a sum over
     taps for 7x7 with a dilation."""

@@ -264,7 +264,7 @@ ELSEWHERE = [
     (CHANNELS | GRADIENT | FLOAT16, "onednn amx", "batch_as_space"),
     (ROWS_OF_TILES, "onednn", "reshaped"),
     (ROWS_OF_TILES, "0.12", "polyphase"),
-    (ROWS_OF_TILES | {"channels_last": False}, "onednn", "polyphase"),
+    (ROWS_OF_TILES | {"images": "NCHW"}, "onednn", "polyphase"),
     (ROWS_OF_TILES | {"o": 8}, "onednn", "polyphase"),
     (ROWS_OF_TILES | {"groups": 2, "i": 32}, "onednn", "polyphase"),
     (ROWS_OF_TILES | {"i": 400, "o": 500}, "onednn", "reshaped"),  # 400,000 elements
