@@ -233,7 +233,7 @@ TUNED = (
         "volume with few outputs, with oneDNN",
         "oneDNN",
         "depth_sum",
-        lambda p, t: onednn.has_few_outputs(p) and p.geometry.rank == 3 and _moves_less_in_sums(p),
+        lambda p, t: onednn.has_few_outputs_in_a_volume(p, t) and _moves_less_in_sums(p),
         "few output channels: oneDNN fills its vectors with zeros; planes are convolved and added",
     ),
     Tuned(

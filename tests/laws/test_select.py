@@ -262,6 +262,12 @@ ELSEWHERE = [
     (CHANNELS | PRIME | HALF | {"i": 3, "n": 32}, "onednn amx", "channels_last"),
     (CHANNELS | GRADIENT | HALF | {"i": 1, "n": 32}, "onednn amx", "batch_as_space"),  # in blocks
     (CHANNELS | GRADIENT | FLOAT16, "onednn amx", "batch_as_space"),
+    (DEEP | {"o": 8} | HALF, "onednn amx", "direct"),
+    (DEEP | {"o": 8} | HALF, "onednn 512", "depth_sum"),
+    (DEEP | {"o": 8} | FLOAT16, "onednn amx", "depth_sum"),
+    (CHANNELS | {"o": 8} | FLOAT16, "onednn amx", "depth_sum"),
+    (CHANNELS | {"o": 8} | FLOAT16, "onednn 512", "direct"),
+    (CHANNELS | {"o": 8} | HALF, "onednn amx", "direct"),
     (ROWS_OF_TILES, "onednn", "reshaped"),
     (ROWS_OF_TILES, "0.12", "polyphase"),
     (ROWS_OF_TILES | {"images": "NCHW"}, "onednn", "polyphase"),
