@@ -259,6 +259,8 @@ def too_many_positions() -> Iterator[Case]:
 def few_outputs_for_onednn() -> Iterator[Case]:
     for o in (4, 8, 16, 32):
         yield Case(o, *plane(64, o, 8, 56))
+        yield Case(o, *plane(64, o, 8, 56), dtype="float16")
+        yield Case(o, (4, 16, 16, 16, 32), (3, 3, 3, 32, o), dtype="bfloat16")
 
 
 def few_channels_in_a_row() -> Iterator[Case]:
