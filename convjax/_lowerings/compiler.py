@@ -39,8 +39,8 @@ def compiler_options(platform: str, *, onednn: bool = False) -> dict[str, str | 
     With `onednn` there is a third for CPUs: convolutions by oneDNN, where this jaxlib has it. To
     see that, a small convolution is compiled once. Give them to `jit`, which tells the choice of
     lowerings, and not to ``jax.jit``: some gradients take several times longer by oneDNN, products
-    of matrices in float16 hundreds of times, and some convolutions of 16-bit numbers are wrong on
-    processors with AMX. Only a choice that knows of it evades that.
+    of matrices in float16 hundreds of times, and some convolutions are wrong on processors with
+    AVX-512 or AMX. Only a choice that knows of it evades that.
 
     JAX takes options from the outermost ``jit`` only and shows them to no function. So this library
     can neither set them by itself nor choose lowerings by them, unless they are declared: `jit` and

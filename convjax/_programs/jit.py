@@ -163,8 +163,9 @@ def jit(
     are fastest in other forms. It is written once, around the whole program, such as a training
     step.
 
-    oneDNN computes some convolutions of 16-bit numbers wrongly on processors with AMX. So this
-    library executes all convolutions of 16-bit numbers in `fun`, those of ``lax`` too, as under
+    oneDNN computes some convolutions wrongly: rare ones of float32 on processors with AVX-512, more
+    of 16-bit numbers on those with AMX. So this library executes in `fun` all convolutions of
+    16-bit numbers and those of float32 that may be wrong, those of ``lax`` too, as under
     `accelerate`, in forms that are right. And oneDNN is slow for products of matrices in float16
     (``x @ w``) on some of them: these are computed in float32, and the result is rounded.
 
