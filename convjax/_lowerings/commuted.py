@@ -9,7 +9,7 @@ where only whole indices count. The result comes out in reverse, and the input's
 the window's. This matters for the kernel's gradient of a transposed convolution. As lax writes it,
 XLA for GPUs writes the dilated input with its zeros, and convolves all of it. With the operands
 exchanged it is the kernel's gradient of a strided convolution, and cuDNN has a function for that.
-On a CPU it is twice as fast as phases of the dilated input, each of which is copied and summed.
+On a CPU it is faster than phases of the dilated input, each of which is copied and summed.
 """
 
 import jax

@@ -96,8 +96,8 @@ def has_few_outputs(problem: Problem) -> bool:
 
 
 def has_few_outputs_in_a_volume(problem: Problem, target: Target) -> bool:
-    """The same of a volume, unless oneDNN has instructions that make it 3 to 6 times as fast as a
-    sum of planes all the same (bfloat16 with AMX, jaxlib 0.12.0.1)."""
+    """The same of a volume, unless oneDNN has instructions that make it faster than a sum of planes
+    all the same: bfloat16 with AMX (benchmarks/select/few_outputs_for_onednn.csv)."""
     is_fast = problem.dtype == jnp.bfloat16 and target.amx
     return problem.geometry.rank == 3 and has_few_outputs(problem) and not is_fast
 

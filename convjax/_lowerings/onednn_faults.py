@@ -1,7 +1,7 @@
 """Convolutions that oneDNN computes wrongly, and what computes them rightly.
 
-Seen with oneDNN 3.12.3 of jaxlib 0.12.0.1 by a search over random convolutions, the first two on
-any processor with AVX-512, the others on one with AMX:
+Seen with oneDNN 3.12.3 of jaxlib 0.12.0.1 by a search over random convolutions, on a processor with
+AMX. The first two are there, too, if oneDNN is told to use the instructions of AVX-512 only:
 
 one number      In float32 all results are wrong where each of several examples has one result: one
                 output channel, and one place of the window. So is the gradient of the kernel of a
@@ -93,7 +93,7 @@ def may_be_one_number(problem: Problem) -> bool:
     return is_narrow and all(size == 1 for size in problem.out_space)
 
 
-def is_wrong_in_float32(problem: Problem, devices: int) -> bool:
+def may_be_wrong_in_float32(problem: Problem, devices: int) -> bool:
     """Whether a convolution of lax in one group, or one of its gradients, may be wrong, or a part
     of one that is split over `devices`."""
     n, _, i, o, space, window, out_space, geometry = problem[:8]

@@ -59,7 +59,7 @@ def has_few_outputs(problem: Problem, target: Target) -> bool:
     """
     if not cuts_off_little(problem) or problem.geometry.strides[0] != 1:
         return False
-    # In float16 oneDNN takes 2 to 7 times as long on a processor with AMX (jaxlib 0.12.0.1).
+    # oneDNN takes twice as long in float16 (benchmarks/select/few_outputs_for_onednn.csv).
     is_slow = problem.dtype == jnp.float16 and target.onednn and target.amx
     if not is_slow and problem.dtype not in (jnp.float32, jnp.float64):
         return False  # XLA widens it, or sums by itself

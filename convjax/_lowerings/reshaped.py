@@ -5,9 +5,9 @@ keeps channels last for one or two spatial axes only. Where it does not, a resha
 
 - The last axis, where windows tile it without padding, is cut into tiles. The elements of a tile
   become channels: a window 16x16 with stride 16 on (H, W, 3) is a window 16x1 on (H, W/16, 48).
-- Where rows of a plane's result are made of tiles, every row of the input becomes an image of one
-  row. As much padding as the window reaches makes a tile of results of it: (N, H, W) under a
-  window 2x1 becomes (N*H, 2, W), which is (N, H*2, W). Nothing interleaves.
+- On a CPU with oneDNN, where rows of a plane's result are made of tiles, every row of the input
+  becomes an image of one row. As much padding as the window reaches makes a tile of results of
+  it: (N, H, W) under a window 2x1 becomes (N*H, 2, W), which is (N, H*2, W). Nothing interleaves.
 - An only axis with dilation d is cut into rows of d elements: (L, C) becomes (L/d, d, C), and the
   window K becomes Kx1 without a dilation.
 - Of three axes, those under a window of one element join the batch (the first), or become one.

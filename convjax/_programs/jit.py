@@ -129,7 +129,7 @@ def _is_unsafe(eqn: Any) -> bool:
     x, kernel = (atom.aval for atom in eqn.invars)
     if x.dtype == jnp.float32 and eqn.params["feature_group_count"] == 1:
         problem = problem_of(x, kernel, *as_written(eqn.params), "forward")
-        return onednn_faults.is_wrong_in_float32(problem, jax.device_count())
+        return onednn_faults.may_be_wrong_in_float32(problem, jax.device_count())
     size: int = x.dtype.itemsize
     return size == 2
 
@@ -164,10 +164,11 @@ def jit(
     step.
 
     oneDNN computes some convolutions wrongly: rare ones of float32 on processors with AVX-512, more
-    of 16-bit numbers on those with AMX. So this library executes in `fun` all convolutions of
-    16-bit numbers and those of float32 that may be wrong, those of ``lax`` too, as under
-    `accelerate`, in forms that are right. And oneDNN is slow for products of matrices in float16
-    (``x @ w``) on some of them: these are computed in float32, and the result is rounded.
+    of 16-bit numbers on those with AMX. So this library executes them in forms that are right, if
+    `fun` calls ``lax``, too: all convolutions of 16-bit numbers, and those of float32 that may be
+    wrong. `accelerate` does the same for all convolutions. And oneDNN is slow for products of
+    matrices in float16 (``x @ w``) on some processors: these are computed in float32, and the
+    result is rounded.
 
     Inside of another ``jit``, ``scan`` and the like it is ``jax.jit(fun)``: JAX takes options for
     whole programs only. So are its gradients, ``jax.grad(convjax.jit(loss))``, on jax 0.10; later

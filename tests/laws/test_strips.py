@@ -109,12 +109,14 @@ def test_no_padding_is_written(always, channels, options):
     assert bool(text.count_of("concatenate")) == (options.get("padding") != "VALID")
 
 
-def test_small_inputs_are_padded():
-    """Strips are code, which takes longer to compile than a small input takes to copy."""
-    x, kernel = jnp.ones((1, 16, 16, 4)), jnp.ones((3, 3, 1, 4))
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_small_inputs_are_padded(dtype):
+    """Strips are code, which takes longer to compile than a small input takes to copy. An input is
+    large from as many numbers on in any type of at most 32 bits."""
+    x, kernel = jnp.ones((1, 16, 16, 4), dtype), jnp.ones((3, 3, 1, 4), dtype)
     ours = partial(convjax.conv, feature_group_count=4)
     assert lowered(ours, x, kernel).count_of("pad")
-    large = jnp.ones((17, 64, 64, 4))
+    large = jnp.ones((17, 64, 64, 4), dtype)
     assert not lowered(ours, large, kernel).count_of("pad")
 
 
